@@ -1,0 +1,57 @@
+# make demo | test | test-vllm | bench | lint | install | uninstall | clean
+# The environment in .venv is built once and again only when setup.py or pyproject.toml change.
+
+PYTHON ?= python3
+PREFIX ?= /opt/devstral-router
+BINDIR ?= /usr/local/bin
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+
+VENV := .venv
+RUN := $(VENV)/.for-running
+TEST := $(VENV)/.for-testing
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test test-vllm bench lint install uninstall clean
+.DELETE_ON_ERROR:
+
+help:
+	@head -n 2 Makefile | cut -c 3-
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "devstral-router needs Python 3.11 or newer (make PYTHON=...)")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN): setup.py pyproject.toml | $(VENV)/bin/python
+	@$(PIP) install --editable .
+	@touch $@
+
+$(TEST): $(RUN)
+	@$(PIP) install --editable '.[test]'
+	@touch $@
+
+demo: $(RUN)
+	@$(VENV)/bin/devstral-router demo
+
+lint: $(TEST)
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy --no-error-summary
+
+test: lint
+	@$(VENV)/bin/python -m pytest --quiet
+
+test-vllm: $(TEST)
+	@PYTHON=$(VENV)/bin/python bash tests/vllm/run.sh
+
+bench: $(TEST)
+	@PYTHON=$(VENV)/bin/python sh bench/run.sh
+
+install:
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' SYSCONFDIR='$(SYSCONFDIR)' PYTHON='$(PYTHON)' bash systemd/install.sh install
+
+uninstall:
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' SYSCONFDIR='$(SYSCONFDIR)' bash systemd/install.sh uninstall
+
+clean:
+	@rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache
+	@find router tests -name __pycache__ -type d -prune -exec rm -rf {} +

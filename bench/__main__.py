@@ -1,0 +1,182 @@
+"""`python -m bench`: start backend and fronts, load them in turn, print the table and the bars."""
+
+import argparse
+import contextlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench import fronts, load
+from bench.bodies import chat_body
+from bench.figures import DIRECT, PEER, ROUTER, Sample, faults, judge, report, table
+from bench.fronts import Server
+from bench.load import Phase, Plan, Target
+from bench.processes import core_plan, free_port, running, tree_memory
+
+SMALL, LARGE = 2 * 1024, 128 * 1024  # bytes of the bodies
+WARM_UP = 1  # seconds of load before anything is measured: caches fill, connections to the backend open
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "devstral-router" / "bench"
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="of all fronts in turn; medians over them are shown")
+    parser.add_argument("--seconds", type=int, default=4, help="of each load of requests")
+    parser.add_argument("--streams", type=int, default=800, help="streams in each load of streams")
+    parser.add_argument("--only", action="append", metavar="FRONT", choices=[ROUTER, "nginx", PEER, DIRECT])
+    parser.add_argument("--phase", action="append", choices=["small", "large", "paced", "streams"])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write settings, samples and verdicts there")
+    parser.add_argument("--no-pin", action="store_true", help="let the system choose the cores")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a bar is not kept or not measured")
+    parser.add_argument("--backend", type=int, metavar="PORT", help="of a running backend on 127.0.0.1, for ours")
+    parser.add_argument("--model", default="mock", help="model that requests name and the simulator serves")
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="let py-spy write folded stacks of the front there")
+    return parser.parse_args(argv)
+
+
+def write_phases(work: Path, model: str, chosen: Sequence[str] | None) -> list[Phase]:
+    """Write the bodies and return the phases that are asked for."""
+    small, large, stream = work / "small.json", work / "large.json", work / "stream.json"
+    small.write_bytes(chat_body(SMALL, model=model, stream=False))
+    large.write_bytes(chat_body(LARGE, model=model, stream=False))
+    stream.write_bytes(chat_body(SMALL, model=model, stream=True))
+    phases = [
+        Phase("small", "wrk", small, load.CONNECTIONS),
+        Phase("large", "wrk", large, load.CONNECTIONS),
+        Phase("paced", "wrk", small, load.PACED_CONNECTIONS, pause_ms=load.PACED_PAUSE_MS),
+        Phase("streams", "streams", stream, load.STREAMS_AT_ONCE),
+    ]
+    return [phase for phase in phases if not chosen or phase.name in chosen]
+
+
+def chosen_fronts(backend: int, work: Path, only: Sequence[str] | None) -> tuple[list[Server], list[str]]:
+    """Return the fronts that can be measured, and one line for each that cannot."""
+    found, missing = [], []
+    if not only or "nginx" in only:
+        program = fronts.find_nginx()
+        if program:
+            found.append(fronts.nginx(program, free_port(), backend, work=work))
+        else:
+            missing.append("nginx is skipped: it is not installed (Debian: apt-get install nginx-light)")
+    if not only or PEER in only:
+        program = fronts.find_vllm_router(CACHE)
+        if program:
+            found.append(fronts.vllm_router(program, free_port(), backend, metrics_port=free_port()))
+        else:
+            missing.append(f"{PEER} is skipped: pip could not install it; without it there are no ratios")
+    if not only or ROUTER in only:
+        found.append(fronts.router(free_port(), backend))
+    return found, missing
+
+
+def measure_all(targets: Sequence[Target], phases: Sequence[Phase], plan: Plan, *, rounds: int) -> list[Sample]:
+    """Run every phase at every target, `rounds` times, each round beginning with another target."""
+    samples = []
+    for number in range(rounds):
+        turn = number % len(targets)
+        for phase in phases:
+            for target in [*targets[turn:], *targets[:turn]]:
+                samples.append(load.measure(phase, target, plan, number=number))
+                tell(samples[-1])
+    return samples
+
+
+def tell(sample: Sample) -> None:
+    """Say on stderr what was just measured."""
+    cost = f"{sample.cost:8.1f} us CPU" if sample.cost is not None else " " * 15
+    print(
+        f"round {sample.round + 1}  {sample.phase:8}{sample.front:12}{sample.rate:9,.0f}/s{cost}"
+        f"  p50 {sample.p50:.2f}  p99 {sample.p99:.2f} ms  others {sample.others:.2f} cores",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def run(args: argparse.Namespace, work: Path) -> int:
+    """Start everything, measure, end everything, print; return the exit status."""
+    cores = core_plan(sorted(os.sched_getaffinity(0)))
+    if args.no_pin:
+        cores = dict.fromkeys(cores)
+    phases = write_phases(work, args.model, args.phase)
+    body = (work / "small.json").read_bytes()
+    with contextlib.ExitStack() as stack:
+
+        def start(server: Server, where: set[int] | None) -> int:
+            log, env = work / f"{server.name}.log", fronts.environment()
+            process = stack.enter_context(running(server.command, cores=where, log=log, env=env, cwd=work))
+            fronts.wait_ready(server.port, body)
+            return process.pid
+
+        port, backend_pid = args.backend, None
+        if port is None:
+            server = fronts.simulator(free_port(), model=args.model, interval_ms=load.INTERVAL_MS, tokens=load.TOKENS)
+            port, backend_pid = server.port, start(server, cores["backend"])
+        servers, missing = chosen_fronts(port, work, args.only)
+        targets = [Target(DIRECT, port, None)] if not args.only or DIRECT in args.only else []
+        targets += [Target(server.name, server.port, start(server, cores["front"])) for server in servers]
+        plan = Plan("wrk", args.seconds, args.streams, cores["load"], backend_pid, args.profile)
+        warm_up = replace(plan, seconds=WARM_UP, streams=load.STREAMS_AT_ONCE, profile=None)
+        for phase in phases:
+            for target in targets:
+                load.measure(phase, target, warm_up, number=-1)
+        samples = measure_all(targets, phases, plan, rounds=args.rounds)
+        memory = {target.front: tree_memory(target.pid) for target in targets if target.pid is not None}
+    return show(args, samples, memory, cores=cores, missing=missing)
+
+
+def show(
+    args: argparse.Namespace,
+    samples: list[Sample],
+    memory: dict[str, dict[str, int]],
+    *,
+    cores: dict[str, set[int] | None],
+    missing: list[str],
+) -> int:
+    """Print table, bars and what went wrong; write the JSON; return the exit status."""
+    names = list(dict.fromkeys(sample.front for sample in sorted(samples, key=lambda one: _column(one.front))))
+    places = ", ".join(f"{role} on {'core ' + str(min(at)) if at else 'any core'}" for role, at in cores.items())
+    others = sum(sample.others for sample in samples) / len(samples)
+    print(f"\nmedians of {args.rounds} rounds; {places}; ratio: router to {PEER}, by round")
+    print(f"{os.cpu_count()} cores; others used {others:.2f} of them meanwhile\n")
+    print(table(samples, memory, names), "\n")
+    verdicts = judge(samples)
+    print(*verdicts, *faults(samples), *missing, sep="\n")
+    if args.json:
+        about = {"python": platform.python_version(), "machine": platform.platform(), "cpus": os.cpu_count()}
+        settings = {name: str(value) for name, value in vars(args).items()}
+        args.json.write_text(report(samples, memory, about={**about, **settings, "others": others}))
+    kept = bool(verdicts) and all(verdict.passed for verdict in verdicts) and not faults(samples)
+    return 1 if args.check and not kept else 0
+
+
+def _column(front: str) -> int:
+    return [DIRECT, "nginx", PEER, ROUTER].index(front)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark in a work folder of its own; when something fails, show the ends of the logs."""
+    args = arguments(argv)
+    if args.profile:
+        args.profile.mkdir(parents=True, exist_ok=True)
+        if load.find_py_spy() is None:
+            print("no py-spy: pip install py-spy", file=sys.stderr)
+            return 2
+    work = tempfile.TemporaryDirectory(prefix="devstral-router-bench-")
+    with work as folder:
+        Path(folder).chmod(0o755)  # nginx drops its rights, and must reach its folders
+        try:
+            return run(args, Path(folder))
+        except (TimeoutError, RuntimeError, ValueError) as error:
+            print(f"bench: {error}", file=sys.stderr)
+            for log in sorted(Path(folder).glob("*.log")):
+                print(f"--- end of {log.name}:", log.read_text(errors="replace")[-600:], sep="\n", file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""What is measured: how each front and the backend are started, with which settings, and why those."""
+
+import http.client
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.figures import PEER, ROUTER
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+READY_TIMEOUT = 30.0  # seconds; vllm-router takes 3 s to start, and longer on a busy machine
+
+NGINX = """\
+daemon off;
+worker_processes 1;
+pid {work}/nginx.pid;
+error_log {work}/nginx.error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+    access_log {work}/nginx.access.log;
+    client_body_temp_path {work}/nginx-body;
+    proxy_temp_path {work}/nginx-proxy;
+    fastcgi_temp_path {work}/nginx-fastcgi;
+    uwsgi_temp_path {work}/nginx-uwsgi;
+    scgi_temp_path {work}/nginx-scgi;
+    client_max_body_size 64m;
+    client_body_buffer_size 256k;
+    keepalive_requests 100000000;
+    tcp_nodelay on;
+    upstream backend {{
+        server 127.0.0.1:{backend};
+        keepalive 256;
+        keepalive_requests 100000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that the benchmark starts."""
+
+    name: str
+    command: tuple[str, ...]
+    port: int
+
+
+def simulator(port: int, *, model: str, interval_ms: float, tokens: int) -> Server:
+    """Return the project's own simulated vLLM server."""
+    command = [sys.executable, "-m", "router", "simulate", "--port", str(port), "--model", model]
+    command += ["--ttft", "0ms", "--itl", f"{interval_ms:g}ms", "--tokens", str(tokens)]
+    return Server("simulator", tuple(command), port)
+
+
+def router(port: int, backend: int) -> Server:
+    """Return this router with its defaults: one process, metrics and access log on."""
+    command = [sys.executable, "-m", "router", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    return Server(ROUTER, (*command, "--base-url", f"http://127.0.0.1:{backend}"), port)
+
+
+def vllm_router(program: str, port: int, backend: int, *, metrics_port: int) -> Server:
+    """Return vllm-router with the policy that the router has too, and its own defaults for the rest."""
+    command = [program, "--host", "127.0.0.1", "--port", str(port), "--worker-urls", f"http://127.0.0.1:{backend}"]
+    command += ["--policy", "round_robin", "--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics_port)]
+    return Server(PEER, tuple(command), port)
+
+
+def nginx(program: str, port: int, backend: int, *, work: Path) -> Server:
+    """Return nginx as a plain proxy: one worker, upstream keep-alive, no buffering of answers, access log on."""
+    config = work / "nginx.conf"
+    config.write_text(NGINX.format(work=work, port=port, backend=backend))
+    return Server("nginx", (program, "-c", str(config), "-p", str(work), "-e", str(work / "nginx.error.log")), port)
+
+
+def find_nginx() -> str | None:
+    """Return the path of nginx; Debian has it in /usr/sbin, which is not in everybody's PATH."""
+    return shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
+
+
+def find_vllm_router(cache: Path) -> str | None:
+    """Return the path of vllm-router in the benchmark's own environment, or in PATH."""
+    own = cache / "bin" / "vllm-router"
+    return str(own) if own.exists() else shutil.which("vllm-router")
+
+
+def environment() -> dict[str, str]:
+    """Return the servers' environment: nothing of ours that a front would take for its configuration."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+
+def wait_ready(port: int, body: bytes) -> None:
+    """Return once the server answers a chat request with 200; raise TimeoutError with its last answer."""
+    deadline = time.monotonic() + READY_TIMEOUT
+    seen = "no connection"
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status == 200:
+                return
+            seen = f"{answer.status} {text[:200]!r}"
+        except (OSError, http.client.HTTPException) as error:
+            seen = repr(error)
+        finally:
+            connection.close()
+        time.sleep(0.1)
+    raise TimeoutError(f"127.0.0.1:{port} is not ready after {READY_TIMEOUT:.0f} s: {seen}")

@@ -1,0 +1,145 @@
+"""Processes that the benchmark starts: pinned, bounded, ended by their own id; and what they cost, read from /proc."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")  # unit of the times in /proc/PID/stat, per second
+PROC = Path("/proc")
+END_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL: longer than any front needs when idle
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 on which nobody listens now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def parse_stat(text: str) -> tuple[int, int]:
+    """Return (parent's id, CPU in ticks) of one /proc/PID/stat line.
+
+    CPU is utime + stime, and cutime + cstime: those of children that have ended, so that a worker that is
+    replaced during a run does not take its time with it. The name (field 2) may hold blanks and brackets.
+    """
+    fields = text[text.rindex(")") + 2 :].split()
+    return int(fields[1]), sum(int(field) for field in fields[11:15])
+
+
+def descendants(root: int, parents: Mapping[int, int]) -> set[int]:
+    """Return `root` and everything below it; `parents` maps a process to its parent."""
+    found = {root}
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grown = bool(more)
+    return found
+
+
+def _stats() -> dict[int, tuple[int, int]]:
+    stats = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                stats[int(entry.name)] = parse_stat((entry / "stat").read_text())
+    return stats
+
+
+def tree_cpu(root: int) -> float:
+    """Return the CPU seconds that a process and its descendants have used."""
+    stats = _stats()
+    tree = descendants(root, {pid: parent for pid, (parent, _) in stats.items()})
+    return sum(stats[pid][1] for pid in tree if pid in stats) / TICKS
+
+
+def parse_memory(text: str) -> dict[str, int]:
+    """Return {"rss": bytes, "pss": bytes} of one smaps_rollup."""
+    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines()[1:] if ":" in line}
+    return {"rss": sizes["Rss"], "pss": sizes["Pss"]}
+
+
+def tree_memory(root: int) -> dict[str, int]:
+    """Return the memory of a process and its descendants, in bytes.
+
+    Shared pages count in the RSS of each, and once, divided, in the PSS.
+    """
+    total = {"rss": 0, "pss": 0}
+    for pid in descendants(root, {pid: parent for pid, (parent, _) in _stats().items()}):
+        with contextlib.suppress(OSError):
+            for name, size in parse_memory((PROC / str(pid) / "smaps_rollup").read_text()).items():
+                total[name] += size
+    return total
+
+
+def parse_busy(text: str) -> float:
+    """Return the seconds all cores together have been busy, from /proc/stat.
+
+    All but idle and waiting: user, nice, system, irq, softirq, steal.
+    """
+    fields = [int(field) for field in text.splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / TICKS
+
+
+def machine_busy() -> float:
+    """Return the seconds all cores together have been busy since the machine started."""
+    return parse_busy((PROC / "stat").read_text())
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], *, cores: set[int] | None, log: Path, env: Mapping[str, str], cwd: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server for the length of the block, its output in `log`; end it and its children after.
+
+    It leads a process group of its own, and only that group is ended.
+    """
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=pin(cores),
+        )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def pin(cores: set[int] | None) -> Callable[[], None] | None:
+    """Return a function that binds the calling process to `cores`, or None where there is nothing to bind."""
+    if cores is None:
+        return None
+    return lambda: os.sched_setaffinity(0, cores)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(END_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def core_plan(available: Sequence[int]) -> dict[str, set[int] | None]:
+    """Return which cores front, backend and load get; None for all where there are fewer than two.
+
+    The front has a core of its own; with two cores, backend and load share the other.
+    """
+    if len(available) < 2:
+        return {"front": None, "backend": None, "load": None}
+    return {"front": {available[0]}, "backend": {available[1]}, "load": {available[2 if len(available) > 2 else 1]}}

@@ -1,0 +1,97 @@
+"""Rules that need more than one key: who is listed twice, who is our own listener. Pure.
+
+They look at the tree and pass over what they cannot read, so that their faults come together with all others.
+"""
+
+from collections.abc import Collection
+
+from router.config.address import Address, is_ourselves, parse_address
+from router.config.backend_sources import listener
+from router.config.faults import fault_at
+from router.config.schema import MAX_BACKENDS, Config
+from router.config.tree import Branch, Leaf, child, find
+from router.config.values import show_seconds
+from router.errors import ConfigFault
+
+SMALLEST = "backends:\n  - url: http://127.0.0.1:8000\n"
+_NO_BACKENDS_HINT = (
+    "the smallest configuration is a file router.yaml with\n\n"
+    + "".join(f"    {line}\n" for line in SMALLEST.splitlines())
+    + "\n  or: devstral-router --base-url http://127.0.0.1:8000"
+    "\n  or: VLLM_BASE=http://127.0.0.1:8000 in the environment or in .env"
+    "\n  (devstral-router init writes a file to start from)"
+)
+
+
+def check(tree: Branch, own_names: Collection[str] = ()) -> list[ConfigFault]:
+    """Return what is wrong between keys. `own_names`: names and addresses of this machine."""
+    node = find(tree, ("backends",))
+    if node is None or (isinstance(node, Leaf) and node.is_empty) or (isinstance(node, Branch) and not node.items):
+        return [ConfigFault("backends", "none is configured", line=node.line if node else None, hint=_NO_BACKENDS_HINT)]
+    if not isinstance(node, Branch) or not isinstance(node.items, list):
+        return []  # the schema says so
+    if len(node.items) > MAX_BACKENDS:
+        return [fault_at(tree, ("backends",), f"has {len(node.items)} entries, {MAX_BACKENDS} are the most")]
+    return [*_twice(tree, len(node.items)), *_loops(tree, len(node.items), own_names)]
+
+
+def notices(config: Config) -> list[str]:
+    """Return what is allowed, but worth a line."""
+    found = [
+        f"backends.{number}: the certificate of {backend.name} is not verified (tls.verify is off)"
+        for number, backend in enumerate(config.backends)
+        if backend.url.startswith("https:") and not backend.tls.verify
+    ]
+    retry = config.retry
+    if retry.base_delay > retry.max_delay:
+        found.append(f"retry.base_delay is above retry.max_delay: the waits are {show_seconds(retry.max_delay)}")
+    return found
+
+
+def _address(tree: Branch, number: int) -> Address | None:
+    leaf = find(tree, ("backends", number, "url"))
+    try:
+        return parse_address(leaf.value) if isinstance(leaf, Leaf) else None
+    except ValueError:
+        return None
+
+
+def _twice(tree: Branch, count: int) -> list[ConfigFault]:
+    """Find backends with the URL or the name of an earlier one."""
+    faults = []
+    places: dict[tuple[str, str], int] = {}
+    names: dict[str, int] = {}
+    for number in range(count):
+        address = _address(tree, number)
+        given = find(tree, ("backends", number, "name"))
+        prefix = child(find(tree, ("backends", number)), "api_prefix")
+        if address is not None:
+            api = str(prefix.value) if isinstance(prefix, Leaf) and address.api_prefix is None else address.place[1]
+            first = places.setdefault((address.place[0], api.rstrip("/")), number)
+            if first != number:
+                faults.append(fault_at(tree, ("backends", number, "url"), f"is the same as backends.{first}.url"))
+                continue
+        name = str(given.value) if isinstance(given, Leaf) else address.name if address else None
+        if name is not None and (first := names.setdefault(name, number)) != number:
+            key = "name" if given is not None else "url"
+            message = f"has the name {name!r} of backends.{first}"
+            faults.append(fault_at(tree, ("backends", number, key), message, hint="give each its own name"))
+    return faults
+
+
+def _loops(tree: Branch, count: int, own_names: Collection[str]) -> list[ConfigFault]:
+    """Find backends that are our own listener: a request would go round until every connection is used up."""
+    host, port = listener(tree)
+    socket = find(tree, ("server", "unix_socket"))
+    own_socket = f"unix:{socket.value}" if isinstance(socket, Leaf) and socket.value else None
+    faults = []
+    for number in range(count):
+        address = _address(tree, number)
+        if address is None:
+            continue
+        if is_ourselves(address, host=host, port=port, own_names=own_names) or address.url == own_socket:
+            where = own_socket if address.url == own_socket else f"{host}:{port}"
+            message = f"is this router itself, which listens on {where}"
+            hint = "name the server behind it, or change server.port"
+            faults.append(fault_at(tree, ("backends", number, "url"), message, hint=hint))
+    return faults

@@ -1,0 +1,195 @@
+"""Every way to fail, as a small tree; the type says whose fault it is and what the client is told.
+
+- `AnswerError`: what a client is told. It knows its status and the four fields of OpenAI's error object.
+- `WireError`: what went wrong between us and a backend, by phase. Never shown to a client as it is.
+- `ConfigError`: everything that is wrong with a configuration, at once.
+
+Nothing here formats bytes: `error_object` gives the one shape of an error, callers encode it.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class RouterError(Exception):
+    """Base of every error of our own."""
+
+
+def error_object(
+    message: str, kind: str, *, param: str | None = None, code: str | None = None
+) -> dict[str, dict[str, str | None]]:
+    """Return OpenAI's error envelope; `kind` is its field `type`."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class AnswerError(RouterError):
+    """An error that a client is told, in OpenAI's form."""
+
+    status: int = 500
+    kind: str = "server_error"  # the field `type`
+    default_code: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """`retry_after`: seconds that the client should wait, None where waiting does not help."""
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code if code is not None else self.default_code
+        self.retry_after = retry_after
+
+    def envelope(self) -> dict[str, dict[str, str | None]]:
+        """Return the JSON object of the answer's body."""
+        return error_object(self.message, self.kind, param=self.param, code=self.code)
+
+
+class InvalidRequest(AnswerError):
+    """The request cannot be understood (malformed JSON, wrong type of a field)."""
+
+    status, kind = 400, "invalid_request_error"
+
+
+class UnknownRoute(AnswerError):
+    """No such path here."""
+
+    status, kind, default_code = 404, "invalid_request_error", "unknown_url"
+
+
+class UnknownModel(AnswerError):
+    """No backend has ever listed this model."""
+
+    status, kind, default_code = 404, "invalid_request_error", "model_not_found"
+
+
+class MethodNotAllowed(AnswerError):
+    """The path exists, but not with this method."""
+
+    status, kind, default_code = 405, "invalid_request_error", "method_not_allowed"
+
+
+class RequestTimeout(AnswerError):
+    """The client did not send its request in time."""
+
+    status, kind, default_code = 408, "invalid_request_error", "request_timeout"
+
+
+class BodyTooLarge(AnswerError):
+    """The request's body is over the configured limit."""
+
+    status, kind, default_code = 413, "invalid_request_error", "request_too_large"
+
+
+class UnsupportedMediaType(AnswerError):
+    """The body's type or encoding is not one that the route takes."""
+
+    status, kind, default_code = 415, "invalid_request_error", "unsupported_media_type"
+
+
+class InternalFault(AnswerError):
+    """Our own fault."""
+
+    status, kind, default_code = 500, "server_error", "internal_error"
+
+
+class BackendUnavailable(AnswerError):
+    """The backend could not be reached, or broke before its answer began."""
+
+    status, kind, default_code = 502, "server_error", "upstream_unavailable"
+
+
+class NoBackend(AnswerError):
+    """No backend can take the request now."""
+
+    status, kind, default_code = 503, "server_error", "overloaded"
+
+
+class BackendTimeout(AnswerError):
+    """The backend, or the whole exchange, took too long."""
+
+    status, kind, default_code = 504, "server_error", "timeout"
+
+
+class BackendReported(AnswerError):
+    """An error that a backend reported inside of a stream whose status was 200."""
+
+    def __init__(self, message: str, *, status: int, param: str | None = None) -> None:
+        """`status`: what the backend would have answered with; 500 where it did not say."""
+        words = {429: "rate_limit_exceeded", 503: "overloaded", 504: "timeout"}
+        super().__init__(message, param=param, code=words.get(status))
+        self.status = status
+        self.kind = "invalid_request_error" if 400 <= status < 500 and status != 429 else "server_error"
+
+
+class WireError(RouterError):
+    """A request to a backend failed below the level of an HTTP status."""
+
+
+class ConnectError(WireError):
+    """No connection was made: nothing was sent, so any other backend may be tried."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        """`refused`: the host answered that nobody listens there (ECONNREFUSED, no such socket)."""
+        super().__init__(message)
+        self.refused = refused
+
+
+class ConnectTimeout(WireError):
+    """No connection within the connect timeout."""
+
+
+class FirstByteTimeout(WireError):
+    """The request was sent and no byte of an answer came in time."""
+
+
+class IdleTimeout(WireError):
+    """The answer stopped coming."""
+
+
+class TotalTimeout(WireError):
+    """The whole request took longer than it may."""
+
+
+class ConnectionLost(WireError):
+    """The connection ended (reset, closed) before the answer was whole."""
+
+    def __init__(self, message: str, *, reused: bool, received: bool) -> None:
+        """`reused`: the connection had served before; `received`: some byte of this answer had come."""
+        super().__init__(message)
+        self.reused = reused
+        self.received = received
+
+
+class BadResponse(WireError):
+    """The backend's bytes are not an HTTP answer that we accept (framing, limits, upgrade)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFault:
+    """One thing that is wrong with a configuration."""
+
+    path: str  # dotted, as in "backends.0.url"; "" for the whole file
+    message: str
+    line: int | None = None  # 1-based line of the file, where it is known
+    hint: str | None = None  # what to write instead
+
+    def __str__(self) -> str:
+        """Return one line that a person can act on."""
+        where = self.path or "config"
+        line = f" (line {self.line})" if self.line is not None else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{where}{line}: {self.message}{hint}"
+
+
+class ConfigError(RouterError):
+    """A configuration that cannot be used; carries all its faults."""
+
+    def __init__(self, faults: list[ConfigFault]) -> None:
+        """`faults` is never empty."""
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults

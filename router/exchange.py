@@ -1,0 +1,88 @@
+"""The record of one exchange: one client request with its one answer, closed exactly once.
+
+Outcomes are members of enums, never texts: metrics, log, breaker and retry all speak these words.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+class AttemptOutcome(enum.Enum):
+    """How one try at one backend ended."""
+
+    OK = "ok"
+    REFUSED = "refused"  # nobody listens there: nothing was sent
+    CONNECT_FAILED = "connect_failed"  # no connection for another reason, or not in time
+    CONNECTION_LOST = "connection_lost"  # reset or closed before the answer began
+    BAD_RESPONSE = "bad_response"  # not HTTP that we accept
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"  # the answer did not begin in time
+    OVERLOADED = "overloaded"  # 429 or 503: full, not broken
+    SERVER_ERROR = "server_error"  # 500 and every other 5xx
+    GATEWAY_ERROR = "gateway_error"  # 502 or 504
+    UNAUTHORIZED = "unauthorized"  # 401 or 403: wrong key in our configuration, or the client's own
+    CLIENT_ERROR = "client_error"  # any other 4xx: the request's own fault
+    ERROR_EVENT = "error_event"  # a 200 stream that carried an error
+    CUT = "cut"  # the answer began and ended before its end
+    STALLED = "stalled"  # the answer began and our idle timer ended it
+    CLIENT_GONE = "client_gone"  # nobody's fault
+    DEADLINE = "deadline"  # the exchange's own deadline: nobody's fault
+
+
+class Outcome(enum.Enum):
+    """How an exchange ended."""
+
+    OK = "ok"
+    REJECTED = "rejected"  # refused by us: no backend was bothered
+    CLIENT_ERROR = "client_error"  # a backend's 4xx, passed on
+    BACKEND_ERROR = "backend_error"  # a failure, told to the client with its status
+    NO_BACKEND = "no_backend"  # none usable, or all full
+    BROKEN = "broken"  # the answer broke after it began
+    TIMEOUT = "timeout"  # a backend, or the exchange's deadline, took too long
+    CLIENT_GONE = "client_gone"  # the client left first
+    INTERNAL = "internal"  # our own fault
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try of an exchange at one backend."""
+
+    backend: str
+    started: float
+    outcome: AttemptOutcome | None = None  # None while it runs
+    status: int | None = None  # of the backend's answer, None before one came
+    ended: float | None = None
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of one exchange. Times are monotonic seconds; bytes are those of bodies."""
+
+    id: str  # X-Request-ID
+    route: str  # the route's own path, as in "/v1/chat/completions"; from our table, never from a client
+    method: str
+    opened: float
+    client: str = ""  # address
+    model: str | None = None  # as asked for; None where the route has none, or it was not read yet
+    known_model: bool = False  # some backend has listed it: fit for a metric's label
+    stream: bool = False
+    status: int = 0  # told to the client; 0 while nothing was
+    bytes_in: int = 0
+    bytes_out: int = 0
+    events: int = 0  # events relayed, of streams
+    began: float | None = None  # when the answer began (text, reasoning, tool call, finish reason)
+    closed: float | None = None
+    outcome: Outcome | None = None
+    error: str | None = None  # code of the error we told, from our own table
+    attempts: list[Attempt] = field(default_factory=list)
+    on_close: list[Callable[["Exchange"], None]] = field(default_factory=list)
+
+    def close(self, outcome: Outcome, now: float) -> bool:
+        """Close it; the first call wins. Return whether this call was the first."""
+        if self.outcome is not None:
+            return False
+        self.outcome = outcome
+        self.closed = now
+        for callback in self.on_close:
+            callback(self)
+        return True

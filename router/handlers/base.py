@@ -1,0 +1,167 @@
+"""What every handler does alike: ids, cross-origin rules, errors in OpenAI's form, one exchange record per request."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+import orjson
+import tornado.web
+
+from router.backends.registry import Registry
+from router.errors import AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
+from router.exchange import Exchange, Outcome
+from router.handlers.cors import Cors
+from router.observe.metrics import Metrics
+from router.relay.answer import error_lines
+from router.relay.headers import HARMLESS_ID
+from router.relay.relay import Relay
+
+log = logging.getLogger("router.handlers")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What handlers work with; one object for the whole process."""
+
+    relay: Relay
+    registry: Registry
+    metrics: Metrics
+    cors: Cors
+    clock: Callable[[], float]  # monotonic seconds
+    new_id: Callable[[], str]
+    exchange_opened: Callable[[Exchange], None]
+    is_draining: Callable[[], bool]
+    deadline_header: str = "X-Request-Timeout"
+    total_timeout: float | None = None  # seconds
+    public_details: bool = False  # /health names the backends' addresses
+    targets: tuple[str, ...] = ()  # those addresses
+    started: float = 0.0
+    debug: bool = False
+    metrics_path: str | None = "/metrics"
+
+
+class BaseHandler(tornado.web.RequestHandler):
+    """Base of all handlers."""
+
+    context: Context
+    exchange: Exchange
+    route_label = ""  # of handlers that serve one path
+    is_quiet = False  # probes are neither logged nor counted
+
+    def initialize(self, context: Context) -> None:
+        """Open the exchange."""
+        self.context = context
+        request = self.request
+        asked = request.headers.get("X-Request-Id")
+        ident = asked if asked is not None and HARMLESS_ID.fullmatch(asked) else context.new_id()
+        self.exchange = Exchange(
+            ident, self.route_label, request.method or "", context.clock(), client=request.remote_ip or ""
+        )
+        if not self.is_quiet:
+            context.exchange_opened(self.exchange)
+
+    def clear(self) -> None:
+        """Start an answer anew; cheaper than Tornado's, without its Server and Date lines."""
+        self._headers = tornado.httputil.HTTPHeaders()
+        self._write_buffer: list[bytes] = []
+        self._status_code = 200
+        self._reason = "OK"
+
+    def own_lines(self) -> bytes:
+        """Return the serialised header lines that every answer carries."""
+        origin = self.request.headers.get("Origin")
+        lines = f"X-Request-Id: {self.exchange.id}\r\n".encode()
+        return lines if origin is None else lines + self.context.cors.lines(origin)
+
+    def send(self, status: int, content_type: str, body: bytes, *, extra: bytes = b"") -> None:
+        """Answer at once, with what every answer carries."""
+        self.set_status(status)
+        lines = b"Content-Type: %s\r\n" % content_type.encode() + extra + self.own_lines()
+        for line in lines.split(b"\r\n")[:-1]:
+            name, _, value = line.decode("latin-1").partition(": ")
+            self.add_header(name, value)
+        self.set_header("Cache-Control", "no-store")
+        self.exchange.status = status
+        self.exchange.bytes_out = len(body)
+        self.finish(body)
+
+    def send_json(self, value: object, status: int = 200) -> None:
+        """Answer with JSON."""
+        self.send(status, "application/json", orjson.dumps(value))
+
+    def options(self, *args: str) -> None:
+        """Answer a preflight, or tell the methods."""
+        origin = self.request.headers.get("Origin")
+        allow = ", ".join((*self.allowed_methods(), "OPTIONS"))
+        wanted = self.request.headers.get("Access-Control-Request-Method")
+        extra = f"Allow: {allow}\r\n".encode()
+        if origin is not None and wanted is not None:
+            extra += self.context.cors.preflight_lines(self.request.headers.get("Access-Control-Request-Headers"))
+        self.send(200, "text/plain", b"OK\n", extra=extra)
+
+    def allowed_methods(self) -> tuple[str, ...]:
+        """Return the methods that the path takes."""
+        return ("GET", "HEAD")
+
+    def refuse_method(self) -> None:
+        """Raise the answer to a method that the path does not take."""
+        allowed = ", ".join(self.allowed_methods())
+        raise MethodNotAllowed(f"{self.request.method} is not allowed for {self.request.path}; allowed: {allowed}.")
+
+    def get(self, *args: str) -> None:
+        """Refuse; handlers that take it override this."""
+        self.refuse_method()
+
+    head = post = put = patch = delete = get
+
+    def write_error(self, status_code: int, **kwargs: object) -> None:
+        """Answer with an error object, whatever was raised."""
+        info = kwargs.get("exc_info")
+        error = info[1] if isinstance(info, tuple) else None
+        if isinstance(error, tornado.web.HTTPError) and error.status_code == 405:
+            error = MethodNotAllowed(f"{self.request.method} is not a method that is served here.")
+        elif isinstance(error, tornado.web.HTTPError) and error.status_code < 500:
+            error = InvalidRequest(error.log_message or "The request is malformed.")
+        elif not isinstance(error, AnswerError):
+            error = InternalFault("The router failed; its log says why.")
+        self.exchange.error = error.code
+        allow = f"Allow: {', '.join(self.allowed_methods())}\r\n".encode() if error.status == 405 else b""
+        lines = error_lines(error, final=False).split(b"\r\n", 1)[1]
+        self.send(error.status, "application/json", orjson.dumps(error.envelope()), extra=allow + lines)
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Log what is our own fault, with the exchange's id; the client's faults are in the access log."""
+        if not isinstance(value, AnswerError | tornado.web.HTTPError) and typ is not None:
+            log.error("exchange %s failed", self.exchange.id, exc_info=(typ, value or typ(), tb))
+
+    def on_finish(self) -> None:
+        """Close an exchange that was answered here, without a backend."""
+        status = self.exchange.status
+        outcome = Outcome.OK if status < 400 else Outcome.REJECTED if status < 500 else Outcome.NO_BACKEND
+        self.exchange.close(Outcome.INTERNAL if status == 500 else outcome, self.context.clock())
+
+    def on_connection_close(self) -> None:
+        """Close the exchange of a client that left before its answer."""
+        self.exchange.close(Outcome.CLIENT_GONE, self.context.clock())
+
+    def compute_etag(self) -> None:
+        """No entity tags: nothing here is worth caching."""
+
+
+class UnknownRouteHandler(BaseHandler):
+    """Answers every path that is not served."""
+
+    route_label = "other"
+
+    def get(self, *args: str) -> None:
+        """Say so."""
+        path = self.request.path[:200]
+        raise UnknownRoute(f"Unknown path {path!r}; see / for what is served here.")
+
+    head = post = put = patch = delete = options = get

@@ -1,0 +1,165 @@
+"""The handler of every route that is relayed to a backend.
+
+Refuses what no backend could take before the body is read; reads the body whole, since it may have to be sent twice;
+then hands over to the relay. A client that leaves cancels it, wherever it is.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+import tornado.web
+
+from router.errors import InvalidRequest, NoBackend, UnsupportedMediaType
+from router.handlers.base import BaseHandler, Context
+from router.relay.answer import Answer
+from router.relay.envelope import (
+    NO_BODY,
+    Envelope,
+    fill_json_model,
+    fill_multipart_model,
+    peek_json,
+    peek_multipart,
+)
+from router.relay.route import Body, Job, Route
+from router.wire.server import ServerConnection
+
+log = logging.getLogger("router.handlers")
+
+
+@tornado.web.stream_request_body
+class RelayedHandler(BaseHandler):
+    """Relays one exchange."""
+
+    def initialize(self, context: Context, routes: Mapping[str, Route], rest: str) -> None:  # type: ignore[override]
+        """`routes`: by method; `rest`: the path behind the route's own prefix."""
+        self._routes = routes
+        self._rest = rest
+        self._chunks: list[bytes] = []
+        self._task: asyncio.Task[None] | None = None
+        self._is_gone = False
+        route = routes.get(self.request.method or "")
+        self.route_label = route.path if route is not None else next(iter(routes.values())).path
+        super().initialize(context)
+
+    def allowed_methods(self) -> tuple[str, ...]:
+        """Return the methods that the path takes."""
+        return tuple(self._routes)
+
+    def prepare(self) -> None:
+        """Refuse what need not be read to be refused."""
+        method = self.request.method or ""
+        if method not in self._routes:
+            if method != "OPTIONS":
+                self.refuse_method()
+            return
+        headers = self.request.headers
+        if self._routes[method].body is not Body.NONE:
+            _check_type(self._routes[method].body, headers.get("Content-Type", ""))
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise UnsupportedMediaType("Compressed request bodies are not taken; send it without Content-Encoding.")
+
+    def data_received(self, chunk: bytes) -> None:
+        """Collect the body; the wire bounds it."""
+        self._chunks.append(chunk)
+
+    async def post(self, *args: str) -> None:  # type: ignore[override]
+        """Relay it."""
+        chunks = self._chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._chunks = []
+        self.exchange.bytes_in = len(body)
+        job = self._job(self._routes[self.request.method or ""], body)
+        connection = self.request.connection
+        assert isinstance(connection, ServerConnection)
+        answer = Answer(connection, self.exchange, self.own_lines(), named_events=job.route.named_events)
+        self._task = asyncio.current_task()
+        try:
+            await self.context.relay.run(self.exchange, job, answer)
+        except asyncio.CancelledError:
+            if not self._is_gone:
+                answer.cut()
+                raise
+        except Exception:
+            log.exception("exchange %s failed", self.exchange.id)
+        finally:
+            # The answer was written below Tornado's own bookkeeping.
+            self._task = None
+            self._headers_written = self._finished = True
+            connection.set_close_callback(None)
+
+    get = delete = post  # type: ignore[assignment]
+
+    def on_connection_close(self) -> None:
+        """The client has left: close what is open on its behalf."""
+        if self._task is not None:
+            self._is_gone = True
+            self._task.cancel()
+        else:
+            super().on_connection_close()
+            tornado.web.RequestHandler.on_connection_close(self)  # ends the wait for the rest of the body
+
+    def _job(self, route: Route, body: bytes) -> Job:
+        request, context = self.request, self.context
+        if not request.query.isascii():
+            raise InvalidRequest("The query of the path must be ASCII; encode it with % signs.")
+        content_type = request.headers.get("Content-Type", "")
+        envelope, body = self._fill(route, body, content_type)
+        self.exchange.model = envelope.model
+        self.exchange.known_model = envelope.model is not None and context.registry.is_known(envelope.model)
+        self.exchange.stream = envelope.stream
+        return Job(
+            route,
+            f"{self._rest}?{request.query}" if request.query else self._rest,
+            headers=request.headers.get_all(),
+            connection=request.headers.get("Connection", ""),
+            body=body,
+            model=envelope.model,
+            stream=envelope.stream,
+            deadline=self._deadline(),
+        )
+
+    def _fill(self, route: Route, body: bytes, content_type: str) -> tuple[Envelope, bytes]:
+        """Return the envelope, and the body with the model that was meant where the client named none."""
+        if route.body is Body.NONE:
+            return NO_BODY, body
+        form = content_type.startswith("multipart/")
+        envelope = peek_multipart(body, content_type) if form else peek_json(body)
+        if envelope.model is not None:
+            return envelope, body
+        sole = self.context.registry.sole_model()
+        if sole is None:
+            known = self.context.registry.known_models()
+            if not known:
+                raise NoBackend("The backends have not told yet which models they serve.", retry_after=1)
+            names = ", ".join(f"`{name}`" for name in known[:20])
+            raise InvalidRequest(f"You must name a model; available: {names}.", param="model")
+        filled = fill_multipart_model(body, content_type, sole) if form else fill_json_model(body, sole)
+        return Envelope(sole, envelope.stream), filled
+
+    def _deadline(self) -> float | None:
+        context = self.context
+        limits = [] if context.total_timeout is None else [context.total_timeout]
+        asked = self.request.headers.get(context.deadline_header)
+        if asked is not None:
+            limits.append(_seconds(asked, context.deadline_header))
+        return self.exchange.opened + min(limits) if limits else None
+
+
+def _check_type(body: Body, content_type: str) -> None:
+    kind = content_type.partition(";")[0].strip().lower()
+    if body is Body.FORM:
+        if kind != "multipart/form-data":
+            raise UnsupportedMediaType(f"Content-Type must be multipart/form-data, not {kind[:100]!r}.")
+    elif kind not in ("application/json", "") and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaType(f"Content-Type must be application/json, not {kind[:100]!r}.")
+
+
+def _seconds(text: str, header: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e6:
+        raise InvalidRequest(f"{header} must be a number of seconds greater than 0.", param=header)
+    return seconds

@@ -1,0 +1,235 @@
+"""The log: one access line per exchange and the application's own lines, through one writer.
+
+A line is made where it arises and handed to the writer's queue; nothing here waits for a disk. Values that a client
+chose stand in JSON strings and are shortened; bodies, credentials and query strings never come here.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+
+from router.exchange import Attempt, Exchange
+from router.observe.writer import LineWriter
+
+MAX_VALUE = 256  # characters of one value that a client chose: longer than any honest model name
+MAX_MESSAGE = 16 * 1024  # characters of one application message with its traceback
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+class LoggingSettings(Protocol):
+    """What `setup` reads of the configuration."""
+
+    @property
+    def level(self) -> str: ...  # a key of LEVELS
+    @property
+    def format(self) -> str: ...  # "json" or "text"
+    @property
+    def file(self) -> str | os.PathLike[str] | None: ...  # None: standard error
+    @property
+    def max_size(self) -> int | None: ...  # bytes; None or 0: no rotation
+    @property
+    def backups(self) -> int: ...
+    @property
+    def access(self) -> bool: ...
+
+
+class Clock:
+    """Wall-clock texts in UTC with milliseconds; the part down to the second is made once per second."""
+
+    __slots__ = ("_prefix", "_second")
+
+    def __init__(self) -> None:
+        """Start with no second at hand."""
+        self._second = -1
+        self._prefix = ""
+
+    def text(self, now: float) -> str:
+        """Return `now` (seconds since 1970) as 2026-01-31T23:59:59.123Z."""
+        second = int(now)
+        if second != self._second:
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        return f"{self._prefix}.{int((now - second) * 1000):03d}Z"
+
+
+class AccessLog:
+    """One line per closed exchange."""
+
+    def __init__(self, writer: LineWriter | None, *, text: bool = False) -> None:
+        """`writer` None: switched off; `text`: lines for people instead of JSON."""
+        self._writer = writer
+        self._line = text_line if text else json_line
+        self._clock = Clock()
+
+    def write(self, exchange: Exchange) -> None:
+        """Queue the line of an exchange that has just been closed."""
+        if self._writer is not None:
+            self._writer.put(self._line(exchange, self._clock.text(time.time())))
+
+
+def json_line(exchange: Exchange, when: str) -> bytes:
+    """Return the access line as one JSON object; durations in seconds, `first` is the time to the first token."""
+    return _encode(access_fields(exchange, when))
+
+
+def text_line(exchange: Exchange, when: str) -> bytes:
+    """Return the access line for people: the same fields as name=value."""
+    fields = access_fields(exchange, when)
+    attempts = fields.pop("attempts")
+    tries = ",".join(f"{attempt['backend']}:{attempt['outcome']}" for attempt in attempts)
+    head = f"{fields.pop('time')} INFO {fields.pop('logger')}:"
+    pairs = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items() if value is not None)
+    return f"{head} {pairs} attempts={_quoted(tries)}\n".encode()
+
+
+def access_fields(exchange: Exchange, when: str) -> dict[str, Any]:
+    """Return everything that an access line tells, in its order."""
+    opened, began, closed, outcome = exchange.opened, exchange.began, exchange.closed, exchange.outcome
+    model = exchange.model
+    return {
+        "time": when,
+        "logger": "router.access",
+        "id": exchange.id[:MAX_VALUE],
+        "client": exchange.client,
+        "method": exchange.method[:MAX_VALUE],
+        "route": exchange.route,
+        "model": model[:MAX_VALUE] if model is not None else None,
+        "stream": exchange.stream,
+        "status": exchange.status,
+        "outcome": outcome._value_ if outcome is not None else None,
+        "error": exchange.error,
+        "duration": _micro(closed - opened) if closed is not None else None,
+        "first": _micro(began - opened) if began is not None else None,
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "events": exchange.events,
+        "attempts": [_attempt_fields(attempt) for attempt in exchange.attempts],
+    }
+
+
+def _micro(seconds: float) -> float:
+    """Return seconds to the nearest microsecond; half the cost of round()."""
+    return int(seconds * 1e6 + 0.5) / 1e6
+
+
+def _attempt_fields(attempt: Attempt) -> dict[str, Any]:
+    outcome, ended = attempt.outcome, attempt.ended
+    return {
+        "backend": attempt.backend,
+        "outcome": outcome._value_ if outcome is not None else None,
+        "status": attempt.status,
+        "duration": _micro(ended - attempt.started) if ended is not None else None,
+    }
+
+
+def _encode(fields: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a lone surrogate in a client's string: orjson refuses it, ASCII escapes can carry it
+        return json.dumps(fields, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+def _quoted(value: object) -> str:
+    """Return a value for a text line: bare where it is harmless, else as a JSON string in ASCII."""
+    text = str(value)
+    if text.isascii() and text.isprintable() and text and not any(mark in text for mark in ' "=\\'):
+        return text
+    return json.dumps(text)
+
+
+class LineHandler(logging.Handler):
+    """Records of the standard logging module, as lines of the same log."""
+
+    def __init__(self, writer: LineWriter, *, text: bool = False) -> None:
+        """`text`: lines for people instead of JSON."""
+        super().__init__()
+        self._writer = writer
+        self._format = text_record if text else json_record
+        self._clock = Clock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the record's line."""
+        try:
+            self._writer.put(self._format(record, self._clock.text(record.created)))
+        except Exception:
+            self.handleError(record)  # the standard module's own way: standard error, never the caller
+
+
+def json_record(record: logging.LogRecord, when: str) -> bytes:
+    """Return an application line as one JSON object."""
+    return _encode(
+        {
+            "time": when,
+            "logger": record.name,
+            "level": record.levelname.lower(),
+            "message": record.getMessage()[:MAX_MESSAGE],
+            **({"traceback": _traceback(record)} if record.exc_info else {}),
+        }
+    )
+
+
+def text_record(record: logging.LogRecord, when: str) -> bytes:
+    """Return an application line for people; line ends within the message are escaped, a traceback is indented."""
+    message = record.getMessage()[:MAX_MESSAGE]
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    lines = [f"{when} {record.levelname} {record.name}: {safe}"]
+    if record.exc_info:
+        lines += [f"    {line}" for line in _traceback(record).splitlines()]
+    return ("\n".join(lines) + "\n").encode(errors="backslashreplace")
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    return logging.Formatter().formatException(record.exc_info)[-MAX_MESSAGE:] if record.exc_info else ""
+
+
+class Logs:
+    """The log of one process: its writer, the access log, and the handler of the standard logging module."""
+
+    def __init__(self, writer: LineWriter, *, access: AccessLog, detach: Callable[[], None]) -> None:
+        """`detach` takes the handler off the root logger again."""
+        self.access = access
+        self._writer = writer
+        self._detach = detach
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were never written."""
+        return self._writer.dropped
+
+    def reopen(self) -> None:
+        """Open the file anew, after an external rotation."""
+        self._writer.reopen()
+
+    def close(self) -> None:
+        """Write what is queued, and hand the standard logging module back."""
+        self._detach()
+        self._writer.close()
+
+
+def setup(settings: LoggingSettings) -> Logs:
+    """Start the log as configured. Raises OSError when its file cannot be opened.
+
+    Our own loggers follow `level`; those of libraries speak from warnings up, or with it where it is higher.
+    """
+    path = os.fspath(settings.file) if settings.file is not None else None
+    writer = LineWriter(path, max_size=settings.max_size, backups=settings.backups)
+    text = settings.format == "text"
+    handler = LineHandler(writer, text=text)
+    root, ours = logging.getLogger(), logging.getLogger("router")
+    before = root.level, ours.level
+    level = LEVELS[settings.level.lower()]
+    root.addHandler(handler)
+    root.setLevel(max(level, logging.WARNING))
+    ours.setLevel(level)
+
+    def detach() -> None:
+        root.removeHandler(handler)
+        root.setLevel(before[0])
+        ours.setLevel(before[1])
+
+    return Logs(writer, access=AccessLog(writer if settings.access else None, text=text), detach=detach)

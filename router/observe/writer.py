@@ -1,0 +1,165 @@
+"""Lines to a file or to standard error, written by a thread of their own.
+
+`put` never waits: it appends to a bounded queue and, at most once per GATHER seconds, wakes the thread. When the
+queue is full the newest line is dropped and counted, and the log itself says so once there is room again.
+"""
+
+import logging
+import os
+import select
+import sys
+import threading
+from collections import deque
+
+GATHER = 0.05  # seconds that lines gather before one write; also the most that a log lags behind
+QUEUE_LINES = 20_000  # about 10 MB of access lines: several seconds of a stalled disk at full load
+BLOCK = 64 * 1024  # bytes per write: a pipe's capacity; larger ones gain nothing
+CLOSE_TIMEOUT = 5.0  # seconds that closing waits for a disk or pipe that has stalled
+FILE_MODE = 0o640  # a log names models and addresses: not for everybody
+
+log = logging.getLogger(__name__)
+
+
+class Sink:
+    """Where lines end: a file that is rotated by size, or standard error. Used by one thread."""
+
+    def __init__(self, path: str | None, *, max_size: int | None, backups: int) -> None:
+        """`path` None: standard error; `max_size` bytes, None for no rotation. Raises OSError."""
+        self.path = path
+        self.max_size = max_size if path is not None else None
+        self.backups = backups
+        self._fd = -1
+        self._size = 0
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Open the path anew (it may have been moved away). Raises OSError; the old file is then kept."""
+        if self.path is None:
+            self._fd = sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
+            return
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        self.close()
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+
+    def write(self, block: bytes) -> None:
+        """Write whole lines, after a rotation if they would not fit. Raises OSError."""
+        if self.max_size is not None and self._size and self._size + len(block) > self.max_size:
+            self._rotate()
+        view = memoryview(block)
+        while view:
+            try:
+                written = os.write(self._fd, view)
+            except BlockingIOError:  # standard error that somebody else made non-blocking
+                select.select([], [self._fd], [], 1.0)
+                continue
+            self._size += written
+            view = view[written:]
+
+    def close(self) -> None:
+        """Close the file; standard error stays open."""
+        if self.path is not None and self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def _rotate(self) -> None:
+        assert self.path is not None
+        for number in range(self.backups - 1, 0, -1):
+            if os.path.exists(f"{self.path}.{number}"):
+                os.replace(f"{self.path}.{number}", f"{self.path}.{number + 1}")
+        if self.backups > 0:
+            os.replace(self.path, f"{self.path}.1")
+        else:
+            os.unlink(self.path)
+        self.reopen()
+
+
+class LineWriter:
+    """A bounded queue of lines and the thread that empties it."""
+
+    def __init__(self, path: str | None = None, *, max_size: int | None = None, backups: int = 0) -> None:
+        """`path` None: standard error; `max_size` in bytes, None or 0 for no rotation. Raises OSError."""
+        self.dropped = 0  # lines that were not written: no room, or the disk refused them
+        self._told = 0  # of those, how many the log has named
+        self._queue: deque[bytes] = deque()
+        self._wake = threading.Event()
+        self._ending = threading.Event()
+        self._reopen = False
+        self._refused = False  # the last write failed: said once, not per block
+        self._sink = Sink(path, max_size=max_size or None, backups=backups)
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, line: bytes) -> None:
+        """Queue one line, its line end included. May be called from any thread; never waits."""
+        if len(self._queue) >= QUEUE_LINES:
+            self.dropped += 1
+            return
+        self._queue.append(line)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def reopen(self) -> None:
+        """Have the file opened anew before the next line: an external rotation has moved it away."""
+        self._reopen = True
+        self._wake.set()
+
+    def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Write what is queued and end the thread; gives up after `timeout` seconds."""
+        self._ending.set()
+        self._wake.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._ending.wait(GATHER)
+            self._wake.clear()
+            if self._reopen:
+                self._reopen = False
+                self._try_reopen()
+            self._empty()
+            if self._ending.is_set() and not self._queue:
+                break
+        self._sink.close()
+
+    def _try_reopen(self) -> None:
+        try:
+            self._sink.reopen()
+        except OSError as error:
+            self._complain(error)
+
+    def _empty(self) -> None:
+        while self._queue:
+            lines = self._next_lines()
+            try:
+                self._sink.write(b"".join(lines))
+            except OSError as error:
+                self.dropped += len(lines)
+                self._complain(error)
+                continue
+            self._refused = False
+            self._tell_dropped()
+
+    def _next_lines(self) -> list[bytes]:
+        """Take as many lines as one write should have, so that a file stays below its largest size."""
+        most = min(BLOCK, self._sink.max_size or BLOCK)
+        lines = [self._queue.popleft()]
+        size = len(lines[0])
+        while self._queue and size + len(self._queue[0]) <= most:
+            line = self._queue.popleft()
+            lines.append(line)
+            size += len(line)
+        return lines
+
+    def _tell_dropped(self) -> None:
+        missing = self.dropped - self._told
+        if missing and len(self._queue) < QUEUE_LINES // 2:
+            self._told += missing
+            log.warning("%d log lines were not written", missing)
+
+    def _complain(self, error: OSError) -> None:
+        """Say on standard error that the log cannot be written, once until it can again."""
+        if not self._refused and sys.__stderr__ is not None:
+            sys.__stderr__.write(f"devstral-router: cannot write the log: {error}\n")
+        self._refused = True

@@ -1,0 +1,122 @@
+"""One try of an exchange at one backend: the request, its timer, and the verdict. `Reading` deals with the bytes.
+
+One timer serves all limits: rather than being set anew with every chunk, it looks when the last one came.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+
+from tornado.httpclient import HTTPResponse
+
+from router.errors import WireError
+from router.exchange import AttemptOutcome, Exchange
+from router.relay.answer import Answer
+from router.relay.endpoint import Endpoint
+from router.relay.outcomes import Ended, broken_off, failed
+from router.relay.outside import Outside
+from router.relay.reading import Listener, Reading
+from router.relay.route import Job
+from router.wire.client import Request
+from router.wire.sse import EventTooLong
+
+# Seconds that a backend may keep the connection open after the end mark, before it is closed.
+AFTER_END = 1.0
+
+
+class Attempt:
+    """Runs once."""
+
+    def __init__(self, outside: Outside, job: Job, exchange: Exchange, answer: Answer) -> None:
+        """Nothing is sent before `run`."""
+        self._outside = outside
+        self._job = job
+        self._answer = answer
+        self._started = outside.clock()
+        listener = Listener(began=self._arm, ended=self._arm, verdict=self._stop)
+        self._reading = Reading(job, exchange, answer, outside, listener)
+        self._ended: Ended | None = None  # a verdict of ours, before the client's
+        self._timer: asyncio.TimerHandle | None = None
+        self._fetch: asyncio.Future[HTTPResponse] | None = None
+
+    @property
+    def status(self) -> int | None:
+        """Return the status that the backend answered with, None before it did."""
+        return self._reading.status
+
+    async def run(self, endpoint: Endpoint, header_lines: bytes, *, fresh: bool = False) -> Ended:
+        """Try it. Raises nothing but `CancelledError`, and then the backend's connection is closed already.
+
+        `fresh`: not on a connection that was kept from an earlier request.
+        """
+        job = self._job
+        request = Request(
+            origin=endpoint.origin,
+            method=job.route.method,
+            target=endpoint.target(job.route, job.rest),
+            header_lines=header_lines + endpoint.key_lines(named_events=job.route.named_events),
+            body=job.body if job.route.method == "POST" else None,
+            connect_timeout=self._outside.timeouts.connect,
+            on_head=self._reading.on_head,
+            streaming_callback=self._on_chunk,
+            fresh=fresh,
+        )
+        fetch = self._fetch = self._outside.client.fetch(request, raise_error=False)
+        self._arm()
+        try:
+            await fetch
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._ended is None or (task is not None and task.cancelling()):
+                raise
+        except WireError as error:
+            return self._ended or self._broken_off(error)
+        except EventTooLong:
+            return self._ended or failed(AttemptOutcome.BAD_RESPONSE, begun=self._reading.begun)
+        finally:
+            fetch.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+        return self._ended or self._reading.complete()
+
+    def _on_chunk(self, data: bytes) -> Awaitable[None] | None:
+        return None if self._ended is not None else self._reading.on_chunk(data)
+
+    def _broken_off(self, error: WireError) -> Ended:
+        if self._reading.whole:
+            return Ended(AttemptOutcome.OK, begun=True)
+        return broken_off(error, begun=self._reading.begun)
+
+    def _limit(self) -> tuple[float | None, float, AttemptOutcome]:
+        """Return the limit in force now: seconds, since when, and what it means when it is over."""
+        timeouts, reading = self._outside.timeouts, self._reading
+        if reading.whole:
+            return AFTER_END, reading.last, AttemptOutcome.OK
+        if reading.begun:
+            since = self._outside.clock() if self._answer.is_blocked else reading.last
+            return timeouts.idle, since, AttemptOutcome.STALLED
+        seconds = timeouts.first_byte if self._job.stream else timeouts.unstreamed
+        return seconds, self._started, AttemptOutcome.FIRST_BYTE_TIMEOUT
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        seconds, since, _ = self._limit()
+        if seconds is not None:
+            left = max(0.0, since + seconds - self._outside.clock())
+            self._timer = asyncio.get_running_loop().call_later(left, self._watch)
+
+    def _watch(self) -> None:
+        seconds, since, outcome = self._limit()
+        if seconds is None or since + seconds > self._outside.clock():
+            self._arm()
+        elif outcome is AttemptOutcome.OK:
+            self._stop(Ended(outcome, begun=True))
+        else:
+            self._stop(failed(outcome, begun=self._reading.begun))
+
+    def _stop(self, ended: Ended) -> None:
+        """End the attempt with our verdict; the backend's connection is closed at once."""
+        if self._ended is None:
+            self._ended = ended
+            if self._fetch is not None:
+                self._fetch.cancel()

@@ -1,0 +1,84 @@
+"""When an answer has begun. Pure.
+
+vLLM sends 200 and an event with only the role while a request still waits in its queue, so neither is a beginning.
+The answer begins with the first event that carries text, reasoning, a tool call or a finish_reason. Until then
+everything can still be taken back: an error that comes first becomes a proper status, or an attempt elsewhere.
+"""
+
+import enum
+from typing import Any
+
+import msgspec
+import orjson
+
+from router.errors import BackendReported
+from router.wire.sse import event_data, event_name
+
+DONE = b"[DONE]"
+# Events of the Responses and Messages APIs that say only that the request was taken.
+_PRELUDE = frozenset({"response.created", "response.queued", "response.in_progress", "message_start", "ping"})
+# Fields of a delta that carry nothing of the answer.
+_BARE = frozenset({"role", "refusal"})
+
+
+class Sign(enum.Enum):
+    """What one event says of the answer."""
+
+    NOTHING_YET = "nothing_yet"
+    BEGINS = "begins"
+    ERROR = "error"
+
+
+class _Event(msgspec.Struct):
+    choices: Any = None
+    type: Any = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
+def sign_of(event: bytes) -> Sign:
+    """Return what the event says; one that is not understood counts as the beginning, as it may be text."""
+    data = event_data(event)
+    if data is None:
+        return Sign.NOTHING_YET  # a comment
+    if event_name(event) == "error":
+        return Sign.ERROR
+    try:
+        fields = _decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return Sign.BEGINS
+    if fields.type == "error" or (fields.error is not None and fields.type is None and not fields.choices):
+        return Sign.ERROR
+    if isinstance(fields.choices, list):
+        return Sign.BEGINS if any(map(_carries, fields.choices)) else Sign.NOTHING_YET
+    return Sign.NOTHING_YET if fields.type in _PRELUDE else Sign.BEGINS
+
+
+def _carries(choice: Any) -> bool:
+    if not isinstance(choice, dict):
+        return True
+    if choice.get("finish_reason") or choice.get("text"):
+        return True
+    delta = choice.get("delta")
+    return isinstance(delta, dict) and any(value for name, value in delta.items() if name not in _BARE)
+
+
+def find_error(event: bytes) -> BackendReported | None:
+    """Return the error that an event carries, None where it carries none. The backend's message is kept."""
+    if sign_of(event) is not Sign.ERROR:
+        return None
+    try:
+        payload = orjson.loads(event_data(event) or b"null")
+    except orjson.JSONDecodeError:
+        payload = None
+    error = payload.get("error", payload) if isinstance(payload, dict) else payload
+    if not isinstance(error, dict):
+        error = {"message": error}
+    message, param, code = error.get("message"), error.get("param"), error.get("code")
+    return BackendReported(
+        message if isinstance(message, str) and message else "The backend reported an error without a message.",
+        status=code if isinstance(code, int) and 400 <= code <= 599 else 500,
+        param=param if isinstance(param, str) else None,
+    )

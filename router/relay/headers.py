@@ -1,0 +1,157 @@
+"""Which header lines travel, in both directions. Pure.
+
+Hop-by-hop lines (RFC 9110 section 7.6.1, and what `Connection` names) end here; so do the client's credentials and
+cookies unless configured otherwise, what a client may say only through a trusted peer (`X-Forwarded-*`,
+`Forwarded`), names with an underscore (CGI-style twins of the real ones), and whatever this router says itself.
+Answers are never compressed on the way (`Accept-Encoding: identity`), so that streams can be watched.
+"""
+
+import datetime
+import email.utils
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# A request id that is harmless in a log line, a header and vLLM's own ids.
+HARMLESS_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# Names repeat from request to request; what a client makes up must not grow the table.
+MAX_CACHED_NAMES = 1000
+
+_HOP_BY_HOP = frozenset(
+    [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+    ]
+)
+_OURS_TO_BACKEND = frozenset(
+    [
+        "host",
+        "content-length",
+        "expect",
+        "accept-encoding",
+        "x-request-id",
+        "forwarded",
+        "x-real-ip",
+        "via",
+        "origin",
+        "referer",
+        "access-control-request-method",
+        "access-control-request-headers",
+    ]
+)
+CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})
+_OURS_TO_CLIENT = frozenset(["content-length", "server", "x-request-id", "x-accel-buffering", "alt-svc"])
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """What the configuration lets through."""
+
+    authorization: bool = False
+    cookies: bool = False
+    deadline_header: str = "x-request-timeout"
+
+
+class ToBackend:
+    """Selects and serialises the request headers that a backend may see."""
+
+    def __init__(self, rules: Forwarding) -> None:
+        """Remember the verdict on each name, as clients send the same ones again and again."""
+        self._rules = rules
+        self._prefixes: dict[str, str | None] = {}
+
+    def _prefix(self, name: str) -> str | None:
+        low = name.lower()
+        rules = self._rules
+        drop = (
+            low in _HOP_BY_HOP
+            or low in _OURS_TO_BACKEND
+            or low.startswith(("x-forwarded-", "x-router-"))
+            or "_" in low
+            or low == rules.deadline_header.lower()
+            or (low in CREDENTIALS and not rules.authorization)
+            or (low == "cookie" and not rules.cookies)
+        )
+        prefix = None if drop else f"{name}: "
+        if len(self._prefixes) < MAX_CACHED_NAMES:
+            self._prefixes[name] = prefix
+        return prefix
+
+    def lines(self, headers: Iterable[tuple[str, str]], connection: str, request_id: str) -> bytes:
+        """Return serialised lines without Host, Content-Length and the backend's key.
+
+        `connection`: the request's Connection field; the names in it stay here as well.
+        """
+        named = () if not connection else {token.strip().lower() for token in connection.split(",")}
+        parts = []
+        prefixes = self._prefixes
+        for name, value in headers:
+            prefix = prefixes[name] if name in prefixes else self._prefix(name)
+            if prefix is not None and not (named and name.lower() in named):
+                parts.append(f"{prefix}{value}\r\n")
+        parts.append(f"Accept-Encoding: identity\r\nX-Request-Id: {request_id}\r\n")
+        return "".join(parts).encode("latin-1", "replace")
+
+
+def to_client(headers: Iterable[tuple[bytes, bytes]], *, cookies: bool, sse: bool) -> bytes:
+    """Return the serialised lines of a backend's answer that a client may see.
+
+    Without Content-Length, which depends on how the answer is framed here. Cross-origin lines are ours to say.
+    """
+    lines = []
+    for name, value in headers:
+        low = name.lower().decode("latin-1")
+        if low in _HOP_BY_HOP or low in _OURS_TO_CLIENT or low.startswith(("access-control-", "x-router-")):
+            continue
+        if (low == "set-cookie" and not cookies) or (sse and low == "cache-control"):
+            continue
+        lines.append(b"%s: %s\r\n" % (name, value))
+    if sse:
+        lines.append(b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n")
+    return b"".join(lines)
+
+
+def find(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:
+    """Return the first value of the header called `wanted` (lower case), None where there is none."""
+    for name, value in headers:
+        if len(name) == len(wanted) and name.lower() == wanted:
+            return value.decode("latin-1")
+    return None
+
+
+def retry_after(headers: Iterable[tuple[bytes, bytes]], wall_clock: float) -> float | None:
+    """Return the seconds that a backend asks to wait, None where it does not or cannot be understood.
+
+    `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3), or `retry-after-ms` as OpenAI sends it.
+    `wall_clock`: now, in seconds since the epoch.
+    """
+    pairs = list(headers)
+    for name, unit in ((b"retry-after-ms", 0.001), (b"retry-after", 1.0)):
+        value = find(pairs, name)
+        if value is None:
+            continue
+        seconds = _seconds(value.strip(), unit, wall_clock)
+        if seconds is not None:
+            return seconds
+    return None
+
+
+def _seconds(text: str, unit: float, wall_clock: float) -> float | None:
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
+        return float(text) * unit
+    try:
+        when = email.utils.parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=datetime.UTC)
+    return max(0.0, when.timestamp() - wall_clock)

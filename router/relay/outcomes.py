@@ -1,0 +1,123 @@
+"""What the ways in which a backend fails mean, and what the client is told of them. Pure.
+
+The table is "Failure, as vLLM means it" in docs/architecture.md.
+"""
+
+from dataclasses import dataclass
+
+import orjson
+
+from router.errors import (
+    AnswerError,
+    BackendReported,
+    BackendTimeout,
+    BackendUnavailable,
+    BadResponse,
+    ConnectError,
+    ConnectTimeout,
+    NoBackend,
+    WireError,
+)
+from router.exchange import AttemptOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A backend's own error answer, ready to be passed on."""
+
+    status: int
+    lines: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended, and what the client is told if nobody else takes the request."""
+
+    outcome: AttemptOutcome
+    begun: bool = False
+    error: AnswerError | None = None
+    refusal: Refusal | None = None
+    retry_after: float | None = None
+    on_dead_connection: bool = False  # a kept connection had died: nothing reached the backend
+
+
+def outcome_of_status(status: int) -> AttemptOutcome:
+    """Return what a status other than 2xx says of the backend (the table "Failure, as vLLM means it")."""
+    if status in (429, 503):
+        return AttemptOutcome.OVERLOADED
+    if status in (502, 504):
+        return AttemptOutcome.GATEWAY_ERROR
+    if status >= 500:
+        return AttemptOutcome.SERVER_ERROR
+    if status in (401, 403):
+        return AttemptOutcome.UNAUTHORIZED
+    return AttemptOutcome.CLIENT_ERROR if status >= 400 else AttemptOutcome.BAD_RESPONSE
+
+
+def outcome_of_wire(error: WireError) -> AttemptOutcome:
+    """Return what a failure below HTTP says of the backend, for an answer that has not begun."""
+    if isinstance(error, ConnectError):
+        return AttemptOutcome.REFUSED if error.refused else AttemptOutcome.CONNECT_FAILED
+    if isinstance(error, ConnectTimeout):
+        return AttemptOutcome.CONNECT_FAILED
+    return AttemptOutcome.BAD_RESPONSE if isinstance(error, BadResponse) else AttemptOutcome.CONNECTION_LOST
+
+
+def error_for(outcome: AttemptOutcome) -> AnswerError:
+    """Return what the client is told of a failure that carries no answer of the backend."""
+    if outcome in (AttemptOutcome.REFUSED, AttemptOutcome.CONNECT_FAILED):
+        return NoBackend("No backend can be reached.", retry_after=1)
+    if outcome is AttemptOutcome.FIRST_BYTE_TIMEOUT:
+        return BackendTimeout("The backend did not begin its answer in time.")
+    if outcome is AttemptOutcome.STALLED:
+        return BackendTimeout("The backend stopped in the middle of its answer.")
+    if outcome is AttemptOutcome.BAD_RESPONSE:
+        return BackendUnavailable("The backend's answer was not understood.")
+    return BackendUnavailable("The backend broke off its answer.")
+
+
+def error_of(ended: Ended) -> AnswerError:
+    """Return what the client is told of the end of an attempt where the backend's own answer cannot be passed on."""
+    if ended.error is not None:
+        return ended.error
+    refusal = ended.refusal
+    assert refusal is not None
+    try:
+        message = orjson.loads(refusal.body)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = None
+    text = message if isinstance(message, str) else f"The backend answered with status {refusal.status}."
+    return BackendReported(text, status=refusal.status)
+
+
+def passed_on(refusal: Refusal, *, final: bool) -> bytes:
+    """Return the header lines of a backend's error answer as the client gets them.
+
+    `final`: attempts were spent on it here, so SDKs must not multiply them. Who is told "not now" is told when.
+    """
+    lines = refusal.lines
+    if refusal.status in (429, 503) and b"\r\nretry-after:" not in b"\r\n" + lines.lower():
+        lines += b"Retry-After: 1\r\n"
+    return lines + (b"x-should-retry: false\r\n" if final else b"")
+
+
+def failed(outcome: AttemptOutcome, *, begun: bool) -> Ended:
+    """Return the end of an attempt that failed without an answer of the backend."""
+    return Ended(outcome, begun=begun, error=error_for(outcome))
+
+
+def broken_off(error: WireError, *, begun: bool) -> Ended:
+    """Return the end of an attempt whose connection failed."""
+    if begun:
+        return failed(AttemptOutcome.CUT, begun=True)
+    dead = getattr(error, "reused", False) and not getattr(error, "received", True)
+    outcome = outcome_of_wire(error)
+    return Ended(outcome, error=error_for(outcome), on_dead_connection=dead)
+
+
+def reported(error: BackendReported) -> Ended:
+    """Return the end of an attempt whose stream began with an error event, which is as good as a status."""
+    if error.status >= 500 and error.status != 503:
+        return Ended(AttemptOutcome.ERROR_EVENT, error=error)
+    return Ended(outcome_of_status(error.status), error=error)

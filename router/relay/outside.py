@@ -1,0 +1,30 @@
+"""What the relay needs of the world, and the limits it works under: clocks, dice, the client, settings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tornado.httpclient import AsyncHTTPClient
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; None switches one off. See `timeouts` in docs/configuration.md."""
+
+    connect: float | None = 2.0
+    first_byte: float | None = 120.0  # until the answer begins
+    unstreamed: float | None = 600.0  # the same, where the answer comes in one piece
+    idle: float | None = 60.0  # between bytes of an answer that has begun
+    keepalive_after: float | None = 20.0  # before comments keep the client's connection open
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The world as the relay sees it."""
+
+    client: AsyncHTTPClient
+    timeouts: Timeouts
+    clock: Callable[[], float]  # monotonic seconds
+    wall_clock: Callable[[], float]  # seconds since the epoch
+    dice: Callable[[], float]  # a random number from 0 to 1
+    event_gap: Callable[[float], None]  # told the seconds between reads of a stream
+    cookies: bool = False  # a backend's Set-Cookie is passed on

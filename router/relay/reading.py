@@ -1,0 +1,209 @@
+"""What a backend's answer becomes on its way to the client. No sockets and no timers: bytes in, calls of `Answer` out.
+
+Until the answer begins (see beginning.py) everything is held, and a failure leaves the client untouched. From then
+on whole events go out as the bytes they were. An event that is not whole is never sent: where the backend breaks
+off, the client's stream still stands at the end of an event, ready for an error event.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from router.errors import BackendUnavailable
+from router.exchange import AttemptOutcome, Exchange
+from router.relay import headers
+from router.relay.answer import Answer
+from router.relay.beginning import Sign, find_error, sign_of
+from router.relay.outcomes import Ended, Refusal, failed, outcome_of_status, reported
+from router.relay.outside import Outside
+from router.relay.route import Job
+from router.wire.client import Head
+from router.wire.sse import EventSplitter, event_data, event_name, split_events
+
+# Bytes of an answer that are held back at most before it counts as begun, and of an error's body.
+MAX_HELD = 1024 * 1024
+
+_EVENT_STREAM = "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told what, while an answer is read."""
+
+    began: Callable[[], None]  # it cannot be taken back any more
+    ended: Callable[[], None]  # its end mark was seen; the framing may still go on
+    verdict: Callable[[Ended], None]  # it is no good: no further byte is wanted
+
+
+class Reading:
+    """Reads one answer of a backend."""
+
+    def __init__(self, job: Job, exchange: Exchange, answer: Answer, outside: Outside, listener: Listener) -> None:
+        """`outside`: clocks and settings."""
+        self._job = job
+        self._exchange = exchange
+        self._answer = answer
+        self._outside = outside
+        self._listener = listener
+        self._receive: Callable[[bytes], Awaitable[None] | None] = self._on_body
+        self._splitter = EventSplitter()
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._head: Head | None = None
+        self._lines = b""
+        self._is_stream = False
+        self.begun = False
+        self.whole = False  # the end mark has been seen
+        self.last = outside.clock()  # when the last byte came
+
+    @property
+    def status(self) -> int | None:
+        """Return the status that the backend answered with, None before it did."""
+        return None if self._head is None else self._head.status
+
+    def on_head(self, head: Head) -> None:
+        """Take the head of the answer."""
+        self._head = head
+        content_type = headers.find(head.headers, b"content-type") or ""
+        good = 200 <= head.status < 300
+        self._is_stream = good and content_type.startswith(_EVENT_STREAM)
+        self._lines = headers.to_client(head.headers, cookies=self._outside.cookies, sse=self._is_stream)
+        if self._is_stream:
+            self._receive = self._on_stream
+        elif not good:
+            self._receive = self._on_error_body
+
+    def on_chunk(self, data: bytes) -> Awaitable[None] | None:
+        """Take bytes of the body. An awaitable means: the client is slow, read on when it is done."""
+        if self._answer.finished:
+            return None
+        now = self._outside.clock()
+        if self.begun:
+            self._outside.event_gap(now - self.last)
+        self.last = now
+        waiting = self._receive(data)
+        if waiting is not None:
+            # While the client is slow, the backend is not to blame for silence.
+            asyncio.ensure_future(waiting).add_done_callback(self._on_client_ready)
+        return waiting
+
+    def _on_client_ready(self, waiting: "asyncio.Future[None]") -> None:
+        self.last = self._outside.clock()
+
+    def _on_error_body(self, data: bytes) -> None:
+        self._hold(data)
+        if self._held_size > MAX_HELD:
+            self._listener.verdict(failed(AttemptOutcome.BAD_RESPONSE, begun=False))
+
+    def _on_body(self, data: bytes) -> Awaitable[None] | None:
+        if self.begun:
+            return self._answer.write(data)
+        self._hold(data)
+        return self._begin() if self._held_size > MAX_HELD else None
+
+    def _on_stream(self, data: bytes) -> Awaitable[None] | None:
+        block = self._splitter.feed(data)
+        if not block:
+            return None
+        return self._send(block) if self.begun else self._look_for_beginning(block)
+
+    def _look_for_beginning(self, block: bytes) -> Awaitable[None] | None:
+        self._hold(block)
+        for event in split_events(block):
+            sign = sign_of(event)
+            if sign is Sign.ERROR:
+                error = find_error(event)
+                assert error is not None
+                self._listener.verdict(reported(error))
+                return None
+            if sign is Sign.BEGINS or self._is_end(event) or self._held_size > MAX_HELD:
+                return self._begin()
+        return None
+
+    def _begin(self) -> Awaitable[None] | None:
+        held, self._held = b"".join(self._held), []
+        self.begun = True
+        self._exchange.began = self.last
+        self._listener.began()
+        return self._send(held) if self._is_stream else self._put(held)
+
+    def _send(self, block: bytes) -> Awaitable[None] | None:
+        """Send whole events of an answer that has begun, but look closer at those that may end it."""
+        self._exchange.events += block.count(b"\n\n")
+        if b"error" in block:
+            return self._send_until_error(block)
+        for mark in self._job.route.end_marks:
+            if mark in block and any(map(self._is_end, split_events(block))):
+                waiting = self._put(block)
+                self._finish()
+                return waiting
+        return self._put(block)
+
+    def _send_until_error(self, block: bytes) -> Awaitable[None] | None:
+        good: list[bytes] = []
+        for event in split_events(block):
+            error = find_error(event) if b"error" in event else None
+            if error is not None:
+                waiting = self._put(b"".join(good)) if good else None
+                self._listener.verdict(Ended(AttemptOutcome.ERROR_EVENT, begun=True, error=error))
+                return waiting
+            good.append(event)
+        waiting = self._put(block)
+        if any(map(self._is_end, good)):
+            self._finish()
+        return waiting
+
+    def _is_end(self, event: bytes) -> bool:
+        marks = self._job.route.end_marks
+        return bool(marks) and (event_data(event) in marks or (event_name(event) or "").encode() in marks)
+
+    def _put(self, chunk: bytes) -> Awaitable[None] | None:
+        if self._answer.started:
+            return self._answer.write(chunk)
+        assert self._head is not None
+        return self._answer.begin(self._head.status, self._lines, chunk, is_stream=self._is_stream)
+
+    def _finish(self) -> None:
+        # The client need not wait for the end of the framing.
+        self.whole = True
+        self._answer.finish()
+        self._listener.ended()
+
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_size += len(data)
+
+    def complete(self) -> Ended:
+        """The backend's framing came to its end; say whether the answer did."""
+        assert self._head is not None
+        if not 200 <= self._head.status < 300:
+            return self._refused(self._head)
+        if self._is_stream:
+            return self._complete_stream()
+        if self.begun:
+            self._answer.finish()
+        elif self._answer.started:  # as a stream, to keep the client's connection open
+            error = BackendUnavailable("The backend did not answer as a stream.")
+            return Ended(AttemptOutcome.BAD_RESPONSE, begun=True, error=error)
+        else:
+            self._exchange.began = self._outside.clock()
+            self._answer.whole(self._head.status, self._lines, b"".join(self._held))
+        return Ended(AttemptOutcome.OK, begun=True)
+
+    def _complete_stream(self) -> Ended:
+        if not self.whole and self._job.route.end_marks:
+            return failed(AttemptOutcome.CUT, begun=self.begun)
+        if not self.whole:
+            self._put(b"".join(self._held) + self._splitter.finish())
+            self._answer.finish()
+        return Ended(AttemptOutcome.OK, begun=True)
+
+    def _refused(self, head: Head) -> Ended:
+        outcome = outcome_of_status(head.status)
+        if outcome is AttemptOutcome.BAD_RESPONSE:  # a redirect: never followed, as it may lead anywhere
+            return failed(outcome, begun=False)
+        return Ended(
+            outcome,
+            refusal=Refusal(head.status, self._lines, b"".join(self._held)),
+            retry_after=headers.retry_after(head.headers, self._outside.wall_clock()),
+        )

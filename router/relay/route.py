@@ -1,0 +1,40 @@
+"""What the relay must know of a route, and of one request on it. Pure data."""
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class Body(enum.Enum):
+    """What a route takes as the body of a request."""
+
+    NONE = "none"
+    JSON = "json"
+    FORM = "form"  # multipart: the model is a form part
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One API call that is relayed."""
+
+    path: str  # as documented, "/v1/chat/completions"; the label in metrics and log
+    method: str
+    body: Body = Body.JSON
+    under_v1: bool = True  # vLLM serves it under /v1, so the backend's api_prefix goes before the rest
+    end_marks: tuple[bytes, ...] = ()  # data or name of the event that ends a whole stream; () where none is defined
+    named_events: bool = False  # its events have names and a `type`, its errors as well (Messages, Responses)
+    any_owner: bool = False  # only one backend knows the object asked for: a 404 is asked elsewhere
+
+
+@dataclass(slots=True)
+class Job:
+    """One request, as it is sent to whichever backend takes it."""
+
+    route: Route
+    rest: str  # the path after the route's prefix with the query, as in "chat/completions?beta=true"
+    headers: Iterable[tuple[str, str]]
+    connection: str  # the request's Connection field, "" where there is none
+    body: bytes
+    model: str | None = None
+    stream: bool = False
+    deadline: float | None = None  # monotonic seconds; the client's own, or the configured total

@@ -1,0 +1,146 @@
+"""The parsing of answers, one after another on one connection: llhttp's callbacks and what llhttp does not check. No
+I/O.
+
+llhttp refuses bare LF, folded lines, Content-Length beside Transfer-Encoding, repeated or odd lengths, and bad
+chunks. Ours are: the version, limits on 1xx and on headers, 101, transfer codings other than chunked, and bytes after
+the answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from router.errors import BadResponse
+from router.wire.client_request import Headers
+
+MAX_HEADER_BYTES = 64 * 1024  # twice what we take from clients; nginx' proxies stop at 32-64 KiB
+MAX_HEADERS = 200  # twice what we take from clients: gateways in front of backends add theirs
+MAX_INFORMATIONAL = 10  # 1xx before an answer; nobody sends more than two
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLimits:
+    """What an answer may cost before it is refused."""
+
+    header_bytes: int = MAX_HEADER_BYTES  # of a head; also of what comes between two pieces of a body
+    header_count: int = MAX_HEADERS
+    informational: int = MAX_INFORMATIONAL
+
+
+class Answer:
+    """The answer that a connection receives now. `feed` is llhttp's own; what it found lies in the attributes.
+
+    `restart` begins the next one. After `feed` raised, `fault_of` says what that means.
+    """
+
+    def __init__(self, limits: AnswerLimits) -> None:
+        """One per connection; call `restart` before the first answer too."""
+        self.pieces: list[bytes] = []  # of the body, since they were last taken
+        self._reason: list[bytes] = []
+        self._limits = limits
+        self._is_proven = False  # this peer's version and coding were looked at
+        self.on_body = self.pieces.append  # llhttp calls these from C: no frame of Python between
+        self.on_status = self._reason.append
+        self._open()
+        self.restart(head_only=False)
+
+    def _open(self) -> None:
+        parser = HttpResponseParser(self)
+        self._parser: HttpResponseParser | None = parser
+        self.feed: Callable[[bytes], None] = parser.feed_data
+        self._is_spoilt = False
+
+    def restart(self, *, head_only: bool) -> None:
+        """Expect the next answer; `head_only`: to a HEAD request."""
+        if self._is_spoilt:
+            self._open()  # llhttp still waits for the body that an answer to HEAD announced
+        self.head_only = head_only
+        self.status = 0  # of the final head, 0 before it is there
+        self.headers: Headers = []
+        self.is_complete = False
+        self.is_reusable = False  # its framing lets the connection live on
+        self.ends_with_connection = False  # no length, no chunks: only the end of the connection ends it
+        self.has_extra = False  # bytes came after its end
+        self._informational = 0
+        self._reason.clear()
+
+    def release(self) -> None:
+        """Let the parser go, and with it the circle of references."""
+        self.feed = _closed
+        self._parser = None
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase, often empty."""
+        return b"".join(self._reason).decode("latin-1")
+
+    def fault_of(self, error: HttpParserError | HttpParserUpgrade) -> BadResponse | None:
+        """Say what it means that `feed` raised; None when the answer was whole before that."""
+        if self.is_complete:
+            self.has_extra = True
+            return None
+        if isinstance(error.__context__, BadResponse):
+            return error.__context__  # raised by a callback below
+        return BadResponse(f"not an HTTP answer: {error}")
+
+    # ---- llhttp's callbacks; what they raise comes out of feed
+
+    def on_message_begin(self) -> None:
+        """A first byte that is not a line end."""
+        if self.is_complete:
+            self.has_extra = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Also of trailers, which go into a list that nobody reads."""
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Decide whether this is the head that was waited for."""
+        if self.is_complete:
+            raise BadResponse("a second answer")
+        parser = self._parser
+        assert parser is not None  # it calls us
+        status = parser.get_status_code()
+        if len(self.headers) > self._limits.header_count:
+            raise BadResponse(f"more than {self._limits.header_count} headers")
+        if status < 200:
+            self._pass_informational(status)
+            return
+        self.is_reusable = parser.should_keep_alive()
+        if not self.is_reusable or not self._is_proven:
+            self._inspect(status, parser.get_http_version())
+        self.status = status
+        if self.head_only:
+            self.is_complete = self._is_spoilt = True
+
+    def on_message_complete(self) -> None:
+        """The framing says that the answer is whole (also of 1xx, which are messages to llhttp)."""
+        if self.status:
+            self.is_complete = True
+
+    def _pass_informational(self, status: int) -> None:
+        self._informational += 1
+        if status == 101 or status < 100:
+            raise BadResponse(f"unexpected status {status}")
+        if self._informational > self._limits.informational:
+            raise BadResponse(f"more than {self._limits.informational} informational answers")
+        self.headers = []
+        self._reason.clear()
+
+    def _inspect(self, status: int, version: str) -> None:
+        """Look closer at a peer's first answer, and at each that ends its connection."""
+        if version not in ("1.1", "1.0"):
+            raise BadResponse("not HTTP/1.1 or 1.0")
+        is_framed = self.head_only or status in (204, 304)
+        for name, value in self.headers:
+            lowered = name.lower()
+            if lowered == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                raise BadResponse("a transfer coding other than chunked")
+            is_framed = is_framed or lowered in (b"transfer-encoding", b"content-length")
+        self.ends_with_connection = not is_framed
+        self._is_proven = True
+
+
+def _closed(data: bytes) -> None:
+    raise RuntimeError("the parser was released")

@@ -1,0 +1,129 @@
+"""An HTTP/1.1 server that drives Tornado's delegates from llhttp on uvloop.
+
+`HTTPServer` stands where `tornado.httpserver.HTTPServer` does: it takes an `Application`, or any
+`HTTPServerConnectionDelegate`. Not supported: `detach()` (WebSocket), `xheaders`, decompression of requests. An Upgrade
+is ignored, CONNECT refused, and a client that closes its sending side has left.
+
+Accepting is uvloop's: where file descriptors run out, it accepts and closes what waits, and goes on when some are free.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+from tornado.httputil import HTTPServerConnectionDelegate
+from tornado.netutil import ssl_options_to_context
+
+from router.wire.limits import BACKLOG, ServerLimits
+from router.wire.listen import bind_sockets, bind_unix_socket
+from router.wire.server_connection import ServerConnection
+from router.wire.service import ErrorRenderer, Service, plain_error
+
+__all__ = ["HTTPServer", "ServerConnection", "ServerLimits", "bind_sockets", "bind_unix_socket"]
+
+CLOSE_TIME = 1.0  # seconds that close_all_connections() gives clients to take what was written
+
+
+class HTTPServer:
+    """Serves one delegate on any number of listening sockets. Made where its loop is the current one."""
+
+    def __init__(
+        self,
+        delegate: HTTPServerConnectionDelegate,
+        *,
+        limits: ServerLimits | None = None,
+        ssl_options: ssl.SSLContext | dict[str, Any] | None = None,
+        render_error: ErrorRenderer = plain_error,
+    ) -> None:
+        """`render_error`: (status, message) -> (content type, body) of the answers that the wire itself gives."""
+        loop = asyncio.get_event_loop()
+        done = loop.create_future()
+        done.set_result(None)
+        self._service = Service(delegate, limits or ServerLimits(), render_error, loop, done)
+        self._ssl = None if ssl_options is None else ssl_options_to_context(ssl_options, server_side=True)
+        self._starting: dict[asyncio.Task[None], socket.socket] = {}
+        self._servers: list[asyncio.AbstractServer] = []
+
+    def __repr__(self) -> str:
+        """Show what it is doing."""
+        state = " draining" if self._service.draining else ""
+        return f"<HTTPServer sockets={len(self._servers)} connections={self.connections}{state}>"
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, idle ones and closing ones included."""
+        return len(self._service.connections)
+
+    def listen(self, port: int, address: str = "127.0.0.1") -> list[socket.socket]:
+        """Bind and serve; return the sockets. Raises OSError."""
+        sockets = bind_sockets(address, port)
+        self.add_sockets(sockets)
+        return sockets
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Serve several listening sockets."""
+        for sock in sockets:
+            self.add_socket(sock)
+
+    def add_socket(self, sock: socket.socket, *, backlog: int = BACKLOG) -> None:
+        """Serve a listening socket, which is ours from now on; accepting starts when the loop runs next."""
+        task = self._service.loop.create_task(self._serve(sock, backlog))
+        self._starting[task] = sock
+        task.add_done_callback(self._started)
+
+    def stop(self) -> None:
+        """Stop accepting; open connections go on. May be repeated."""
+        for task, sock in self._starting.items():
+            task.cancel()
+            sock.close()
+        self._starting.clear()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    def close_idle_connections(self) -> None:
+        """Drain: close what is idle, and from now on every answer is the last of its connection."""
+        service = self._service
+        service.draining = True
+        for connection in list(service.connections):
+            if connection.is_idle:
+                connection.close()
+
+    async def close_all_connections(self) -> None:
+        """Close every connection, also in the middle of an answer, and wait until all are gone."""
+        service = self._service
+        for connection in list(service.connections):
+            connection.close()
+        if not await self._are_gone(CLOSE_TIME):
+            for connection in list(service.connections):
+                connection.abort()
+            await self._are_gone(CLOSE_TIME)
+
+    async def _are_gone(self, seconds: float) -> bool:
+        service = self._service
+        if not service.connections:
+            return True
+        service.emptied.clear()
+        try:
+            await asyncio.wait_for(service.emptied.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _serve(self, sock: socket.socket, backlog: int) -> None:
+        loop = self._service.loop
+        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        handshake = None if self._ssl is None else self._service.limits.headers_timeout
+        self._servers.append(
+            await create(self._connect, sock=sock, backlog=backlog, ssl=self._ssl, ssl_handshake_timeout=handshake)
+        )
+
+    def _connect(self) -> ServerConnection:
+        return ServerConnection(self._service)
+
+    def _started(self, task: "asyncio.Task[None]") -> None:
+        self._starting.pop(task, None)
+        if not task.cancelled():
+            task.result()  # a socket that cannot be served is a programming error: let the loop report it

@@ -1,0 +1,337 @@
+"""One connection of a client: what is read, what is held, what is waited for and until when.
+
+Bytes are parsed only when it is their turn; what comes before that is held, up to a bound, and beyond it reading stops.
+A client that leaves is noticed by the read that goes on, or, where reading has stopped, by asking the kernel. A client
+that closes only its sending side counts as gone: that is how most of them leave, and none that we serve means less.
+
+    phase    lasts at most                           then
+    IDLE     idle_timeout                            close
+    HEAD     headers_timeout                         408
+    BODY     body_timeout, more at MIN_BODY_RATE     408
+    ANSWER   as long as the application takes        -
+    CLOSING  LINGER_TIME, more while bytes go out    abort
+"""
+
+import asyncio
+import enum
+import select
+import time
+from typing import cast
+
+from router.wire.alarms import NEVER, Alarm, Alarms
+from router.wire.delivery import Delivery
+from router.wire.limits import HELD_BYTES, LEFT_CHECK_INTERVAL, LINGER_TIME, MIN_BODY_RATE
+from router.wire.request_parser import Refusal
+from router.wire.response import error_answer
+from router.wire.service import Context, Service
+
+HAS_LEFT = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+MIN_EARNED = 1.0  # seconds that a body must have earned to be given them
+
+
+class Phase(enum.Enum):
+    """What a connection waits for."""
+
+    IDLE, HEAD, BODY, ANSWER, CLOSING = range(5)
+
+
+class ServerConnection(Delivery, asyncio.BufferedProtocol):
+    """See the module's docstring. Drives one `HTTPServerConnectionDelegate` from one transport."""
+
+    def __init__(self, service: Service) -> None:
+        """The loop calls `connection_made` next."""
+        super().__init__(service)
+        self.context = Context("0.0.0.0", "http")
+        self._held: list[bytes] = []  # unparsed, in order
+        self._held_size = 0
+        self._is_paused = False  # we do not read
+        self._phase = Phase.IDLE
+        self._body_time = NEVER  # seconds that the body of this request may still take
+        self._body_credited = 0  # bytes of it that have already earned time
+        self._alarms = Alarms(service.loop, self._ring)
+
+    def __repr__(self) -> str:
+        """Show what it is doing."""
+        what = f" {self._request.start_line.method} {self._request.start_line.path}" if self._request else ""
+        return f"<ServerConnection {self.context.remote_ip} {self._phase.name}{what} held={self._held_size}>"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being received, answered or held."""
+        return self._request is None and not (self._parser.in_head or self._held or self._events)
+
+    def close(self) -> None:
+        """Close; what was written is still sent, for as long as the client takes it."""
+        if self._transport is not None and self._phase is not Phase.CLOSING:
+            self._transport.close()
+            self._enter_closing()
+
+    def abort(self) -> None:
+        """Cut the connection at once: the client sees a broken answer, and nobody is called back."""
+        self._forget_request()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, unless there are too many."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's has all of it, but does not derive from it
+        service = self._service
+        if service.limits.connections is not None and len(service.connections) >= service.limits.connections:
+            transport.abort()
+            return
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        is_secure = transport.get_extra_info("sslcontext") is not None
+        self.context = Context(peer[0] if isinstance(peer, tuple) else "0.0.0.0", "https" if is_secure else "http")
+        service.connections.add(self)
+        self._enter(Phase.IDLE, service.limits.idle_timeout)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the buffer that all connections share; what it holds is used or copied before the next read."""
+        return self._service.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Parse and deliver, or hold until it is this request's turn."""
+        if self._phase is Phase.CLOSING:
+            return
+        data = self._service.buffer[:nbytes]
+        if self._received or self._held or self._blocked is not None:
+            self._hold(bytes(data))
+        else:
+            self._read(data)
+
+    def eof_received(self) -> None:
+        """The client sends no more: it has left, see the module's docstring."""
+        if self._transport is None:
+            return
+        if self._request is not None:
+            self._transport.abort()
+        else:
+            self._transport.close()
+            self._enter_closing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits, and let everything go."""
+        if self._transport is None:
+            return  # it was never taken
+        self._transport = None
+        self._alarms.close()
+        self._fail_waiters()
+        self._tell_client_left()
+        self._forget_request()
+        self._clear()
+        self._parser.close()
+        service = self._service
+        service.connections.discard(self)
+        service.delegate.on_close(self)
+        if not service.connections:
+            service.emptied.set()
+
+    # Reading.
+
+    def _read(self, data: memoryview) -> None:
+        """Parse as far as may be: not beyond a request whose answer is not finished, but for one slice."""
+        parser = self._parser
+        fed = parser.appetite
+        if len(data) <= fed:
+            parser.feed(data)
+            self._deliver()
+        else:
+            self._read_slices(data)
+        self._choose_phase()
+
+    def _read_slices(self, data: memoryview) -> None:
+        parser = self._parser
+        rest = data
+        while rest and self._phase is not Phase.CLOSING:
+            if self._received or self._blocked is not None:
+                self._hold(bytes(rest))
+                return
+            size = parser.appetite
+            parser.feed(rest[:size])
+            rest = rest[size:]
+            self._deliver()
+
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size > HELD_BYTES and not self._is_paused and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
+            self._alarms.set(Alarm.LEFT, self._service.loop.time() + LEFT_CHECK_INTERVAL)
+
+    def _go_on(self) -> None:
+        """Take up what had to wait: events first, then held bytes."""
+        if self._transport is None or self._phase is Phase.CLOSING:
+            return
+        self._deliver()
+        if self._held and not (self._received or self._events) and self._blocked is None:
+            data = memoryview(b"".join(self._held))
+            self._held.clear()
+            self._held_size = 0
+            self._read(data)
+        else:
+            self._choose_phase()
+        if self._is_paused and self._held_size <= HELD_BYTES:
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_paused and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def _clear(self) -> None:
+        self._events.clear()
+        self._held.clear()
+        self._held_size = 0
+
+    # The ends of an exchange.
+
+    def _answer_finished(self) -> None:
+        self._close_callback = None
+        if self._is_last or not self._is_request_whole():
+            is_quiet = self._received and not self._held and not self._events
+            self._forget_request()
+            if is_quiet:
+                self.close()
+            else:
+                self._linger()
+        elif self._received:
+            self._end_exchange()
+        # else the rest of the request is among the events: _deliver() passes over it
+
+    def _end_exchange(self) -> None:
+        self._forget_request()
+        if self._service.draining and self.is_idle:
+            self.close()
+        elif not self._delivering:  # else _read() goes on
+            if self._events or self._held:
+                self._service.loop.call_soon(self._go_on)  # not from within the application's call
+            else:
+                self._choose_phase()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Give the wire's own answer, if one can still be given, and close."""
+        can_answer = self._request is None or (self._answering and not self._head_written)
+        is_head = self._request is not None and self._method == "HEAD"
+        if not self._received:
+            self._tell_client_left()
+        self._forget_request()
+        if self._transport is None:
+            return
+        if can_answer:
+            content_type, body = self._service.render_error(refusal.status, refusal.message)
+            answer = error_answer(refusal.status, content_type, b"" if is_head else body, now=time.time())
+            self._transport.write(answer)
+            self._linger()
+        else:
+            self._clear()
+            self._transport.abort()
+
+    def _linger(self) -> None:
+        """Close our side and drop what still comes: a reset would take the answer from a client that is sending."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._clear()
+        self._resume_reading()
+        self._enter_closing()
+        if transport.can_write_eof():
+            transport.write_eof()
+
+    # Time.
+
+    def _began(self) -> None:
+        limit = self._service.limits.body_timeout
+        self._body_time = NEVER if limit is None else limit
+        self._body_credited = 0
+        self._phase = Phase.ANSWER
+
+    def _choose_phase(self) -> None:
+        """See what is waited for now."""
+        if self._phase is Phase.CLOSING or self._transport is None:
+            return
+        limits = self._service.limits
+        if self._request is None:
+            if self._parser.in_head:
+                self._enter(Phase.HEAD, limits.headers_timeout)
+            else:
+                self._enter(Phase.IDLE, limits.idle_timeout)
+        elif self._received or self._blocked is not None:
+            if self._phase is Phase.BODY:
+                self._body_time = self._alarms[Alarm.PHASE] - self._service.loop.time()
+            self._phase = Phase.ANSWER
+            self._alarms.set(Alarm.PHASE, NEVER)
+        else:
+            self._enter(Phase.BODY, self._body_time)
+
+    def _enter(self, phase: Phase, seconds: float | None) -> None:
+        """Begin a phase; one that goes on keeps its deadline."""
+        if phase is self._phase and self._alarms[Alarm.PHASE] != NEVER:
+            return
+        self._phase = phase
+        self._alarms.set(Alarm.PHASE, NEVER if seconds is None else self._service.loop.time() + seconds)
+
+    def _enter_closing(self) -> None:
+        """Bound how long the client may take to read what was written and to close."""
+        assert self._transport is not None
+        self._phase = Phase.CLOSING
+        self._unsent = self._transport.get_write_buffer_size()
+        self._queued = 0
+        self._alarms.set(Alarm.PHASE, self._service.loop.time() + self._closing_time())
+
+    def _closing_time(self) -> float:
+        stall = self._service.limits.write_stall_timeout
+        if not self._unsent:
+            return LINGER_TIME
+        return NEVER if stall is None else max(stall, LINGER_TIME)
+
+    def _congestion_began(self) -> None:
+        stall = self._service.limits.write_stall_timeout
+        if stall is not None:
+            self._alarms.set(Alarm.STALL, self._service.loop.time() + stall)
+
+    def _ring(self, alarm: Alarm) -> None:
+        """An alarm is due."""
+        if self._transport is None:
+            return
+        if alarm is Alarm.PHASE:
+            self._phase_is_over()
+        elif alarm is Alarm.STALL:
+            if self._congested and self._made_progress():
+                self._congestion_began()
+            elif self._congested:
+                self._transport.abort()
+        elif self._is_paused:
+            if self._has_left():
+                self._transport.abort()
+            else:
+                self._alarms.set(Alarm.LEFT, self._service.loop.time() + LEFT_CHECK_INTERVAL)
+
+    def _phase_is_over(self) -> None:
+        assert self._transport is not None
+        if self._phase is Phase.IDLE:
+            self.close()
+        elif self._phase is Phase.HEAD:
+            self._refuse(Refusal(408, "The request's headers did not come in time"))
+        elif self._phase is Phase.BODY:
+            received = self._parser.body_size
+            earned = (received - self._body_credited) / MIN_BODY_RATE
+            self._body_credited = received
+            if earned >= MIN_EARNED:
+                self._alarms.set(Alarm.PHASE, self._service.loop.time() + earned)
+            else:
+                self._refuse(Refusal(408, "The request's body did not come in time"))
+        elif self._unsent and self._made_progress():
+            self._alarms.set(Alarm.PHASE, self._service.loop.time() + self._closing_time())
+        else:
+            self._transport.abort()
+
+    def _has_left(self) -> bool:
+        """Ask the kernel, while we do not read."""
+        assert self._transport is not None
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), HAS_LEFT)
+        return bool(poll.poll(0))

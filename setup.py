@@ -1,0 +1,46 @@
+"""Build of the distribution `devstral-router`; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+found = re.search(r'^__version__ = "([^"]+)"', (HERE / "router/__init__.py").read_text(), re.MULTILINE)
+if found is None:
+    raise SystemExit("router/__init__.py names no __version__")
+
+setup(
+    name="devstral-router",
+    version=found.group(1),
+    description="OpenAI-compatible router in front of a cluster of vLLM servers, at home with Mistral-family models",
+    long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["router", "router.*"]),
+    package_data={"router": ["py.typed"]},
+    install_requires=[
+        "tornado>=6.6.1",
+        "uvloop>=0.22",
+        "httptools>=0.7",
+        "orjson>=3.10",
+        "msgspec>=0.19",
+        "pydantic>=2.9",
+        "pyyaml>=6.0",
+        "prometheus-client>=0.21",
+    ],
+    extras_require={
+        "test": [
+            "pytest>=8,<10",
+            "pytest-tornado==0.8.1",
+            "setuptools<81",  # pytest-tornado 0.8.1 imports pkg_resources
+            "hypothesis>=6.100",
+            "openai>=1.60",
+            "mypy>=1.13",
+            "ruff>=0.8",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={"console_scripts": ["devstral-router = router.cli:main"]},
+)

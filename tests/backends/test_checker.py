@@ -1,0 +1,349 @@
+"""Rules of probing, over real sockets."""
+
+import asyncio
+import json
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
+from tornado.web import Application, RequestHandler
+
+from router.backends.backend import Backend, BackendSpec, Change, ChangeKind, Listing
+from router.backends.checker import Checker, plain_request
+from router.backends.health import HealthRules, HealthState
+from router.backends.registry import Registry
+from router.wire.client import Origin, PooledHTTPClient, Request
+
+CLIENT: ContextVar[type[AsyncHTTPClient]] = ContextVar("client")  # with which the test at hand probes
+RULES = HealthRules(interval=0.2, timeout=0.3, fall=2, rise=2, models_interval=0.2)
+PATIENCE = 10.0  # seconds: far beyond what any of it should take
+
+
+@dataclass
+class Server:
+    """A backend whose answers can be changed, and which can be stopped and started on its port."""
+
+    status: int = 200
+    hangs: bool = False
+    models: Any = field(default_factory=lambda: {"object": "list", "data": [{"id": "m"}]})
+    models_status: int = 200
+    port: int = 0
+    seen: list[tuple[str, str | None]] = field(default_factory=list)  # (path, Authorization)
+    server: HTTPServer | None = None
+
+    def start(self) -> None:
+        class Health(RequestHandler):
+            async def get(handler) -> None:  # `self` is the server
+                self.seen.append((handler.request.path, handler.request.headers.get("Authorization")))
+                while self.hangs:
+                    await asyncio.sleep(0.01)
+                handler.set_status(self.status)
+
+        class Models(RequestHandler):
+            def get(handler) -> None:
+                self.seen.append((handler.request.path, handler.request.headers.get("Authorization")))
+                handler.set_status(self.models_status)
+                handler.finish(self.models if isinstance(self.models, bytes) else json.dumps(self.models))
+
+        [listener] = bind_sockets(self.port, "127.0.0.1")
+        self.port = listener.getsockname()[1]
+        self.server = HTTPServer(Application([("/health", Health), ("/v1/models", Models), ("/api/v1/models", Models)]))
+        self.server.add_socket(listener)
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            self.server.stop()
+            await self.server.close_all_connections()
+            self.server = None
+
+    def spec(self, name: str, **fields: Any) -> BackendSpec:
+        return replace(BackendSpec(name, f"http://127.0.0.1:{self.port}"), **fields)
+
+    def count(self, path: str) -> int:
+        return sum(each == path for each, _ in self.seen)
+
+
+@dataclass
+class Watched:
+    """A running checker and what it watches."""
+
+    registry: Registry
+    checker: Checker
+    changes: list[Change]
+
+    @property
+    def states(self) -> list[HealthState]:
+        return [backend.health.state for backend in self.registry.backends]
+
+    def of(self, kind: ChangeKind) -> list[tuple[str, str, str]]:
+        return [(each.backend, each.before, each.after) for each in self.changes if each.kind is kind]
+
+
+@asynccontextmanager
+async def watching(*specs: BackendSpec, rules: HealthRules = RULES) -> AsyncIterator[Watched]:
+    registry, changes = Registry(specs, health_rules=rules), []
+    client = CLIENT.get()(force_instance=True)
+    checker = Checker(registry, client, rules=rules, rng=random.Random(1), on_change=changes.append)
+    checker.start()
+    try:
+        yield Watched(registry, checker, changes)
+    finally:
+        await checker.stop()
+        client.close()
+
+
+async def until(condition: Callable[[], bool]) -> float:
+    """Return after how many seconds the condition held."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < PATIENCE
+        await asyncio.sleep(0.005)
+    return time.monotonic() - started
+
+
+def run(test: Callable[[Server, Server], Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a test of a coroutine that gets two running servers, once with our client and once with Tornado's."""
+
+    @pytest.mark.parametrize("client", [PooledHTTPClient, SimpleAsyncHTTPClient])
+    def wrapped(client: type[AsyncHTTPClient]) -> None:
+        async def with_servers() -> None:
+            CLIENT.set(client)
+            servers = (Server(), Server())
+            for server in servers:
+                server.start()
+            try:
+                await test(*servers)
+            finally:
+                for server in servers:
+                    server.hangs = False
+                    await server.stop()
+
+        asyncio.run(with_servers())
+
+    wrapped.__name__ = test.__name__
+    return wrapped
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@run
+async def test_healthy_backends_come_up_at_once_and_tell_their_models(a: Server, b: Server) -> None:
+    b.models = {"data": [{"id": "m"}, {"id": "n", "max_model_len": 7}]}
+    async with watching(a.spec("a"), b.spec("b"), rules=replace(RULES, interval=60)) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+
+        assert watched.registry.models(now=time.monotonic()) == [{"id": "m"}, {"id": "n", "max_model_len": 7}]
+        assert sorted(watched.of(ChangeKind.MODELS)) == [("a", "", "m"), ("b", "", "m,n")]
+        assert isinstance(watched.registry.pick("n", now=time.monotonic()), Backend)
+
+
+@run
+async def test_a_backend_that_answers_503_goes_down_and_comes_back(a: Server, b: Server) -> None:
+    async with watching(a.spec("a"), b.spec("b")) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+        a.status = 503
+        await until(lambda: watched.states == [HealthState.DOWN, HealthState.UP])
+        a.status = 200
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+
+        assert watched.of(ChangeKind.HEALTH)[-2:] == [("a", "up", "down"), ("a", "down", "up")]
+
+
+@run
+async def test_a_backend_that_hangs_goes_down_while_others_are_probed_on(a: Server, b: Server) -> None:
+    async with watching(a.spec("a"), b.spec("b")) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+        a.hangs = True
+        probes = b.count("/health")
+        await until(lambda: watched.states == [HealthState.DOWN, HealthState.UP])
+
+        assert b.count("/health") > probes
+
+
+@run
+async def test_a_refused_probe_takes_a_backend_out_at_once(a: Server, b: Server) -> None:
+    spec = BackendSpec("gone", f"http://127.0.0.1:{unused_port()}")
+    rules = replace(RULES, fall=99, interval=60)
+    async with watching(spec, a.spec("a"), rules=rules) as watched:
+        await until(lambda: watched.states == [HealthState.DOWN, HealthState.UP])
+
+        assert watched.registry.backends[0].health.fails == 1
+
+
+@run
+async def test_a_backend_that_returns_is_back_in_use_within_two_intervals(a: Server, b: Server) -> None:
+    rules = replace(RULES, interval=0.6)
+    async with watching(a.spec("a"), rules=rules) as watched:
+        await until(lambda: watched.states == [HealthState.UP])
+        await a.stop()
+        await until(lambda: watched.states == [HealthState.DOWN])
+        a.start()
+
+        assert await until(lambda: watched.states == [HealthState.UP]) < 2 * rules.interval
+
+
+@run
+async def test_a_backend_that_returns_with_another_model_is_not_picked_for_the_old_one(a: Server, b: Server) -> None:
+    rules = replace(RULES, models_interval=60)
+    async with watching(a.spec("a"), rules=rules) as watched:
+        await until(lambda: watched.states == [HealthState.UP])
+        await a.stop()
+        await until(lambda: watched.states == [HealthState.DOWN])
+        a.models = {"data": [{"id": "new"}]}
+        a.start()
+        await until(lambda: watched.states == [HealthState.UP])
+
+        assert list(watched.registry.backends[0].models) == ["new"]
+        kinds = [each.kind for each in watched.changes[-2:]]
+        assert kinds == [ChangeKind.MODELS, ChangeKind.HEALTH]
+
+
+@run
+async def test_models_are_listed_again_as_time_goes_by(a: Server, b: Server) -> None:
+    async with watching(a.spec("a")) as watched:
+        await until(lambda: watched.registry.is_known("m"))
+        a.models = {"data": [{"id": "m"}, {"id": "adapter"}]}
+        await until(lambda: watched.registry.is_known("adapter"))
+
+        assert watched.of(ChangeKind.MODELS) == [("a", "", "m"), ("a", "m", "m,adapter")]
+
+
+@run
+async def test_a_list_that_is_none_leaves_the_backend_up_and_without_models(a: Server, b: Server) -> None:
+    for junk in (b"", b"{", b"[]", b'{"data": 5}', b"\xff", b'{"data":' * 5000, b"[" * 100_000):
+        a.models = junk
+        async with watching(a.spec("a")) as watched:
+            await until(lambda: watched.states == [HealthState.UP])
+
+            assert watched.registry.backends[0].listing is Listing.FAILED
+            assert watched.registry.known_models() == []
+
+
+@run
+async def test_the_key_is_sent_and_the_prefix_is_used(a: Server, b: Server) -> None:
+    async with watching(a.spec("a", api_key="sk-test", api_prefix="/api/v1"), b.spec("b")) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+
+    assert set(a.seen) == {("/health", "Bearer sk-test"), ("/api/v1/models", "Bearer sk-test")}
+    assert set(b.seen) == {("/health", None), ("/v1/models", None)}
+
+
+@run
+async def test_a_wrong_key_raises_an_alarm_and_takes_nobody_out(a: Server, b: Server) -> None:
+    a.models_status, a.models = 401, {"error": "Unauthorized"}
+    async with watching(a.spec("a", api_key="sk-wrong")) as watched:
+        await until(lambda: watched.of(ChangeKind.ALARM) == [("a", "", "unauthorized")])
+        await until(lambda: a.count("/v1/models") > 2)
+
+        assert watched.states == [HealthState.UP]
+        assert len(watched.of(ChangeKind.ALARM)) == 1
+
+
+@run
+async def test_without_health_checks_models_are_still_listed(a: Server, b: Server) -> None:
+    async with watching(a.spec("a"), rules=replace(RULES, enabled=False)) as watched:
+        await until(lambda: watched.registry.is_known("m"))
+
+    assert a.count("/health") == 0
+
+
+@run
+async def test_no_task_is_left_after_stop_also_while_a_probe_hangs(a: Server, b: Server) -> None:
+    a.hangs = True
+    async with watching(a.spec("a"), b.spec("b"), rules=replace(RULES, timeout=60)) as watched:
+        await until(lambda: a.count("/health") == 1 and watched.states[1] is HealthState.UP)
+        await watched.checker.stop()
+
+        assert [each for each in asyncio.all_tasks() if each.get_name().startswith("checker ")] == []
+        before = len(b.seen)
+        await asyncio.sleep(0.3)
+        assert len(b.seen) == before
+
+
+@run
+async def test_it_can_be_started_again_and_starting_twice_starts_once(a: Server, b: Server) -> None:
+    async with watching(a.spec("a")) as watched:
+        watched.checker.start()
+        assert len([each for each in asyncio.all_tasks() if each.get_name() == "checker a"]) == 1
+        await watched.checker.stop()
+        watched.checker.start()
+        await until(lambda: watched.states == [HealthState.UP])
+
+
+@run
+async def test_a_fault_of_the_client_is_a_failed_probe_and_not_the_end_of_probing(a: Server, b: Server) -> None:
+    class Faulty(SimpleAsyncHTTPClient):
+        def fetch(self, *_: object, **__: object) -> Awaitable[Any]:  # type: ignore[override]
+            raise LookupError("a fault")
+
+    registry = Registry([a.spec("a")], health_rules=RULES)
+    client = Faulty(force_instance=True)
+    checker = Checker(registry, client, rules=RULES, rng=random.Random(1))
+    checker.start()
+    try:
+        await until(lambda: registry.backends[0].health.fails > 2)
+        assert registry.backends[0].health.state is HealthState.DOWN
+    finally:
+        await checker.stop()
+        client.close()
+
+
+def test_a_kept_connection_that_had_died_is_not_a_failed_probe() -> None:
+    async def answer_once_per_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"data":[]}')
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()  # the second request on a connection gets no answer
+
+    async def test() -> None:
+        CLIENT.set(PooledHTTPClient)
+        server = await asyncio.start_server(answer_once_per_connection, "127.0.0.1", 0)
+        spec = BackendSpec("a", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with server, watching(spec, rules=replace(RULES, interval=0.05)) as watched:
+            backend = watched.registry.backends[0]
+            for _ in range(10):
+                passes = backend.health.passes
+                await until(lambda passes=passes: backend.health.passes > passes)
+                assert backend.health.fails == 0
+
+    asyncio.run(test())
+
+
+def test_a_unix_socket_that_does_not_exist_refuses(tmp_path: Path) -> None:
+    def to_socket(spec: BackendSpec, path: str, timeout: float) -> Request:
+        origin = Origin("http", "localhost", 80, unix_path=str(tmp_path / "missing"))
+        return Request(origin=origin, target=path, request_timeout=timeout)
+
+    async def test() -> None:
+        registry = Registry([BackendSpec("a", "unix:/missing")], health_rules=RULES)
+        client = PooledHTTPClient(force_instance=True)
+        checker = Checker(registry, client, rules=RULES, rng=random.Random(1), build_request=to_socket)
+        await checker.check(registry.backends[0])
+        client.close()
+
+        assert registry.backends[0].health.state is HealthState.DOWN
+
+    asyncio.run(test())
+
+
+def test_a_probe_follows_no_redirect_and_is_bounded_in_time() -> None:
+    request = plain_request(BackendSpec("a", "http://a:1/", api_key="k"), "/health", 3.0)
+
+    assert request.url == "http://a:1/health"
+    assert (request.follow_redirects, request.connect_timeout, request.request_timeout) == (False, 3.0, 3.0)

@@ -1,0 +1,170 @@
+"""The log's writer on real files and pipes."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from router.observe.writer import QUEUE_LINES, LineWriter, Sink
+
+
+def eventually(is_true: Callable[[], bool]) -> None:
+    """Wait until it is, or fail after 10 s."""
+    deadline = time.monotonic() + 10
+    while not is_true():
+        assert time.monotonic() < deadline, "did not come true"
+        time.sleep(0.005)
+
+
+def test_lines_arrive_whole_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "router.log"
+    writer = LineWriter(str(path))
+    lines = [f"line {number}\n".encode() for number in range(5000)]
+    for line in lines:
+        writer.put(line)
+    writer.close()
+
+    assert path.read_bytes() == b"".join(lines)
+    assert writer.dropped == 0
+
+
+def test_lines_reach_the_file_without_closing(tmp_path: Path) -> None:
+    path = tmp_path / "router.log"
+    writer = LineWriter(str(path))
+    writer.put(b"one\n")
+    eventually(lambda: path.read_bytes() == b"one\n")
+    writer.put(b"two\n")
+    eventually(lambda: path.read_bytes() == b"one\ntwo\n")
+    writer.close()
+
+
+def test_an_existing_log_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "router.log"
+    path.write_bytes(b"before\n")
+    writer = LineWriter(str(path))
+    writer.put(b"after\n")
+    writer.close()
+
+    assert path.read_bytes() == b"before\nafter\n"
+
+
+def test_the_log_is_not_for_everybody(tmp_path: Path) -> None:
+    LineWriter(str(tmp_path / "router.log")).close()
+
+    assert (tmp_path / "router.log").stat().st_mode & 0o007 == 0
+
+
+def test_a_file_is_rotated_before_it_grows_over_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "router.log"
+    writer = LineWriter(str(path), max_size=1000, backups=3)
+    lines = [f"{number:05d} {'x' * 93}\n".encode() for number in range(100)]  # 100 bytes each
+    for line in lines:
+        writer.put(line)
+    writer.close()
+
+    names = sorted(name.name for name in tmp_path.iterdir())
+    assert names == ["router.log", "router.log.1", "router.log.2", "router.log.3"]
+    assert all((tmp_path / name).stat().st_size <= 1000 for name in names)
+    kept = b"".join((tmp_path / name).read_bytes() for name in [*reversed(names[1:]), names[0]])
+    assert kept == b"".join(lines)[-len(kept) :]
+    assert len(kept) > 3000
+
+
+def test_without_backups_the_file_starts_anew(tmp_path: Path) -> None:
+    path = tmp_path / "router.log"
+    writer = LineWriter(str(path), max_size=250, backups=0)
+    for number in range(5):
+        writer.put(b"%d%s\n" % (number, b"x" * 98))
+    writer.close()
+
+    assert [name.name for name in tmp_path.iterdir()] == ["router.log"]
+    assert path.read_bytes().startswith(b"4")
+
+
+def test_a_line_longer_than_the_whole_file_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "router.log"
+    writer = LineWriter(str(path), max_size=10, backups=1)
+    writer.put(b"x" * 100 + b"\n")
+    writer.close()
+
+    assert path.stat().st_size == 101
+
+
+def test_reopening_follows_a_file_that_was_moved_away(tmp_path: Path) -> None:
+    path, moved = tmp_path / "router.log", tmp_path / "moved.log"
+    writer = LineWriter(str(path))
+    writer.put(b"one\n")
+    eventually(lambda: path.read_bytes() == b"one\n")
+    path.rename(moved)
+    writer.reopen()
+    eventually(path.exists)
+    writer.put(b"two\n")
+    writer.close()
+
+    assert (moved.read_bytes(), path.read_bytes()) == (b"one\n", b"two\n")
+
+
+def test_a_file_that_cannot_be_opened_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        LineWriter(str(tmp_path / "missing" / "router.log"))
+
+
+def test_a_stalled_reader_never_stops_who_logs(tmp_path: Path) -> None:
+    """A full pipe blocks the thread; the queue fills, lines are dropped and counted, and closing gives up."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writer = LineWriter(str(path))
+    line = b"x" * 1023 + b"\n"
+    started = time.monotonic()
+    for _ in range(QUEUE_LINES + 1000):
+        writer.put(line)
+    writer.close(timeout=0.2)
+
+    assert time.monotonic() - started < 5
+    assert writer.dropped > 0
+    os.close(reader)  # the blocked write fails, and the thread ends
+
+
+def test_a_disk_that_refuses_is_survived(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """/dev/full refuses every byte, as a full disk does."""
+    full = tmp_path / "full.log"
+    full.symlink_to("/dev/full")
+    writer = LineWriter(str(full))
+    writer.put(b"lost\n")
+    eventually(lambda: writer.dropped == 1)
+    full.unlink()
+    writer.reopen()
+    writer.put(b"kept\n")
+    writer.close()
+
+    assert full.read_bytes().startswith(b"kept\n")
+
+
+def test_lines_of_many_threads_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "router.log"
+    writer = LineWriter(str(path), max_size=20_000, backups=100)
+    threads = [
+        threading.Thread(target=lambda name=name: [writer.put(name * 50 + b"\n") for _ in range(500)])
+        for name in (b"a", b"b", b"c")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+
+    lines = [line for file in tmp_path.iterdir() for line in file.read_bytes().splitlines()]
+    assert len(lines) == 1500
+    assert all(len(line) == 50 and len(set(line)) == 1 for line in lines)
+
+
+def test_a_sink_without_a_path_is_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    sink = Sink(None, max_size=1, backups=0)
+    sink.write(b"to standard error\n")
+    sink.close()
+
+    assert "to standard error" in capfd.readouterr().err

@@ -1,0 +1,105 @@
+"""Rules of router/relay/headers.py."""
+
+import pytest
+
+from router.relay.headers import HARMLESS_ID, Forwarding, ToBackend, find, retry_after, to_client
+
+NOW = 1_800_000_000.0
+
+
+def names(lines: bytes) -> list[str]:
+    return [line.split(b":")[0].decode().lower() for line in lines.split(b"\r\n")[:-1]]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Proxy-Authorization", "Host",
+     "Content-Length", "Expect", "Authorization", "X-Api-Key", "Api-Key", "Cookie", "X-Forwarded-For", "Forwarded",
+     "X-Real-Ip", "X_api_key", "X-Router-Backend", "X-Request-Timeout"],
+)  # fmt: skip
+def test_what_is_not_for_the_backend_stays_here(name: str) -> None:
+    lines = ToBackend(Forwarding()).lines([(name, "secret"), ("User-Agent", "x")], "", "id")
+    assert b"secret" not in lines
+    assert names(lines) == ["user-agent", "accept-encoding", "x-request-id"]
+
+
+def test_headers_that_connection_names_stay_here() -> None:
+    headers = [("X-Custom", "1"), ("Traceparent", "00-a-b-01")]
+    assert names(ToBackend(Forwarding()).lines(headers, "close, X-Custom", "id"))[0] == "traceparent"
+
+
+def test_everything_else_travels_in_its_order_and_the_id_is_ours() -> None:
+    headers = [
+        ("Content-Type", "application/json"),
+        ("X-Request-Id", "theirs"),
+        ("X-Session-Id", "s"),
+        ("X-A", "1"),
+        ("X-A", "2"),
+    ]
+    assert ToBackend(Forwarding()).lines(headers, "keep-alive", "ours") == (
+        b"Content-Type: application/json\r\nX-Session-Id: s\r\nX-A: 1\r\nX-A: 2\r\n"
+        b"Accept-Encoding: identity\r\nX-Request-Id: ours\r\n"
+    )
+
+
+def test_credentials_and_cookies_travel_where_configured() -> None:
+    rules = Forwarding(authorization=True, cookies=True)
+    assert names(ToBackend(rules).lines([("Authorization", "Bearer x"), ("Cookie", "a=b")], "", "id"))[:2] == [
+        "authorization",
+        "cookie",
+    ]
+
+
+def test_made_up_names_do_not_grow_the_table() -> None:
+    to_backend = ToBackend(Forwarding())
+    for number in range(3000):
+        to_backend.lines([(f"X-{number}", "1")], "", "id")
+    assert len(to_backend._prefixes) <= 1000
+
+
+def test_a_backends_framing_identity_and_cross_origin_lines_stay_here() -> None:
+    answer = [
+        (b"content-type", b"text/event-stream"), (b"server", b"uvicorn"), (b"transfer-encoding", b"chunked"),
+        (b"connection", b"close"), (b"access-control-allow-origin", b"*"), (b"set-cookie", b"a=b"),
+        (b"cache-control", b"max-age=1"), (b"x-thing", b"1"),
+    ]  # fmt: skip
+    assert names(to_client(answer, cookies=False, sse=True)) == [
+        "content-type",
+        "x-thing",
+        "cache-control",
+        "x-accel-buffering",
+    ]
+    assert names(to_client(answer, cookies=True, sse=False)) == [
+        "content-type",
+        "set-cookie",
+        "cache-control",
+        "x-thing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ([], None),
+        ([(b"Retry-After", b"5")], 5.0),
+        ([(b"retry-after", b"2.5")], 2.5),
+        ([(b"retry-after-ms", b"1500"), (b"retry-after", b"9")], 1.5),
+        ([(b"retry-after", b"Fri, 15 Jan 2027 08:00:10 GMT")], 10.0),
+        ([(b"retry-after", b"Fri, 15 Jan 2021 08:00:10 GMT")], 0.0),
+        ([(b"retry-after", b"soon")], None),
+        ([(b"retry-after", b"-1")], None),
+        ([(b"retry-after", b"9" * 30)], None),
+    ],
+)
+def test_retry_after_in_all_its_forms(headers: list[tuple[bytes, bytes]], seconds: float | None) -> None:
+    assert retry_after(headers, NOW) == seconds
+
+
+def test_a_header_is_found_whatever_its_case() -> None:
+    assert find([(b"A", b"1"), (b"Content-Type", b"x")], b"content-type") == "x"
+    assert find([], b"a") is None
+
+
+@pytest.mark.parametrize("ident", ["", "a b", "a\r\nb", "x" * 129, "ä", "a;b", "\x1b[31m"])
+def test_an_id_that_could_harm_a_log_is_none(ident: str) -> None:
+    assert HARMLESS_ID.fullmatch(ident) is None

@@ -1,0 +1,105 @@
+"""Rules of router/relay/retry.py."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.exchange import AttemptOutcome
+from router.relay.retry import AGAIN, Again, Failed, GiveUp, Retry, RetryBudget, RetryRules, decide
+
+RULES = RetryRules(max_attempts=3, base_delay=0.1, max_delay=2.0)
+RETRYABLE = [outcome for outcome in AttemptOutcome if AGAIN[outcome] is not Again.NO]
+
+
+def failed(outcome: AttemptOutcome = AttemptOutcome.GATEWAY_ERROR, **more: object) -> Failed:
+    facts: dict[str, object] = {"attempts": 1, "alike": 1, "begun": False, "other_free": True}
+    return Failed(outcome, **{**facts, **more})  # type: ignore[arg-type]
+
+
+def step(one: Failed, *, budget_left: bool = True, jitter: float = 0.0) -> Retry | GiveUp:
+    return decide(one, RULES, budget_left=budget_left, jitter=jitter)
+
+
+def test_every_outcome_has_a_rule() -> None:
+    assert set(AGAIN) == set(AttemptOutcome)
+
+
+@pytest.mark.parametrize("outcome", AttemptOutcome)
+def test_nothing_is_retried_once_the_answer_has_begun(outcome: AttemptOutcome) -> None:
+    """A second attempt would start the answer again from its first word."""
+    assert step(failed(outcome, begun=True)) is GiveUp.BEGUN
+
+
+@pytest.mark.parametrize(
+    "outcome", [AttemptOutcome.CLIENT_ERROR, AttemptOutcome.UNAUTHORIZED, AttemptOutcome.CLIENT_GONE]
+)
+def test_the_requests_own_fault_is_not_retried(outcome: AttemptOutcome) -> None:
+    assert step(failed(outcome)) is GiveUp.NOT_RETRYABLE
+
+
+@pytest.mark.parametrize("outcome", RETRYABLE)
+def test_attempts_are_bounded(outcome: AttemptOutcome) -> None:
+    assert step(failed(outcome, attempts=3)) is GiveUp.SPENT
+
+
+def test_two_alike_500s_end_it() -> None:
+    """The request may be what breaks the backends."""
+    assert isinstance(step(failed(AttemptOutcome.SERVER_ERROR)), Retry)
+    assert step(failed(AttemptOutcome.SERVER_ERROR, attempts=2, alike=2)) is GiveUp.ALIKE
+
+
+def test_a_refused_or_full_backend_is_left_for_another_at_once() -> None:
+    for outcome in (AttemptOutcome.REFUSED, AttemptOutcome.OVERLOADED):
+        assert step(failed(outcome, retry_after=30.0)) == Retry(0.0)
+
+
+def test_retry_after_is_waited_for_only_where_no_other_backend_is_free() -> None:
+    assert step(failed(AttemptOutcome.OVERLOADED, other_free=False, retry_after=1.5)) == Retry(1.5)
+
+
+def test_retry_after_beyond_max_delay_is_the_clients_to_wait_for() -> None:
+    assert step(failed(AttemptOutcome.OVERLOADED, other_free=False, retry_after=2.5)) is GiveUp.NO_TIME
+
+
+def test_no_pause_reaches_beyond_the_clients_deadline() -> None:
+    waiting = failed(AttemptOutcome.OVERLOADED, other_free=False, retry_after=1.0, deadline_in=0.9)
+    assert step(waiting) is GiveUp.NO_TIME
+
+
+def test_the_pause_doubles_and_is_jittered_between_half_and_whole() -> None:
+    assert step(failed(), jitter=0.0) == Retry(0.05)
+    assert step(failed(), jitter=1.0) == Retry(0.1)
+    assert step(failed(attempts=2), jitter=1.0) == Retry(0.2)
+
+
+def test_a_spent_budget_ends_it() -> None:
+    assert step(failed(), budget_left=False) is GiveUp.NO_BUDGET
+
+
+@given(
+    st.sampled_from(AttemptOutcome),
+    st.integers(1, 5),
+    st.booleans(),
+    st.one_of(st.none(), st.floats(0, 100)),
+    st.one_of(st.none(), st.floats(0, 10)),
+    st.floats(0, 1),
+)
+def test_a_pause_is_never_negative_nor_over_its_limits(
+    outcome: AttemptOutcome, attempts: int, free: bool, after: float | None, deadline: float | None, jitter: float
+) -> None:
+    one = failed(outcome, attempts=attempts, other_free=free, retry_after=after, deadline_in=deadline)
+    decided = step(one, jitter=jitter)
+    if isinstance(decided, Retry):
+        assert 0 <= decided.after <= RULES.max_delay
+        assert deadline is None or decided.after < deadline
+
+
+def test_the_budget_is_a_share_of_live_exchanges_and_never_less_than_the_least() -> None:
+    budget = RetryBudget(RetryRules(budget=0.2, budget_min=3))
+    taken = [live for live in itertools.chain([1] * 5, [100] * 30) if budget.has_room(live) and not budget.take()]
+    assert taken == [1] * 3 + [100] * 17
+    for _ in taken:
+        budget.release()
+    assert budget.retrying == 0

@@ -1,0 +1,184 @@
+"""The benchmark's own arithmetic and parsers: a wrong figure must not come from the ruler."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # bench/ is no part of the distribution
+
+from bench import figures, fronts, load, processes
+from bench.bodies import chat_body
+from bench.figures import Sample
+from bench.streams import StreamReader
+
+
+def sample(front: str, phase: str, number: int = 0, **changes: float) -> Sample:
+    """Return a sample of one second with 1000 requests at 100 us, changed where asked for."""
+    values = {"count": 1000, "elapsed": 1.0, "errors": 0, "p50": 1.0, "p99": 2.0, "cpu": 0.1, "others": 0.0, **changes}
+    return Sample(front=front, phase=phase, round=number, **values)
+
+
+def test_percentile_is_the_nearest_rank() -> None:
+    """No value is invented between two that were measured."""
+    ordered = [float(number) for number in range(1, 101)]
+
+    assert [figures.percentile(ordered, percent) for percent in (50, 99, 100)] == [50, 99, 100]
+    assert figures.percentile([7.0], 1) == 7.0
+    assert figures.percentile([], 99) == 0.0
+
+
+def test_cpu_of_a_process_counts_its_own_time_and_that_of_ended_children() -> None:
+    """The name in brackets may hold blanks and brackets of its own."""
+    line = "42 (a ) (b) S 7 42 42 0 -1 4194560 100 0 0 0 11 22 3 4 20 0 1 0 12345 1000 200"
+
+    assert processes.parse_stat(line) == (7, 40)
+
+
+def test_a_tree_holds_grandchildren_and_no_strangers() -> None:
+    """Workers of workers cost the front too."""
+    assert processes.descendants(10, {10: 1, 11: 10, 12: 11, 13: 1, 14: 13}) == {10, 11, 12}
+
+
+def test_memory_is_read_in_bytes() -> None:
+    """The kernel writes kB."""
+    text = "00400000-7fff [rollup]\nRss:     2048 kB\nPss:     1024 kB\nPss_Anon: 1 kB\n"
+
+    assert processes.parse_memory(text) == {"rss": 2 << 20, "pss": 1 << 20}
+
+
+def test_busy_time_leaves_out_idle_and_waiting() -> None:
+    """Fields 4 and 5 of the first line are idle and iowait."""
+    assert processes.parse_busy("cpu  1 2 3 1000 500 4 5 6 0 0\ncpu0 ...") == 21 / processes.TICKS
+
+
+@pytest.mark.parametrize(
+    ("available", "front", "backend", "load_at"),
+    [([0, 1], {0}, {1}, {1}), ([2, 3, 5], {2}, {3}, {5}), ([4], None, None, None)],
+)
+def test_the_front_has_a_core_of_its_own(
+    available: list[int], front: set[int] | None, backend: set[int] | None, load_at: set[int] | None
+) -> None:
+    """One core is not divided."""
+    assert processes.core_plan(available) == {"front": front, "backend": backend, "load": load_at}
+
+
+def test_the_figures_of_a_load_are_its_last_json_line() -> None:
+    """wrk writes its own report before the script's line."""
+    text = 'Running 4s test @ http://x/\n  {not json}\nRESULT {"count": 10, "p50": 1.5}\n'
+
+    assert load.parse_load(text) == {"count": 10.0, "p50": 1.5}
+    with pytest.raises(ValueError, match="no figures"):
+        load.parse_load("unable to connect")
+
+
+def test_a_ratio_is_taken_within_each_round() -> None:
+    """A round in which the whole machine was slow does not change it."""
+    samples = [
+        *(sample("router", "small", number, cpu=cpu) for number, cpu in enumerate((0.1, 0.4, 0.1))),
+        *(sample("vllm-router", "small", number, cpu=cpu) for number, cpu in enumerate((0.05, 0.2, 0.05))),
+    ]
+
+    (verdict,) = figures.judge(samples)
+
+    assert (verdict.value, verdict.low, verdict.high, verdict.passed) == (2.0, 2.0, 2.0, True)
+
+
+def test_a_bar_on_a_difference_is_in_milliseconds() -> None:
+    """The tail between events may be 2 ms longer than the peer's, not more."""
+    peer = sample("vllm-router", "streams", p99=11.0)
+    kept, missed = (sample("router", "streams", p99=p99) for p99 in (12.9, 13.1))
+
+    assert [verdict.passed for verdict in figures.judge([peer, kept]) if verdict.bar.figure == "p99"] == [True]
+    assert [verdict.passed for verdict in figures.judge([peer, missed]) if verdict.bar.figure == "p99"] == [False]
+
+
+def test_a_sample_with_errors_is_left_out_and_named() -> None:
+    """Failing fast is no speed."""
+    samples = [sample("vllm-router", "small"), sample("router", "small", errors=3)]
+
+    assert figures.judge(samples) == []
+    assert figures.faults(samples) == ["router, small, round 0: 3 errors (sample left out)"]
+
+
+def test_the_table_shows_medians_and_what_a_front_adds() -> None:
+    """An added time is the front's less that of the load straight to the backend."""
+    samples = [
+        *(sample("direct", "paced", number, p50=0.2, cpu=None) for number in range(3)),
+        *(sample("router", "paced", number, p50=p50) for number, p50 in enumerate((0.5, 0.7, 9.0))),
+    ]
+
+    lines = figures.table(samples, {"router": {"rss": 3 << 20, "pss": 1 << 20}}, ["direct", "router"]).splitlines()
+
+    assert lines[1].split() == ["2", "KB:", "p50", "added,", "ms", "(0.20)", "0.50"]
+    assert lines[-2].split() == ["memory:", "RSS,", "MiB", "-", "3.0"]
+
+
+def test_the_report_is_json_with_cost_and_rate() -> None:
+    """What the table shows can be worked out again from it."""
+    found = json.loads(figures.report([sample("router", "small")], {}, about={"rounds": 1}))
+
+    assert (found["samples"][0]["cost"], found["samples"][0]["rate"], found["bars"]) == (100.0, 1000.0, [])
+
+
+@pytest.mark.parametrize("size", [300, 2 * 1024, 128 * 1024])
+def test_a_body_has_the_size_it_is_named_for(size: int) -> None:
+    """And it is JSON, with the model that the backend serves."""
+    body = chat_body(size, model="m", stream=True)
+
+    assert len(body) == size
+    assert json.loads(body)["model"] == "m"
+
+
+def test_a_body_that_cannot_be_so_small_is_refused() -> None:
+    """Rather than measured under a wrong name."""
+    with pytest.raises(ValueError, match="no chat body"):
+        chat_body(50, model="m", stream=False)
+
+
+STREAM = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"d\r\ndata: {\"a\"}\n\n\r\nd\r\ndata: {\"b\"}\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+)
+
+
+def test_a_stream_has_the_same_events_at_every_split() -> None:
+    """Where the network cuts the bytes is no event."""
+    for cut in range(len(STREAM) + 1):
+        reader = StreamReader()
+        ended = [reader.feed(part, float(at)) for at, part in enumerate((STREAM[:cut], STREAM[cut:])) if part]
+
+        assert (reader.events, reader.ok, ended[-1], len(reader.gaps)) == (3, True, True, 2), cut
+        assert sum(ended) == 1
+
+
+def test_a_gap_is_the_time_between_the_reads_that_ended_events() -> None:
+    """Events that come together have none between them."""
+    reader = StreamReader()
+    first, second = STREAM.index(b'data: {"b"}'), STREAM.index(b"data: [DONE]")
+
+    reader.feed(STREAM[:first], 1.0)
+    reader.feed(STREAM[first : first + 3], 2.0)
+    reader.feed(STREAM[first + 3 : second], 4.0)
+    reader.feed(STREAM[second:], 4.5)
+
+    assert reader.gaps == [3.0, 0.5]
+
+
+def test_a_stream_that_is_no_200_is_not_taken_for_one() -> None:
+    """An error that ends quickly would make good figures."""
+    reader = StreamReader()
+
+    reader.feed(STREAM.replace(b"200 OK", b"503 No"), 0.0)
+
+    assert not reader.ok
+
+
+def test_fronts_see_nothing_of_our_environment_that_configures_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router takes many generic names for configuration; the benchmark measures its defaults."""
+    for name in ("HOST", "PORT", "LOG_LEVEL", "OPENAI_BASE_URL", "VLLM_BASE", "LLM_API_KEY"):
+        monkeypatch.setenv(name, "9")
+
+    kept = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "NO_PROXY", "no_proxy"}
+    assert fronts.environment().keys() <= kept

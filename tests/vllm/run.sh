@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Tests against real vLLM servers: `make test-vllm`. Extra arguments go to pytest.
+#
+# vLLM (1.9 GB, about a minute) is installed once, into ${XDG_CACHE_HOME:-~/.cache}/devstral-router/vllm-<hash of its
+# lock>, and used again. Where it cannot run, the reason is printed and nothing fails, unless ROUTER_CI=1.
+#   ROUTER_PYTHON       Python with the router and its test extra; default: .venv/bin/python, else python3
+#   PYTHON311           Python 3.11 to install vLLM with; default: the first one found
+#   ROUTER_VLLM         a vLLM that recipe/vllm.sh has installed: nothing is installed
+#   ROUTER_VLLM_DIRECT  not empty: the tests talk to vLLM itself, to check what they expect
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+time_limit=600 # seconds for the tests; they take about 100
+
+cannot_run() {
+    echo "test-vllm: skipped: $1" >&2
+    if [ "${ROUTER_CI:-}" = 1 ]; then
+        echo "test-vllm: that is a failure, because ROUTER_CI=1" >&2
+        exit 1
+    fi
+    exit 0
+}
+
+is_python311() {
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1
+}
+
+find_python311() {
+    local candidate
+    for candidate in "${PYTHON311:-}" python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3 "$python"; do
+        if [ -n "$candidate" ] && is_python311 "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+install_vllm() {
+    local python311 folder
+    python311=$(find_python311) || cannot_run "no Python 3.11 with venv found (PYTHON311 may name one)"
+    folder=${XDG_CACHE_HOME:-$HOME/.cache}/devstral-router
+    venv=$folder/vllm-$(cat "$here/recipe/vllm.lock" "$here/recipe/vllm.sh" | sha256sum | cut -c 1-16)
+    mkdir -p "$folder"
+    exec 9>"$venv.lock" # one installation at a time
+    flock 9
+    # The mark is written last, so a half installation is never used; nor is one whose Python has gone.
+    if ! [ -e "$venv/complete" ] || ! is_python311 "$venv/bin/python"; then
+        echo "test-vllm: installing vLLM into $venv" >&2
+        rm -rf "$venv"
+        PYTHON311=$python311 "$here/recipe/vllm.sh" install "$venv"
+        touch "$venv/complete"
+    fi
+    exec 9>&-
+}
+
+end_groups() { # every process group that the tests have left
+    local group
+    [ -e "$folder/groups" ] || return 0
+    while read -r group; do
+        [ -z "$group" ] || kill -KILL -- "-$group" 2>/dev/null || true
+    done <"$folder/groups"
+}
+
+finish() {
+    local status=$?
+    trap - EXIT INT TERM HUP
+    if [ -n "$tests" ]; then
+        kill -TERM "$tests" 2>/dev/null && wait "$tests" || true
+    fi
+    end_groups
+    if [ "$status" = 0 ]; then
+        rm -rf "$folder"
+    else
+        echo "test-vllm: the logs of the servers and of the router are in $folder" >&2
+    fi
+    exit "$status"
+}
+
+python=${ROUTER_PYTHON:-$root/.venv/bin/python}
+command -v "$python" >/dev/null || python=python3
+[ "$(uname -sm)" = "Linux x86_64" ] || cannot_run "the CPU build of vLLM is for Linux on x86-64"
+grep -q -w avx2 /proc/cpuinfo || cannot_run "the CPU build of vLLM needs AVX2"
+venv=${ROUTER_VLLM:-}
+[ -n "$venv" ] || install_vllm
+
+folder=$(mktemp -d "${TMPDIR:-/tmp}/router-vllm.XXXXXX")
+tests=
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+"$here/recipe/vllm.sh" model "$venv" "$folder/model"
+cd "$root"
+ROUTER_VLLM=$venv ROUTER_VLLM_MODEL=$folder/model ROUTER_VLLM_FOLDER=$folder \
+    timeout --kill-after=20 "$time_limit" "$python" -m pytest "$here" "$@" &
+tests=$!
+wait "$tests" && status=0 || status=$?
+tests=
+exit "$status"
