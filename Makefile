@@ -26,9 +26,9 @@ $(RUN): setup.py pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --editable .
 	@touch $@
 
-$(TEST): $(RUN)
+$(TEST): setup.py pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --editable '.[test]'
-	@touch $@
+	@touch $(RUN) $@
 
 demo: $(RUN)
 	@$(VENV)/bin/devstral-router demo

@@ -71,14 +71,25 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="write a commented configuration to start from", allow_abbrev=False)
     init.add_argument("file", metavar="FILE", nargs="?", default="router.yaml")
     init.add_argument("--force", action="store_true", default=argparse.SUPPRESS, help="overwrite FILE")
-    commands.add_parser("demo", help="run two simulated servers and the router, and show a streamed answer")
+    demo = commands.add_parser("demo", help="run two simulated servers and the router, and show a streamed answer")
     simulate = commands.add_parser("simulate", help="run a simulated vLLM server", allow_abbrev=False)
-    if "simulate" in words:
-        from router.simulator.cli import add_arguments
-
-        add_arguments(simulate)
+    _add_flags_of_simulator(words, demo=demo, simulate=simulate)
     commands.add_parser("version", help="print the version")
     return parser
+
+
+def _add_flags_of_simulator(
+    words: Sequence[str], *, demo: argparse.ArgumentParser, simulate: argparse.ArgumentParser
+) -> None:
+    """Add what these commands take, which only they know; nothing is imported for any other command."""
+    if "simulate" in words:
+        from router.simulator import cli as simulator_cli
+
+        simulator_cli.add_arguments(simulate)
+    if "demo" in words:
+        from router.simulator import demo as simulator_demo
+
+        simulator_demo.add_arguments(demo)
 
 
 def _add_serve_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
 """The one table of foreign names: environment variables, flags and YAML keys that other proxies taught their users.
 
-No other module knows a foreign name. A row says which key of our schema it stands for, and how its text is turned into
-that key's. Rows of one source stand in order of precedence: the first that is given wins.
+No other module knows a foreign name, and this one imports nothing: `config` builds on it. A row says which key of our
+schema it stands for, and how its text is turned into that key's. Rows of one source stand in order of precedence: the
+first that is given wins.
 
 `backends.*.x` is `x` of every backend. Rows without a path are accepted and tell the user what becomes of them.
 """
@@ -10,8 +11,8 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from router.config.schema import ServerConfig
-from router.config.values import parse_flag
+_TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
+_STANDARD_PREFIXES = ("/v1", "/api/v1", "/")  # the default of server.path_prefixes
 
 
 class Source(enum.Enum):
@@ -47,11 +48,7 @@ def attempts_from_retries(text: str) -> object:
 
 def level_from_debug(text: str) -> object:
     """Return debug for a true word. Other tools put other things into DEBUG: those say nothing."""
-    try:
-        switched_on = parse_flag(text)
-    except ValueError as error:
-        raise Unused from error
-    if not switched_on:
+    if text.strip().lower() not in _TRUE_WORDS:
         raise Unused
     return "debug"
 
@@ -59,8 +56,7 @@ def level_from_debug(text: str) -> object:
 def prefixes_from_prefix(text: str) -> object:
     """Return the standard prefixes with one more before them: what worked before goes on, and /v1 works too."""
     own = text.strip().rstrip("/") or "/"
-    standard = ServerConfig().path_prefixes
-    return [own, *(prefix for prefix in standard if prefix != own)]
+    return [own, *(prefix for prefix in _STANDARD_PREFIXES if prefix != own)]
 
 
 def urls_from_list(text: str) -> object:

@@ -60,7 +60,7 @@ class Listening:
     port: int = 0
     unix_socket: str | None = None  # beside the port
     backlog: int = 1024
-    drain_timeout: float | None = 600.0  # seconds; None: as long as it takes
+    drain_timeout: float = 600.0  # seconds; 0: what is at work is cut at once
 
     @classmethod
     def of(cls, config: ServerConfig) -> "Listening":
@@ -124,21 +124,20 @@ def _bind(listening: Listening) -> list[socket.socket]:
     if listening.unix_socket is not None:
         try:
             sockets.append(bind_unix_socket(listening.unix_socket, backlog=listening.backlog))
-        except OSError:
+        except OSError as error:
             for sock in sockets:
                 sock.close()
-            raise
+            raise OSError(error.errno, error.strerror, listening.unix_socket) from error
     return sockets
 
 
 def _bind_message(listening: Listening, error: OSError) -> str:
     """Say in one line why nobody can be served, and what to do."""
-    where = f"{listening.host}:{listening.port}"
-    if listening.unix_socket is not None:
-        where += f" or {listening.unix_socket}"
+    where = error.filename or f"{listening.host}:{listening.port}"
+    key = "server.unix_socket" if error.filename else "server.port (--port)"
     if error.errno == errno.EADDRINUSE:
-        return f"cannot listen on {where}: already in use; stop the other process, or set server.port (--port)"
-    if error.errno == errno.EACCES:
+        return f"cannot listen on {where}: already in use; stop the other process, or set another {key}"
+    if error.errno == errno.EACCES and not error.filename:
         return f"cannot listen on {where}: not permitted; take a port from 1024 up, or grant CAP_NET_BIND_SERVICE"
     return f"cannot listen on {where}: {error.strerror or error}"
 
@@ -235,8 +234,7 @@ class _Process:
     async def _drain(self, app: Application, server: HTTPServer) -> None:
         timeout = self._listening.drain_timeout
         log.info("stopping: %d exchanges at work", app.in_flight)
-        margin = [extend_timeout(timeout + STOP_MARGIN)] if timeout is not None else []
-        self._notifier.send(STOPPING, status("finishing what is at work"), *margin)
+        self._notifier.send(STOPPING, status("finishing what is at work"), extend_timeout(timeout + STOP_MARGIN))
         app.drain()
         self._remove_socket_file()
         server.stop()

@@ -29,7 +29,6 @@ install_environment() {
     touch "$mark"
     "$PYTHON" -m venv "$home"
     # From a copy: building in the source tree would leave files there, of whoever installs.
-    local copy
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT
     cp -R "$here"/{router,setup.py,pyproject.toml} "$copy"

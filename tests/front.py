@@ -53,7 +53,11 @@ class Front:
     async def ask(self, path: str, body: object = None, *, method: str | None = None, **more: Any) -> HTTPResponse:
         """Send a request; a dict becomes JSON, bytes go as they are. `more`: headers, streaming_callback ..."""
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", **more.pop("headers", {})} if raw is not None else more.pop("headers", {})
+        headers = (
+            {"Content-Type": "application/json", **more.pop("headers", {})}
+            if raw is not None
+            else more.pop("headers", {})
+        )
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
         origin, target = parse_url(self.url + path)
         verb = method or ("GET" if raw is None else "POST")
@@ -114,7 +118,8 @@ async def front(
         found.append(f"http://127.0.0.1:{await backend.start()}")
     tree = _merged(QUICK, config or {})
     tree["backends"] = [
-        _merged({"url": url}, dict(more)) for url, more in zip(found, tree.pop("backend_options", [{}] * len(found)), strict=True)
+        _merged({"url": url}, dict(more))
+        for url, more in zip(found, tree.pop("backend_options", [{}] * len(found)), strict=True)
     ]
     app = App(Config.model_validate(tree))
     await app.start()

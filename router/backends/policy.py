@@ -176,7 +176,7 @@ class Pool:
         if now >= self._rests_until:
             resting = (each for each, standing in self._standings.items() if standing is Standing.RESTING)
             self._rests_until = min(backend.resting_until for backend in resting)
-        return max(0.0, self._rests_until - now)
+        return max(0.0, round(self._rests_until - now, 3))  # else 60 s may come out as a little more, and be told as 61
 
     def _forget(self, backend: Backend, standing: Standing | None) -> None:
         self._nobody_before = self._rests_until = -math.inf

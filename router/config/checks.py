@@ -42,6 +42,12 @@ def notices(config: Config) -> list[str]:
         for number, backend in enumerate(config.backends)
         if backend.url.startswith("https:") and not backend.tls.verify
     ]
+    keyless = [one.name for one in config.backends if one.url.startswith("https:") and one.api_key is None]
+    if keyless and not config.server.forward_authorization:
+        found.append(
+            f"no api_key for {', '.join(keyless[:3])}{' ...' if len(keyless) > 3 else ''}: clients' own keys are"
+            " not passed on either, unless server.forward_authorization is true"
+        )
     retry = config.retry
     if retry.base_delay > retry.max_delay:
         found.append(f"retry.base_delay is above retry.max_delay: the waits are {show_seconds(retry.max_delay)}")

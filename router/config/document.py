@@ -69,7 +69,9 @@ class _Builder:
         if isinstance(root, Branch) and isinstance(root.items, dict):
             return root
         self.faults.append(
-            ConfigFault("", "must consist of sections", line=1, hint="such as backends: and, below it, - url: http://...")
+            ConfigFault(
+                "", "must consist of sections", line=1, hint="such as backends: and, below it, - url: http://..."
+            )
         )
         return None
 
@@ -108,7 +110,7 @@ class _Builder:
                 self.fault("a key must be a plain word", event, hint=_QUOTE if _is_variable(key) else None)
                 continue
             if isinstance(value, Branch):
-                value.line = key.line  # where a reader looks for the section
+                value.line, value.origin = key.line, key.origin  # where a reader looks for the section
             word = "null" if key.value is None else str(key.value)
             if word == "<<":
                 merged.append(value)

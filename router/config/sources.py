@@ -145,7 +145,9 @@ def _from_yaml(tree: Branch, report: Report) -> Iterable[Statement]:
         except ValueError as error:
             report.faults.append(ConfigFault(row.name, f"{error}", line=node.line))
             continue
-        yield Statement(row, value, node.shown or "", f"{node.origin} {row.name}", typed, node.line)
+        place, mark, variables = node.origin.partition(", ")
+        origin = f"{place} {row.name}{mark}{variables}"
+        yield Statement(row, value, node.shown or "", origin, typed, node.line)
     _drop_emptied(tree, report)
 
 

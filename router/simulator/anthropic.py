@@ -13,6 +13,7 @@ from router.simulator.settings import Settings
 from router.simulator.tools import whole
 
 _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+_SAME = ("model", "max_tokens", "temperature", "top_p", "stream", "seed")
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
@@ -24,7 +25,7 @@ def as_chat(body: Body) -> Body:
     for message in required(body, "messages"):
         if isinstance(message, dict):
             messages += _as_chat_messages(message)
-    chat: Body = {name: body[name] for name in ("model", "max_tokens", "temperature", "top_p", "stream") if name in body}
+    chat: Body = {name: body[name] for name in _SAME if name in body}
     chat["messages"] = messages
     chat["stop"] = body.get("stop_sequences")
     if body.get("tools"):

@@ -1,4 +1,4 @@
-"""From a request's bytes to a JSON object, and the reading of single fields; every way to be wrong is vLLM's own answer."""
+"""From a request's bytes to a JSON object and its fields; every way to be wrong is answered in vLLM's own words."""
 
 import json
 from collections.abc import Collection
@@ -39,9 +39,7 @@ def _read_as_python_does(raw: bytes) -> Any:
     except json.JSONDecodeError as error:
         given = "<dict of 0 items>"
         context = f"{{'error': {error.msg!r}}}"
-        raise invalid(
-            "json_invalid", f"body.{error.pos}", "JSON decode error", given=given, context=context
-        ) from None
+        raise invalid("json_invalid", f"body.{error.pos}", "JSON decode error", given=given, context=context) from None
     except RecursionError:
         raise detail(400, "There was an error parsing the body") from None
 
@@ -104,9 +102,7 @@ def check_sampling(body: Body) -> None:
     """Refuse the sampling parameters that vLLM refuses. Raises Refusal."""
     temperature = number(body, "temperature")
     if temperature is not None and temperature < 0:
-        raise bad_value(
-            f"temperature must be non-negative, got {temperature}.", param="temperature", value=temperature
-        )
+        raise bad_value(f"temperature must be non-negative, got {temperature}.", param="temperature", value=temperature)
     top_p = number(body, "top_p")
     if top_p is not None and not 0 < top_p <= 1:
         raise bad_value(f"top_p must be in (0, 1], got {top_p}.", param="top_p", value=top_p)

@@ -5,6 +5,7 @@ Every run ends once, by `_leave`: sent whole, broken by a fault, or left by its 
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -38,7 +39,10 @@ class Outlet(Protocol):
 class Run:
     """One answer on its way."""
 
-    __slots__ = ("_due", "_engine", "_position", "_sent", "answer", "created", "faults", "ident", "outlet", "state", "taken")
+    __slots__ = (
+        *("answer", "created", "faults", "ident", "outlet", "state", "taken"),
+        *("_due", "_engine", "_position", "_sent"),
+    )
 
     def __init__(
         self, engine: "Engine", answer: Answer, *, outlet: Outlet, ident: bytes, created: bytes, faults: Faults | None
@@ -176,16 +180,16 @@ class Run:
 
 async def _wait(waits: Awaitable[None]) -> None:
     """Wait for a slow client; that it left is told elsewhere."""
-    try:
+    with contextlib.suppress(OSError):  # the connection's close callback ends the run
         await waits
-    except Exception:  # noqa: S110 - the connection's close callback ends the run
-        pass
 
 
 class Engine:
     """Runs answers, as many at a time as the settings allow."""
 
-    def __init__(self, settings: Settings, figures: Figures, *, wheel: TimerWheel, dead: Callable[[Outlet], None]) -> None:
+    def __init__(
+        self, settings: Settings, figures: Figures, *, wheel: TimerWheel, dead: Callable[[Outlet], None]
+    ) -> None:
         """`dead` answers with the error of an engine that is gone."""
         self.settings = settings
         self.figures = figures
@@ -193,6 +197,7 @@ class Engine:
         self.dead = dead
         self._waiting: deque[Run] = deque()
         self._running: set[Run] = set()
+        self._emptied: asyncio.Event | None = None  # set while somebody waits for the last run to end
 
     def submit(self, run: Run) -> bool:
         """Take a run, or return False because too many wait."""
@@ -230,6 +235,8 @@ class Engine:
                 self._count(run)
             if self._waiting:
                 self._admit()
+            elif self._emptied is not None and not self._running:
+                self._emptied.set()
 
     def _admit(self) -> None:
         now = self.wheel.time()
@@ -257,11 +264,12 @@ class Engine:
         figures.between.observe(settings.itl, max(0, answer.moments - 1))
         figures.whole.observe(self.wheel.time() - run.taken)
 
-    async def drain(self, timeout: float) -> None:
-        """Let what runs and waits go on for `timeout` seconds, then end the rest short."""
-        end = self.wheel.time() + timeout
-        while (self._running or self._waiting) and self.wheel.time() < end:
-            await asyncio.sleep(0.01)
+    async def drain(self, seconds: float) -> None:
+        """Let what runs and waits go on for some time, then end the rest short."""
+        if seconds > 0 and (self._running or self._waiting):
+            self._emptied = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), seconds)
         for run in [*self._waiting, *self._running]:
             if run.state != "over":
                 run.stop_short()

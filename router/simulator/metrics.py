@@ -7,7 +7,7 @@ no notion of (images, key-value transfer ...) is there too, and stays 0.
 import bisect
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from router.simulator.settings import Settings
 
@@ -40,6 +40,8 @@ _COUNTERS = {
     "num_preemptions": "Cumulative number of preemption from the engine.",
 }
 _FINISHED = ("stop", "length", "abort", "error", "repetition")
+_SLEEP_STATES = ("awake", "weights_offloaded", "discard_all")
+_CACHE_CONFIG = 'block_size="16",cache_dtype="auto",enable_prefix_caching="True",engine="0",num_gpu_blocks="2048"'
 _REJECTED = ("max_num_queued_reqs", "max_num_queued_tokens")
 
 
@@ -97,44 +99,61 @@ class Figures:
 
 def render(figures: Figures, settings: Settings, *, started: float) -> bytes:
     """Return the text format; `started` is when the server did (Unix seconds)."""
-    model = settings.model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    labels = f'engine="0",model_name="{model}"'
-    lines: list[str] = []
+    text = _Text(settings.model, started)
+    labels = text.labels
+    text.gauge("num_requests_running", "Number of requests in model execution batches.", {labels: figures.running})
+    text.gauge("num_requests_waiting", "Number of requests waiting to be processed.", {labels: figures.waiting})
+    by_reason = {f'{labels},reason="capacity"': figures.waiting, f'{labels},reason="deferred"': 0}
+    text.gauge("num_requests_waiting_by_reason", "Number of waiting requests by reason.", by_reason)
+    states = {f'{labels},sleep_state="{state}"': int(state == "awake") for state in _SLEEP_STATES}
+    text.gauge("engine_sleep_state", "Engine sleep state.", states)
+    usage = min(1.0, figures.running / max(1, settings.max_num_seqs))
+    text.gauge("kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", {labels: usage})
+    for name, help_text in _COUNTERS.items():
+        text.counter(name, help_text, {labels: figures.counters[name]})
+    finished = {f'engine="0",finished_reason="{why}",{text.model}': figures.finished[why] for why in _FINISHED}
+    text.counter("request_success", "Count of successfully processed requests.", finished)
+    rejected = {f'{text.model},reason="{why}"': figures.rejected if why == _REJECTED[0] else 0 for why in _REJECTED}
+    text.counter("admission_rejections", "Number of admission attempts rejected by a queue limit.", rejected)
+    for name, help_text, histogram in _histograms(figures):
+        text.histogram(name, help_text, histogram)
+    text.gauge("cache_config_info", "Information of the LLMEngine CacheConfig", {_CACHE_CONFIG: 1})
+    return text.encode()
 
-    def family(name: str, kind: str, text: str, rows: Sequence[tuple[str, float]]) -> None:
-        lines.append(f"# HELP vllm:{name} {text}")
-        lines.append(f"# TYPE vllm:{name} {kind}")
-        lines.extend(f"vllm:{name}{{{row_labels}}} {float(value)}" for row_labels, value in rows)
 
-    def counter(name: str, text: str, rows: Sequence[tuple[str, float]]) -> None:
-        family(f"{name}_total", "counter", text, rows)
-        family(f"{name}_created", "gauge", text, [(row_labels, started) for row_labels, _ in rows])
+class _Text:
+    """The text format, family by family."""
 
-    family("num_requests_running", "gauge", "Number of requests in model execution batches.",
-           [(labels, figures.running)])  # fmt: skip
-    family("num_requests_waiting", "gauge", "Number of requests waiting to be processed.",
-           [(labels, figures.waiting)])  # fmt: skip
-    by_reason = [(f'{labels},reason="capacity"', figures.waiting), (f'{labels},reason="deferred"', 0)]
-    family("num_requests_waiting_by_reason", "gauge", "Number of waiting requests by reason.", by_reason)
-    states = [("awake", 1), ("weights_offloaded", 0), ("discard_all", 0)]
-    family("engine_sleep_state", "gauge", "Engine sleep state.",
-           [(f'{labels},sleep_state="{state}"', value) for state, value in states])  # fmt: skip
-    share = min(1.0, figures.running / max(1, settings.max_num_seqs))
-    family("kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.", [(labels, share)])
-    for name, text in _COUNTERS.items():
-        counter(name, text, [(labels, figures.counters[name])])
-    counter("request_success", "Count of successfully processed requests.",
-            [(f'engine="0",finished_reason="{why}",model_name="{model}"', figures.finished[why]) for why in _FINISHED])  # fmt: skip
-    counter("admission_rejections", "Number of admission attempts rejected by a queue limit, by reason.",
-            [(f'model_name="{model}",reason="{why}"', figures.rejected if why == _REJECTED[0] else 0)
-             for why in _REJECTED])  # fmt: skip
-    for name, text, histogram in _histograms(figures):
-        family(name, "histogram", text, [])
-        lines.extend(histogram.lines(f"vllm:{name}", labels))
-        family(f"{name}_created", "gauge", text, [(labels, started)])
-    config = f'block_size="16",cache_dtype="auto",enable_prefix_caching="True",engine="0",num_gpu_blocks="{2048}"'
-    family("cache_config_info", "gauge", "Information of the LLMEngine CacheConfig", [(config, 1)])
-    return ("\n".join(lines) + "\n").encode()
+    def __init__(self, model: str, started: float) -> None:
+        escaped = model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        self.model = f'model_name="{escaped}"'
+        self.labels = f'engine="0",{self.model}'
+        self._started = started
+        self._lines: list[str] = []
+
+    def gauge(self, name: str, text: str, rows: Mapping[str, float]) -> None:
+        """Add a gauge; `rows` maps labels to values."""
+        self._family(name, "gauge", text, rows)
+
+    def counter(self, name: str, text: str, rows: Mapping[str, float]) -> None:
+        """Add a counter, and when it began."""
+        self._family(f"{name}_total", "counter", text, rows)
+        self._family(f"{name}_created", "gauge", text, dict.fromkeys(rows, self._started))
+
+    def histogram(self, name: str, text: str, histogram: Histogram) -> None:
+        """Add a histogram, and when it began."""
+        self._family(name, "histogram", text, {})
+        self._lines.extend(histogram.lines(f"vllm:{name}", self.labels))
+        self._family(f"{name}_created", "gauge", text, {self.labels: self._started})
+
+    def encode(self) -> bytes:
+        """Return all of it."""
+        return ("\n".join(self._lines) + "\n").encode()
+
+    def _family(self, name: str, kind: str, text: str, rows: Mapping[str, float]) -> None:
+        self._lines.append(f"# HELP vllm:{name} {text}")
+        self._lines.append(f"# TYPE vllm:{name} {kind}")
+        self._lines.extend(f"vllm:{name}{{{labels}}} {float(value)}" for labels, value in rows.items())
 
 
 def _histograms(figures: Figures) -> list[tuple[str, str, Histogram]]:

@@ -10,7 +10,7 @@ from router.wire.server_connection import ServerConnection
 
 _STREAM = b"content-type: text/event-stream; charset=utf-8\r\nvary: Origin\r\n"
 _JSON = b"content-type: application/json\r\nvary: Origin\r\n"
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 seconds: close() sends RST
+_LINGER = struct.Struct("ii")  # on or off, seconds
 GARBAGE = b"\x16\x03\x01\x00\xff<<this is not HTTP>>\r\n\r\n\x00"
 
 
@@ -19,7 +19,7 @@ class ConnectionOutlet:
 
     __slots__ = ("_common", "_connection", "_error_events")
 
-    def __init__(self, connection: ServerConnection, common: bytes, *, error_events: bytes) -> None:
+    def __init__(self, connection: ServerConnection, common: bytes, *, error_events: tuple[bytes, ...]) -> None:
         """`common`: header lines of every answer; `error_events`: what tells an error within a stream."""
         self._connection = connection
         self._common = common
@@ -59,7 +59,8 @@ class ConnectionOutlet:
         """End a begun answer in a way that is no end."""
         connection = self._connection
         if how is Break.ERROR:
-            connection.write_chunk(self._error_events)
+            for event in self._error_events:
+                connection.write_chunk(event)
             connection.finish()
         elif how is Break.GARBAGE:
             _write_raw(connection, GARBAGE)
@@ -83,7 +84,7 @@ def reset(connection: ServerConnection) -> None:
     if transport is not None:
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(1, 0))  # closing sends RST
     connection.abort()
 
 

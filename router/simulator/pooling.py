@@ -88,9 +88,7 @@ def answer_embed(body: Body, settings: Settings) -> Answer:
 def answer_pooling(body: Body, settings: Settings) -> Answer:
     """Return the answer to a pooling request. Raises Refusal."""
     inputs = _inputs(body, settings)
-    rows = [
-        {"index": index, "object": "pooling", "data": vector(ids, _DIMENSIONS)} for index, ids in enumerate(inputs)
-    ]
+    rows = [{"index": index, "object": "pooling", "data": vector(ids, _DIMENSIONS)} for index, ids in enumerate(inputs)]
     return _listed(body, settings, ident="pool", rows=rows, tokens=sum(map(len, inputs)))
 
 

@@ -1,4 +1,4 @@
-"""What may be asked of the server itself: its health, models, load, metrics; and, beside vLLM's API, its faults and figures."""
+"""What the server tells of itself: its models and its load; and, beside vLLM's API, what it counted and received."""
 
 import time
 import zlib

@@ -16,9 +16,7 @@ _CLASSES = {
     503: "Service Unavailable",
     504: "Gateway Timeout",
 }
-BUSY = (
-    "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
-)
+BUSY = "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
 DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 
 

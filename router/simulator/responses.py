@@ -146,9 +146,7 @@ def _streamed(body: Body, chat: Chat, generation: Generation) -> Answer:
         number.event("response.content_part.added", {**where, "part": part}),
     )
     texts = [piece.text for piece in generation.pieces if piece.text]
-    steps = [
-        (number.event("response.output_text.delta", {**where, "delta": text, "logprobs": []}),) for text in texts
-    ]
+    steps = [(number.event("response.output_text.delta", {**where, "delta": text, "logprobs": []}),) for text in texts]
     done = {**part, "text": generation.text}
     closing = (
         number.event("response.output_text.done", {**where, "text": generation.text, "logprobs": []}),

@@ -1,9 +1,8 @@
 """Which paths generate something, and how: one table."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import orjson
 
 from router.simulator.answers import DONE, Answer, named_event
 from router.simulator.anthropic import answer_messages, count_tokens
@@ -26,11 +25,10 @@ from router.simulator.texts import answer_detokenize, answer_speech, answer_toke
 Build = Callable[[bytes, str, Settings], Answer]
 
 # vLLM writes this event with Python's json, hence its spaces; an Anthropic stream and the Responses API name it.
-_ERROR = b"data: " + orjson.dumps(error_body(500, DEAD)).replace(b'":', b'": ').replace(b',"', b', "') + b"\n\n" + DONE
-_ANTHROPIC_ERROR = named_event("error", {"type": "error", "error": {"type": "internal_error", "message": DEAD}})
-_RESPONSES_ERROR = named_event(
-    "error", {"type": "error", "code": "server_error", "message": DEAD, "param": None, "sequence_number": 2}
-)
+_ERROR = (b"data: " + json.dumps(error_body(500, DEAD)).encode() + b"\n\n", DONE)
+_ANTHROPIC_ERROR = (named_event("error", {"type": "error", "error": {"type": "internal_error", "message": DEAD}}),)
+_RESPONSES_FAULT = {"type": "error", "code": "server_error", "message": DEAD, "param": None, "sequence_number": 2}
+_RESPONSES_ERROR = (named_event("error", _RESPONSES_FAULT),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Route:
 
     build: Build
     generates: bool = True  # takes a seat in the engine; what only counts tokens does not
-    error_events: bytes = _ERROR
+    error_events: tuple[bytes, ...] = _ERROR
     keeps: bool = False  # the answer can be fetched again
 
 

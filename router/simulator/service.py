@@ -79,7 +79,7 @@ class Service:
         given = fields.get("X-Request-Id")
         if self.settings.request_id_headers:
             common += b"x-request-id: %b\r\n" % (given[0].encode("latin-1") if given else self._new_ident())
-        errors = route.error_events if route else b""
+        errors = route.error_events if route else ()
         outlet = ConnectionOutlet(connection, common, error_events=errors)
         if self.settings.api_key is not None and path.startswith(_GUARDED):
             key = fields.get("Authorization")

@@ -45,9 +45,8 @@ FIRST_WORD = 32
 _WORD_IDS = {word: FIRST_WORD + index for index, word in enumerate(ROUND)}
 _LAST_WORD = FIRST_WORD + len(ROUND) - 1
 _PACKED = 6  # bytes in one id at most: ids stay below 2**53, which every JSON reader can hold
-_BASES = [256]  # _BASES[n]: the first id of n + 1 packed bytes
-for _size in range(1, _PACKED + 1):
-    _BASES.append(_BASES[-1] + 256**_size)
+# _BASES[n]: the first id of n + 1 packed bytes. Below lie 256 ids for special tokens and words.
+_BASES: tuple[int, ...] = tuple(256 + sum(256**size for size in range(1, count)) for count in range(1, _PACKED + 2))
 _PIECES = re.compile(r" ?\w+|\s+|[^\w\s]+")
 
 

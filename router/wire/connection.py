@@ -144,10 +144,10 @@ class Connection(asyncio.Protocol):
         try:
             if not self._began:
                 fault = self._begin(fetch, data) or fault
+            elif not answer.pieces and not answer.is_complete:
+                fault = fault or self._count_silent(data)
             if answer.pieces and self._fetch is fetch:
                 self._deliver_pieces()
-            elif not answer.is_complete:
-                fault = fault or self._count_silent(data)
         except Exception as error:  # of a callback, which is not ours
             self._fail(error)
             return

@@ -1,7 +1,7 @@
 """One timer for all the deadlines of a connection, request after request.
 
 Setting a deadline costs an assignment. The loop's timer is set anew only when a deadline lies before it; when it fires
-too early, because the deadline has moved on, it is set again. So a stream of a thousand chunks sets a handful of timers.
+too early, because the deadline has moved on, it is set again. So a long stream sets a handful of timers.
 """
 
 import asyncio

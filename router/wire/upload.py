@@ -1,6 +1,6 @@
 """The sending of a request: at once when its body is there, piece by piece when a producer makes it (`body_producer`).
 
-A produced body is framed as chunks unless the request declares its Content-Length; then exactly so many bytes must come.
+A produced body is framed as chunks unless the request declares its Content-Length; then so many bytes must come.
 """
 
 import asyncio

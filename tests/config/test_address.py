@@ -69,7 +69,9 @@ def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.one_of(st.text(max_size=40), st.text(max_size=30).map("http://{}".format), st.from_regex(r"https?://.{0,30}")))
+@given(
+    st.one_of(st.text(max_size=40), st.text(max_size=30).map("http://{}".format), st.from_regex(r"https?://.{0,30}"))
+)
 def test_any_text_is_an_address_or_refused(text: str) -> None:
     try:
         address = parse_address(text)
@@ -78,7 +80,9 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
     assert parse_address(address.url).url == address.url
 
 
-@pytest.mark.parametrize(("text", "host"), [("[::1]", "::1"), ("::", "::"), ("0.0.0.0", "0.0.0.0"), ("LocalHost", "localhost")])
+@pytest.mark.parametrize(
+    ("text", "host"), [("[::1]", "::1"), ("::", "::"), ("0.0.0.0", "0.0.0.0"), ("LocalHost", "localhost")]
+)
 def test_hosts_to_listen_on_are_names_or_addresses(text: str, host: str) -> None:
     assert parse_host(text) == host
 

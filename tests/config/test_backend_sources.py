@@ -11,7 +11,9 @@ LISTED = "backends:\n  - url: http://a:8000\n    api_key: own\n"
 TWO = "backends:\n  - url: http://a\n    api_key: k1\n  - url: http://b\n    api_key: k2\n"
 
 
-def backends(text: str = "", flags: dict[str, list[str]] | None = None, **environ: str) -> tuple[list[dict[str, str]], Report]:
+def backends(
+    text: str = "", flags: dict[str, list[str]] | None = None, **environ: str
+) -> tuple[list[dict[str, str]], Report]:
     tree, report = parse_document(text, "f.yaml"), Report()
     lay_over(tree, Given(flags or {}, environ, own_names=frozenset({"gate"})), report)
     found = plain(tree).get("backends", [])  # type: ignore[attr-defined]

@@ -60,8 +60,21 @@ def test_the_number_of_backends_is_bounded() -> None:
 
 def test_what_is_allowed_but_odd_is_noted() -> None:
     config = Config.model_validate(
-        {"backends": [{"url": "https://a", "tls": {"verify": False}}], "retry": {"base_delay": 5, "max_delay": 1}}
+        {
+            "backends": [{"url": "https://a", "api_key": "k", "tls": {"verify": False}}],
+            "retry": {"base_delay": 5, "max_delay": 1},
+        }
     )
 
     assert len(notices(config)) == 2
     assert notices(Config()) == []
+
+
+def test_an_https_backend_that_will_see_no_key_at_all_is_noted() -> None:
+    """The documents of other proxies promise that clients' keys are passed on; here that is a choice."""
+    backends = [{"url": f"https://h{number}"} for number in range(5)]
+
+    (notice,) = notices(Config.model_validate({"backends": backends}))
+    assert "h0:443, h1:443, h2:443 ..." in notice
+    assert not notices(Config.model_validate({"backends": backends, "server": {"forward_authorization": True}}))
+    assert not notices(Config.model_validate({"backends": [{"url": "http://h"}, {"url": "https://h", "api_key": "k"}]}))

@@ -52,7 +52,11 @@ def test_the_documentation_names_every_key_with_its_default(key: Key) -> None:
 
     assert len(rows) == 1
     default = rows[0].split("|")[2].strip()
-    special = {"backends.*.url": "must be given", "backends.*.name": "host:port", "server.extra_routes.*.path": "must be given"}
+    special = {
+        "backends.*.url": "must be given",
+        "backends.*.name": "host:port",
+        "server.extra_routes.*.path": "must be given",
+    }
     assert default == special.get(key.path, key.shown)
     assert len(rows[0].split("|")[3].strip()) > 3, "no meaning"
 

@@ -72,7 +72,10 @@ def test_faults_of_every_kind_come_at_once_in_the_order_of_the_file(tmp_path: Pa
 
 
 def test_secrets_are_in_no_fault_and_no_origin(tmp_path: Path) -> None:
-    text = "backends:\n  - {url: 'http://u:canary@a', api_key: 'canary canary'}\n  - {url: http://b, api_key: '${K}'}\nx: 1\n"
+    text = (
+        "backends:\n  - {url: 'http://u:canary@a', api_key: 'canary canary'}\n"
+        "  - {url: http://b, api_key: '${K}'}\nx: 1\n"
+    )
 
     found = faults(write(tmp_path / "r.yaml", text), environ={"K": "canary\ncanary", "LLM_API_KEY": "canary"})
 

@@ -41,7 +41,9 @@ def test_a_path_in_the_url_is_the_api_prefix() -> None:
 
 
 def test_an_api_prefix_of_its_own_counts_where_the_url_has_no_path() -> None:
-    found = config(backends=[{"url": "http://a", "api_prefix": "/llm/"}, {"url": "http://b", "api_prefix": "/"}]).backends
+    found = config(
+        backends=[{"url": "http://a", "api_prefix": "/llm/"}, {"url": "http://b", "api_prefix": "/"}]
+    ).backends
 
     assert [one.api_prefix for one in found] == ["/llm", ""]
 
@@ -65,7 +67,11 @@ def test_sections_and_lists_with_nothing_in_them_are_defaults() -> None:
 
 def test_unknown_keys_are_refused_in_every_section() -> None:
     for section in Config.model_fields:
-        found = error(backends=[{"url": "http://a", "nope": 1}]) if section == "backends" else error(**{section: {"nope": 1}})
+        found = (
+            error(backends=[{"url": "http://a", "nope": 1}])
+            if section == "backends"
+            else error(**{section: {"nope": 1}})
+        )
         assert "nope" in found
 
 

@@ -90,7 +90,10 @@ def test_foreign_keys_of_the_file_become_ours() -> None:
 def test_a_foreign_key_beside_ours_is_a_fault() -> None:
     _, report = layered("logging:\n  backups: 1\n  backup_count: 2\n", Given())
 
-    assert str(report.faults[0]) == "logging.backups (line 2): is given here and as logging.backup_count (line 3); keep one"
+    assert (
+        str(report.faults[0])
+        == "logging.backups (line 2): is given here and as logging.backup_count (line 3); keep one"
+    )
 
 
 def test_what_is_wrong_in_a_foreign_section_is_told_under_its_own_name() -> None:
@@ -103,7 +106,9 @@ def test_what_is_wrong_in_a_foreign_section_is_told_under_its_own_name() -> None
 def test_a_variable_that_cannot_be_converted_is_told_with_its_name() -> None:
     _, report = layered("", Given(environ={"MAX_RETRIES": "many"}))
 
-    assert str(report.faults[0]) == "retry.max_attempts: must be a whole number, 0 or more, not 'many' (env MAX_RETRIES)"
+    assert (
+        str(report.faults[0]) == "retry.max_attempts: must be a whole number, 0 or more, not 'many' (env MAX_RETRIES)"
+    )
 
 
 def test_what_has_no_effect_is_noted_and_never_shown() -> None:

@@ -1,0 +1,107 @@
+"""Rules of router/handlers/status.py."""
+
+import asyncio
+import json
+
+from tests.front import broken, front, run
+
+from router import __version__
+from router.simulator.settings import Settings
+
+
+def test_health_tells_the_state_of_the_cluster_in_the_fields_that_clients_know() -> None:
+    async def test() -> None:
+        async with front(Settings(), Settings()) as cluster:
+            fields = json.loads((await cluster.ask("/health")).body)
+            assert (fields["status"], fields["vllm_status"], len(fields["backends"])) == ("healthy", "connected", 2)
+            known = {
+                "service",
+                "proxy",
+                "version",
+                "uptime",
+                "debug_mode",
+                "supported_models",
+                "timestamp",
+                "auth_enabled",
+            }
+            assert known <= fields.keys()
+            assert "target" not in fields, "addresses are told only where that is configured"
+            broken(cluster.backends[0], refuse=True)
+            while json.loads((await cluster.ask("/health")).body)["vllm_status"] != "degraded":
+                await asyncio.sleep(0.02)
+            assert (await cluster.ask("/health")).code == 200
+
+    run(test)
+
+
+def test_addresses_are_told_where_that_is_configured() -> None:
+    async def test() -> None:
+        async with front(config={"server": {"public_details": True}}) as cluster:
+            fields = json.loads((await cluster.ask("/health")).body)
+            assert fields["vllm_target"] == fields["backends"][0]["url"] == cluster.backends[0].url
+
+    run(test)
+
+
+def test_models_are_the_union_of_what_backends_list() -> None:
+    async def test() -> None:
+        async with front(Settings(models=("a", "org/b")), Settings(models=("a", "c"))) as cluster:
+            listing = json.loads((await cluster.ask("/v1/models")).body)
+            assert listing["object"] == "list"
+            assert [model["id"] for model in listing["data"]] == ["a", "org/b", "c"]
+            for path, name in (("/v1/models/org/b", "org/b"), ("/models/org%2Fb", "org/b"), ("/api/v1/models/c", "c")):
+                answer = await cluster.ask(path)
+                assert (answer.code, json.loads(answer.body)["id"]) == (200, name)
+            missing = await cluster.ask("/v1/models/nope")
+            assert (missing.code, json.loads(missing.body)["error"]["code"]) == (404, "model_not_found")
+
+    run(test)
+
+
+def test_before_any_backend_has_told_its_models_they_are_not_denied() -> None:
+    async def test() -> None:
+        async with front(urls=["http://127.0.0.1:9"], ready=False) as cluster:
+            for answer in (await cluster.ask("/v1/models"), await cluster.chat()):
+                assert (answer.code, "Retry-After" in answer.headers) == (503, True)
+
+    run(test)
+
+
+def test_not_ready_while_draining() -> None:
+    async def test() -> None:
+        async with front() as cluster:
+            assert (await cluster.ask("/readyz")).code == 200
+            cluster.app.drain()
+            answer = await cluster.ask("/readyz")
+            assert (answer.code, json.loads(answer.body)["reason"]) == (503, "draining")
+
+    run(test)
+
+
+def test_what_this_is_and_which_version() -> None:
+    async def test() -> None:
+        async with front() as cluster:
+            assert json.loads((await cluster.ask("/")).body)["name"] == "devstral-router"
+            assert json.loads((await cluster.ask("/version")).body) == {"version": __version__}
+            assert (await cluster.ask("/ping", b"")).code == 200
+
+    run(test)
+
+
+def test_metrics_are_prometheus_text_and_a_made_up_model_is_no_label() -> None:
+    async def test() -> None:
+        async with front() as cluster:
+            await cluster.chat()
+            await cluster.chat(model="made-up")
+            answer = await cluster.ask("/metrics")
+            page = answer.body.decode()
+            assert answer.headers["Content-Type"].startswith("text/plain")
+            assert (
+                'router_requests_total{route="/v1/chat/completions",model="simulated-model",status="200",outcome="ok"} 1'
+                in page
+            )
+            assert 'model="other",status="404"' in page
+            assert "made-up" not in page
+            assert 'router_backend_up{backend="' in page
+
+    run(test)

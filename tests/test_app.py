@@ -1,0 +1,51 @@
+"""Rules of router/app.py: the parts fit, over Unix sockets and prefixes too, and the log tells of every exchange."""
+
+import json
+from pathlib import Path
+
+from tests.front import broken, front, run
+
+from router.simulator.settings import Settings
+
+
+def test_every_exchange_leaves_one_line_without_body_and_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+
+    async def test() -> None:
+        async with front(Settings(), Settings(), config={"logging": {"file": str(path)}}) as cluster:
+            broken(cluster.backends[0], status=503)
+            broken(cluster.backends[1], status=503)
+            secret = {"Authorization": "Bearer sk-canary"}
+            body = {"model": "simulated-model", "messages": [{"role": "user", "content": "canary-prompt"}]}
+            await cluster.ask("/v1/chat/completions", body, headers=secret)
+            broken(cluster.backends[0])
+            await cluster.ask("/v1/chat/completions", {**body, "model": 'evil"\nmodel'}, headers=secret)
+
+    run(test)
+    text = path.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    access = [line for line in lines if line.get("logger") == "router.access"]
+    assert "canary" not in text
+    assert [(line["status"], line["outcome"]) for line in access] == [(503, "backend_error"), (404, "rejected")]
+    assert {attempt["outcome"] for attempt in access[0]["attempts"]} == {"overloaded"}
+    assert access[1]["model"] == 'evil"\nmodel'
+
+
+def test_a_backend_behind_a_path_is_reached_by_its_prefix() -> None:
+    async def test() -> None:
+        async with front(config={"backend_options": [{"api_prefix": "/v1"}]}) as cluster:
+            await cluster.chat()
+            assert {seen.target for seen in cluster.backends[0].requests} >= {"/v1/models", "/v1/chat/completions"}
+
+    run(test)
+
+
+def test_an_error_of_the_wire_has_openais_form() -> None:
+    async def test() -> None:
+        async with front() as cluster:
+            got = await cluster.exchange(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+            head, _, body = got.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400 ")
+            assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+
+    run(test)

@@ -1,0 +1,59 @@
+"""Tornado's semantics, without Tornado's second look at every character."""
+
+import copy
+
+from tornado.httputil import HTTPHeaders
+
+from router.wire.headers import RequestHeaders, normalised
+
+RAW = [(b"hOST", b"a"), (b"X-One", b"1"), (b"accept", b"x"), (b"x-ONE", b"2 \t"), (b"X-Latin", b"\xe9"), (b"X-Empty", b"")]
+
+
+def reference() -> HTTPHeaders:
+    headers = HTTPHeaders()
+    for name, value in RAW:
+        headers.add(name.decode("latin-1"), value.decode("latin-1").strip())
+    return headers
+
+
+def test_they_read_like_tornados() -> None:
+    ours, theirs = RequestHeaders(RAW), reference()
+
+    assert list(ours.get_all()) == list(theirs.get_all())
+    assert dict(ours) == dict(theirs)
+    assert str(ours) == str(theirs)
+    assert len(ours) == len(theirs) and list(ours) == list(theirs)
+    for name in ("host", "x-one", "X-Latin", "x-empty"):
+        assert ours[name] == theirs[name]
+        assert name in ours
+        assert ours.get_list(name) == theirs.get_list(name)
+    assert "x-none" not in ours and ours.get("x-none") is None and ours.get_list("x-none") == []
+
+
+def test_they_change_like_tornados() -> None:
+    ours, theirs = RequestHeaders(RAW), reference()
+    for headers in (ours, theirs):
+        assert headers["X-One"] == "1,2"
+        headers.add("x-one", "3")
+        headers["Host"] = "b"
+        del headers["accept"]
+
+    assert ours == theirs
+    assert ours["X-One"] == "1,2,3"
+
+
+def test_a_copy_stands_alone() -> None:
+    ours = RequestHeaders(RAW)
+    other = copy.copy(ours)
+    other["Host"] = "b"
+
+    assert isinstance(other, HTTPHeaders)
+    assert ours["Host"] == "a"
+
+
+def test_order_and_spelling_are_kept_for_forwarding() -> None:
+    assert RequestHeaders(RAW).raw == RAW
+
+
+def test_names_are_normalised_as_tornado_does() -> None:
+    assert normalised(b"x-sTainless--os") == "X-Stainless--Os"
