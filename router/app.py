@@ -3,6 +3,7 @@
 Nothing else builds anything from the configuration, and nobody imports this module but `server` and tests.
 """
 
+import asyncio
 import logging
 import os
 import random
@@ -36,6 +37,9 @@ from router.wire.resolver import Resolver
 
 log = logging.getLogger("router.app")
 
+# Seconds that exchanges get to tell their clients that the router stops.
+LAST_WORDS = 1.0
+
 
 class Observer:
     """Tells metrics and logs what happens."""
@@ -66,7 +70,9 @@ class Observer:
         elif change.kind is ChangeKind.MODELS:
             log.info("backend %s serves: %s", change.backend, change.after or "nothing")
         else:
-            log.warning(
+            level = logging.INFO if change.after in ("up", "closed") else logging.WARNING
+            log.log(
+                level,
                 "backend %s: %s %s -> %s (%s)",
                 change.backend, change.kind.value, change.before, change.after, change.cause,
             )  # fmt: skip
@@ -89,7 +95,7 @@ class App:
             backends=lambda: self.registry.snapshot(time.monotonic()), dropped_log_lines=lambda: self._logs.dropped
         )
         self._observer = Observer(self.metrics, self._logs.access)
-        self._endpoints = {backend.name: _endpoint(backend) for backend in config.backends}
+        self._endpoints = {backend.name: _endpoint(backend, config) for backend in config.backends}
         self._client: AsyncHTTPClient | None = None
         self._checker: Checker | None = None
         self._relay: Relay | None = None
@@ -148,13 +154,6 @@ class App:
                 event_gap=self.metrics.event_gap,
                 cookies=config.server.forward_cookies,
             ),
-            to_backend=ToBackend(
-                Forwarding(
-                    authorization=config.server.forward_authorization,
-                    cookies=config.server.forward_cookies,
-                    deadline_header=config.server.deadline_header,
-                )
-            ),
             retry_rules=RetryRules(**config.retry.model_dump()),
             watcher=self._observer,
             reveal=config.server.reveal_backend,
@@ -176,7 +175,12 @@ class App:
         self._is_draining = True
 
     async def stop(self) -> None:
-        """Stop watching, close connections to backends, write the last log lines."""
+        """End what is under way, stop watching, close connections to backends, write the last log lines."""
+        if self._relay is not None:
+            self._relay.stop()
+            end = time.monotonic() + LAST_WORDS
+            while self._relay.live and time.monotonic() < end:
+                await asyncio.sleep(0.01)
         if self._checker is not None:
             await self._checker.stop()
         if self._client is not None:
@@ -239,12 +243,18 @@ def _spec(backend: BackendConfig, config: Config) -> BackendSpec:
     )
 
 
-def _endpoint(backend: BackendConfig) -> Endpoint:
+def _endpoint(backend: BackendConfig, config: Config) -> Endpoint:
     tls = TLSOptions(**backend.tls.model_dump()) if backend.url.startswith("https:") else None
     key = None if backend.api_key is None else backend.api_key.get_secret_value()
     prefix = backend.api_prefix.rstrip("/")
     origin, _ = parse_url(backend.url, tls=tls)
-    return Endpoint(origin, api_prefix=prefix, api_key=key)
+    forwarding = Forwarding(
+        # Where we hold the backend's key, the client's would only stand beside it.
+        authorization=config.server.forward_authorization and key is None,
+        cookies=config.server.forward_cookies,
+        deadline_header=config.server.deadline_header,
+    )
+    return Endpoint(origin, api_prefix=prefix, api_key=key, to_backend=ToBackend(forwarding))
 
 
 def _health_rules(config: Config) -> HealthRules:

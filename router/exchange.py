@@ -27,6 +27,7 @@ class AttemptOutcome(enum.Enum):
     STALLED = "stalled"  # the answer began and our idle timer ended it
     CLIENT_GONE = "client_gone"  # nobody's fault
     DEADLINE = "deadline"  # the exchange's own deadline: nobody's fault
+    SHUTDOWN = "shutdown"  # we stop: nobody's fault
 
 
 class Outcome(enum.Enum):
@@ -40,6 +41,7 @@ class Outcome(enum.Enum):
     BROKEN = "broken"  # the answer broke after it began
     TIMEOUT = "timeout"  # a backend, or the exchange's deadline, took too long
     CLIENT_GONE = "client_gone"  # the client left first
+    SHUTDOWN = "shutdown"  # we stopped before it was answered
     INTERNAL = "internal"  # our own fault
 
 

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from tests.front import broken, front, run
-
 from router.simulator.settings import Settings
+from tests.front import broken, front, run
 
 
 def test_every_exchange_leaves_one_line_without_body_and_secrets(tmp_path: Path) -> None:

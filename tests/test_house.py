@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from router.config import load
+
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "router").rglob("*.py"))
 
@@ -409,10 +411,4 @@ def test_nothing_names_one_machine_or_a_package_registry() -> None:
 
 def test_the_shipped_configuration_loads() -> None:
     """It has to be named by its own path, with nothing from the environment."""
-    pytest.importorskip("router.config.load")
-    path = ROOT / "conf" / "router.yaml"
-    if not path.exists():
-        pytest.skip("not there yet")
-    from router.config import load
-
-    assert load(path=path, environ={}).config.backends
+    assert load(ROOT / "conf" / "router.yaml", environ={}).config.backends

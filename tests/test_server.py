@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from router.app import App
 from router.server import Application, Listening, _bind_message, inherited_sockets
 
 STANDIN = Path(__file__).parent / "standin.py"
@@ -341,9 +342,7 @@ def test_sockets_for_another_process_are_left_alone(environ: dict[str, str]) -> 
 
 def test_the_router_itself_is_such_an_application() -> None:
     """A name that App lacks would be found only when a signal comes."""
-    app = pytest.importorskip("router.app").App
-
     wanted = {name for name in vars(Application) if not name.startswith("_")}
-    assert wanted <= set(dir(app))
-    assert asyncio.iscoroutinefunction(app.start)
-    assert asyncio.iscoroutinefunction(app.stop)
+    assert wanted <= set(dir(App))
+    assert asyncio.iscoroutinefunction(App.start)
+    assert asyncio.iscoroutinefunction(App.stop)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from router.config import ServerConfig
 from router.server import STOP_MARGIN
 
 UNIT = "devstral-router.service"
@@ -64,6 +65,6 @@ def test_the_unit_uses_what_the_process_offers(root: Path) -> None:
 
 
 def test_the_socket_unit_listens_where_the_configuration_does_by_default(root: Path) -> None:
-    server = pytest.importorskip("router.config").ServerConfig()
+    server = ServerConfig()
 
     assert settings(root / "systemd" / SOCKET)["ListenStream"] == f"{server.host}:{server.port}"

@@ -143,6 +143,7 @@ EFFECTS: dict[AttemptOutcome, Effect] = {
     AttemptOutcome.STALLED: _BROKEN_OR_HUNG,
     AttemptOutcome.CLIENT_GONE: _SAYS_NOTHING,
     AttemptOutcome.DEADLINE: _SAYS_NOTHING,
+    AttemptOutcome.SHUTDOWN: _SAYS_NOTHING,
 }
 
 

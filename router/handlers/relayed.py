@@ -111,7 +111,7 @@ class RelayedHandler(BaseHandler):
         return Job(
             route,
             f"{self._rest}?{request.query}" if request.query else self._rest,
-            headers=request.headers.get_all(),
+            headers=list(request.headers.get_all()),
             connection=request.headers.get("Connection", ""),
             body=body,
             model=envelope.model,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from router.relay.headers import Forwarding, ToBackend
 from router.relay.route import Route
 from router.wire.client import Origin
 
@@ -14,6 +15,9 @@ class Endpoint:
     base_path: str = ""  # what stands before every path, as where a gateway serves several backends; no end slash
     api_prefix: str = "/v1"  # where it serves the OpenAI API; no end slash
     api_key: str | None = field(default=None, repr=False)
+    to_backend: ToBackend = field(
+        default_factory=lambda: ToBackend(Forwarding()), repr=False
+    )  # what of a request it sees
 
     def target(self, route: Route, rest: str) -> str:
         """Return the request target for `rest`, the path after the route's own prefix."""

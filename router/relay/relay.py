@@ -18,7 +18,6 @@ from router.exchange import AttemptOutcome, Exchange, Outcome
 from router.relay.answer import Answer
 from router.relay.attempt import Attempt
 from router.relay.endpoint import Endpoint
-from router.relay.headers import ToBackend
 from router.relay.outcomes import Ended, Refusal, error_of, passed_on
 from router.relay.outside import Outside
 from router.relay.retry import AGAIN, Again, Failed, GiveUp, RetryBudget, RetryRules, decide
@@ -41,6 +40,7 @@ ENDS: dict[AttemptOutcome, Outcome] = {
     AttemptOutcome.STALLED: Outcome.TIMEOUT,
     AttemptOutcome.CLIENT_GONE: Outcome.CLIENT_GONE,
     AttemptOutcome.DEADLINE: Outcome.TIMEOUT,
+    AttemptOutcome.SHUTDOWN: Outcome.SHUTDOWN,
 }
 
 
@@ -83,7 +83,6 @@ class Relay:
         cluster: Cluster,
         outside: Outside,
         *,
-        to_backend: ToBackend,
         retry_rules: RetryRules,
         watcher: Watcher,
         reveal: bool = False,
@@ -91,18 +90,31 @@ class Relay:
         """`reveal`: tell clients which backend answered, and after how many attempts."""
         self.cluster = cluster
         self.outside = outside
-        self.to_backend = to_backend
         self.retry_rules = retry_rules
         self.budget = RetryBudget(retry_rules)
         self.watcher = watcher
         self.reveal = reveal
-        self.live = 0  # exchanges under way here
+        self.is_stopping = False
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def live(self) -> int:
+        """Return how many exchanges are under way here."""
+        return len(self._running)
+
+    def stop(self) -> None:
+        """End every exchange under way: its client is told so, in the way that is still open."""
+        self.is_stopping = True
+        for task in list(self._running):
+            task.cancel()
 
     async def run(self, exchange: Exchange, job: Job, answer: Answer) -> None:
         """Relay one exchange to its end. Raises `CancelledError` only, when the client has left."""
         course = Course(self, exchange, job, answer)
         outcome = Outcome.INTERNAL
-        self.live += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
         try:
             if job.deadline is None:
                 outcome = await course.attempts()
@@ -113,8 +125,11 @@ class Relay:
             outcome = Outcome.TIMEOUT
             answer.fail(BackendTimeout("The deadline of the request has passed."), final=True)
         except asyncio.CancelledError:
-            outcome = Outcome.CLIENT_GONE
-            raise
+            outcome = Outcome.SHUTDOWN if self.is_stopping else Outcome.CLIENT_GONE
+            if not self.is_stopping:
+                raise
+            task.uncancel()
+            answer.fail(NoBackend("The router is shutting down.", retry_after=1))
         except AnswerError as error:
             outcome = Outcome.NO_BACKEND if isinstance(error, NoBackend) else Outcome.REJECTED
             answer.fail(error)
@@ -123,7 +138,7 @@ class Relay:
             raise
         finally:
             course.release()
-            self.live -= 1
+            self._running.discard(task)
             exchange.close(outcome, self.outside.clock())
 
 
@@ -136,7 +151,6 @@ class Course:
         self._exchange = exchange
         self._job = job
         self._answer = answer
-        self._lines = relay.to_backend.lines(job.headers, job.connection, exchange.id)
         self._tried: list[Backend] = []
         self._overloaded: list[Ended] = []
         self._has_budget = False
@@ -181,18 +195,18 @@ class Course:
         self._tried.append(backend)
         if relay.reveal:
             self._answer.reveal(backend.spec.name, len(exchange.attempts))
+        lines = endpoint.to_backend.lines(self._job.headers, self._job.connection, exchange.id)
         registry.acquire(backend)
         attempt = Attempt(relay.outside, self._job, exchange, self._answer)
         retry_after = None
         try:
-            ended = await attempt.run(endpoint, self._lines)
+            ended = await attempt.run(endpoint, lines)
             if ended.on_dead_connection:  # it had died while it was kept: nobody's failure, and nothing was done there
                 attempt = Attempt(relay.outside, self._job, exchange, self._answer)
-                ended = await attempt.run(endpoint, self._lines, fresh=True)
+                ended = await attempt.run(endpoint, lines, fresh=True)
             record.outcome, retry_after = ended.outcome, ended.retry_after
         except asyncio.CancelledError:
-            late = self._job.deadline is not None and clock() >= self._job.deadline
-            record.outcome = AttemptOutcome.DEADLINE if late else AttemptOutcome.CLIENT_GONE
+            record.outcome = self._why_cancelled()
             raise
         finally:
             registry.release(backend)
@@ -206,6 +220,12 @@ class Course:
                     relay.watcher.changed(change)
                 relay.watcher.attempt_closed(record, exchange)
         return ended
+
+    def _why_cancelled(self) -> AttemptOutcome:
+        if self._relay.is_stopping:
+            return AttemptOutcome.SHUTDOWN
+        late = self._job.deadline is not None and self._relay.outside.clock() >= self._job.deadline
+        return AttemptOutcome.DEADLINE if late else AttemptOutcome.CLIENT_GONE
 
     async def _next_backend(self, ended: Ended) -> Backend | None:
         """Return who is to try next, after the pause that `decide` asks for; None to give up."""

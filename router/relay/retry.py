@@ -35,6 +35,7 @@ AGAIN: dict[AttemptOutcome, Again] = {
     AttemptOutcome.STALLED: Again.YES,
     AttemptOutcome.CLIENT_GONE: Again.NO,
     AttemptOutcome.DEADLINE: Again.NO,
+    AttemptOutcome.SHUTDOWN: Again.NO,
 }
 
 

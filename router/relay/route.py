@@ -1,7 +1,7 @@
 """What the relay must know of a route, and of one request on it. Pure data."""
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -32,7 +32,7 @@ class Job:
 
     route: Route
     rest: str  # the path after the route's prefix with the query, as in "chat/completions?beta=true"
-    headers: Iterable[tuple[str, str]]
+    headers: Collection[tuple[str, str]]
     connection: str  # the request's Connection field, "" where there is none
     body: bytes
     model: str | None = None

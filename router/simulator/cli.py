@@ -5,6 +5,7 @@ Its first line on standard output is where it listens, so that a caller can let 
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import random
 import signal
@@ -18,50 +19,43 @@ from router.simulator.server import Simulator
 from router.simulator.settings import DEFAULT_MODEL, Settings
 
 _DEFAULTS = Settings()
+_PORT = 8000  # vLLM's
+_LIMITS = (
+    *("ttft", "itl", "tokens", "max_model_len", "max_num_seqs", "max_num_queued_reqs", "shutdown_timeout", "keepalive"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags; those that vLLM has too have its names."""
-    parser.add_argument("--host", default=_DEFAULTS.host, help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0: any free one (%(default)s)")
-    parser.add_argument(
-        "--model",
-        "--served-model-name",
-        action="append",
-        metavar="NAME",
-        help=f"model to serve; again for aliases ({DEFAULT_MODEL})",
-    )
-    parser.add_argument("--ttft", type=_delay, default=_DEFAULTS.ttft, help="time to the first token, as 0.2 or 200ms")
-    parser.add_argument("--itl", type=_delay, default=_DEFAULTS.itl, help="time between two tokens, as 0.02 or 20ms")
-    parser.add_argument("--tokens", type=_count, default=_DEFAULTS.tokens, help="length of an answer (%(default)s)")
-    parser.add_argument(
-        "--max-model-len", type=_count, default=_DEFAULTS.max_model_len, help="prompt and answer (%(default)s)"
-    )
-    parser.add_argument(
-        "--max-num-seqs", type=_count, default=_DEFAULTS.max_num_seqs, help="requests that run at a time (%(default)s)"
-    )
-    parser.add_argument("--max-num-queued-reqs", type=int, help="requests that may wait; more get 503 (any number)")
-    parser.add_argument("--api-key", metavar="KEY", help="key to ask for under /v1")
-    parser.add_argument("--tool-call-parser", choices=("mistral", "hermes"), default=_DEFAULTS.tool_parser)
-    parser.add_argument("--no-vision", action="store_true", help="refuse image parts")
-    parser.add_argument(
-        "--shutdown-timeout",
-        type=_delay,
-        default=_DEFAULTS.shutdown_timeout,
-        help="how long answers may go on after SIGTERM",
-    )
-    parser.add_argument(
-        "--keepalive", type=_delay, default=_DEFAULTS.keepalive, help="idle connections are closed after this"
-    )
-    parser.add_argument("--enable-request-id-headers", action="store_true", help="X-Request-Id on answers")
-    parser.add_argument(
-        "--faults",
-        type=_faults,
-        default=Faults(),
-        metavar="JSON",
-        help='what goes wrong, as {"status": 503}; see /simulator/faults',
-    )
-    parser.add_argument("--seed", type=int, help="of ids, and of which requests a fault strikes (random)")
+    where = parser.add_argument_group("where and what")
+    where.add_argument("--host", default=_DEFAULTS.host, help="address to listen on (%(default)s)")
+    where.add_argument("--port", type=int, default=_PORT, help="port to listen on; 0: any free one (%(default)s)")
+    models = f"model to serve; again for aliases ({DEFAULT_MODEL})"
+    where.add_argument("--model", "--served-model-name", action="append", metavar="NAME", help=models)
+    where.add_argument("--api-key", metavar="KEY", help="key to ask for under /v1")
+    where.add_argument("--tool-call-parser", choices=("mistral", "hermes"), default=_DEFAULTS.tool_parser)
+    where.add_argument("--no-vision", action="store_true", help="refuse image parts")
+    where.add_argument("--enable-request-id-headers", action="store_true", help="X-Request-Id on answers")
+    _add_limits(parser.add_argument_group("pace and limits", argument_default=argparse.SUPPRESS))
+    wrong = parser.add_argument_group("what goes wrong")
+    example = 'as {"status": 503}; what there is: GET /simulator/faults'
+    wrong.add_argument("--faults", type=_faults, default=_DEFAULTS.faults, metavar="JSON", help=example)
+    wrong.add_argument("--seed", type=int, help="of ids, and of which requests a fault strikes (random)")
+
+
+def _add_limits(limits: "argparse._ArgumentGroup") -> None:
+    """Add flags that are fields of `Settings` by their names; one that is not given keeps its default there."""
+    for name, read, text in (
+        ("--ttft", _delay, "time to the first token, as 0.2 or 200ms (0)"),
+        ("--itl", _delay, "time between two tokens, as 0.02 or 20ms (0)"),
+        ("--tokens", _count, f"length of an answer that nothing cuts ({_DEFAULTS.tokens})"),
+        ("--max-model-len", _count, f"tokens of prompt and answer ({_DEFAULTS.max_model_len})"),
+        ("--max-num-seqs", _count, f"requests that run at a time ({_DEFAULTS.max_num_seqs})"),
+        ("--max-num-queued-reqs", int, "requests that may wait; more are refused with 503 (any number)"),
+        ("--shutdown-timeout", _delay, "how long answers may go on after SIGTERM (0)"),
+        ("--keepalive", _delay, f"idle connections are closed after this ({_DEFAULTS.keepalive:g}); off: never"),
+    ):
+        limits.add_argument(name, type=read, help=text)
 
 
 def _delay(text: str) -> float:
@@ -89,24 +83,18 @@ def _faults(text: str) -> Faults:
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """Return what the flags say."""
-    return Settings(
+    given = {name: getattr(arguments, name) for name in _LIMITS if hasattr(arguments, name)}
+    settings = Settings(
         models=tuple(arguments.model or (DEFAULT_MODEL,)),
         host=arguments.host,
         port=arguments.port,
-        ttft=arguments.ttft,
-        itl=arguments.itl,
-        tokens=arguments.tokens,
-        max_model_len=arguments.max_model_len,
-        max_num_seqs=arguments.max_num_seqs,
-        max_num_queued_reqs=arguments.max_num_queued_reqs,
         api_key=arguments.api_key,
         tool_parser=arguments.tool_call_parser,
         vision=not arguments.no_vision,
-        shutdown_timeout=arguments.shutdown_timeout,
-        keepalive=arguments.keepalive,
         request_id_headers=arguments.enable_request_id_headers,
         faults=arguments.faults,
     )
+    return dataclasses.replace(settings, **given)
 
 
 def run(arguments: argparse.Namespace) -> int:

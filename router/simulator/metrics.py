@@ -13,7 +13,6 @@ from router.simulator.settings import Settings
 
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
-TOKEN_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 ITERATION_BUCKETS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 FIRST_TOKEN_BUCKETS = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
@@ -79,6 +78,8 @@ class Histogram:
 class Figures:
     """Everything that is counted. Times are seconds."""
 
+    prompts: Histogram
+    generations: Histogram
     served: int = 0  # answers that were sent whole
     aborted: int = 0  # clients that left before
     refused: int = 0  # errors that were answered (4xx of the server's own checks)
@@ -88,13 +89,22 @@ class Figures:
     waiting: int = 0
     counters: Counter[str] = dataclasses.field(default_factory=Counter)
     finished: Counter[str] = dataclasses.field(default_factory=Counter)
-    prompts: Histogram = dataclasses.field(default_factory=lambda: Histogram(TOKEN_BUCKETS))
-    generations: Histogram = dataclasses.field(default_factory=lambda: Histogram(TOKEN_BUCKETS))
     iterations: Histogram = dataclasses.field(default_factory=lambda: Histogram(ITERATION_BUCKETS))
     first_token: Histogram = dataclasses.field(default_factory=lambda: Histogram(FIRST_TOKEN_BUCKETS))
     between: Histogram = dataclasses.field(default_factory=lambda: Histogram(BETWEEN_BUCKETS))
     whole: Histogram = dataclasses.field(default_factory=lambda: Histogram(REQUEST_BUCKETS))
     queued: Histogram = dataclasses.field(default_factory=lambda: Histogram(REQUEST_BUCKETS))
+
+
+def token_buckets(longest: int) -> tuple[int, ...]:
+    """Return 1, 2, 5, 10, 20 ... up to the longest possible prompt."""
+    return tuple(size for power in range(8) for digit in (1, 2, 5) if (size := digit * 10**power) <= longest)
+
+
+def no_figures(settings: Settings) -> Figures:
+    """Return figures of a server that has just started."""
+    buckets = token_buckets(settings.max_model_len)
+    return Figures(prompts=Histogram(buckets), generations=Histogram(buckets))
 
 
 def render(figures: Figures, settings: Settings, *, started: float) -> bytes:

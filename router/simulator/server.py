@@ -75,7 +75,7 @@ class Simulator:
             rng=rng or random.Random(),
             change_faults=self._set_faults,
         )
-        self._limits = ServerLimits(idle_timeout=self.settings.keepalive)
+        self._limits = ServerLimits(idle_timeout=self.settings.keepalive or None)
         self._server: HTTPServer | None = None  # None: nobody listens
         self._closing: list[HTTPServer] = []  # those that still have connections
         self._comeback: asyncio.TimerHandle | None = None

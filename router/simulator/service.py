@@ -41,7 +41,7 @@ class Service:
         self.settings = settings
         self.faults = settings.faults
         self.struck = 0  # requests, since the faults were set
-        self.figures = metrics.Figures()
+        self.figures = metrics.no_figures(settings)
         self.requests = probes.recent_requests()
         self.engine = Engine(settings, self.figures, wheel=wheel, dead=_tell_dead)
         self.is_closing = False

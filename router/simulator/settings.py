@@ -29,7 +29,7 @@ class Settings:
     vision: bool = True  # takes image parts
     version: str = "0.33.0"  # of the vLLM that is simulated
     shutdown_timeout: float = 0.0  # how long running answers may go on after SIGTERM; 0: they end at once as "abort"
-    keepalive: float = 5.0  # idle connections are closed after this, as uvicorn does
+    keepalive: float = 5.0  # idle connections are closed after this, as uvicorn does; 0: never
     request_id_headers: bool = False  # X-Request-Id on answers
     faults: Faults = field(default_factory=Faults)  # to start with
 

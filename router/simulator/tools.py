@@ -104,7 +104,8 @@ def deltas(call: Call, generation: Generation, *, parser: str) -> list[dict[str,
     first: dict[str, Any] = {"id": call.ident, "type": "function", "index": 0, "function": {"name": call.name}}
     if parser == "hermes":
         rest = [{"content": None, "tool_calls": [_more(piece)]} for piece in pieces]
-        return [{"content": None, "tool_calls": [first]}, *rest]
+        ending: list[dict[str, Any]] = [{}] if generation.finish == "stop" else []
+        return [{"content": None, "tool_calls": [first]}, *rest, *ending]
     is_cut = generation.finish != "stop"
     first["function"]["arguments"] = "" if is_cut or not pieces else pieces[0]
     return [{"tool_calls": [first]}, *({"tool_calls": [_more(piece)]} for piece in ([] if is_cut else pieces[1:]))]

@@ -45,8 +45,9 @@ class Alarms:
             self._timer = self._loop.call_at(at, self._fire)
 
     def close(self) -> None:
-        """Switch everything off and let go of the loop."""
+        """Switch everything off for good and let go of loop and owner."""
         self._due = [NEVER] * len(Alarm)
+        self._ring = _ignore
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -61,3 +62,7 @@ class Alarms:
                 self._ring(alarm)
         for alarm in Alarm:
             self.set(alarm, self._due[alarm])
+
+
+def _ignore(alarm: Alarm) -> None:
+    """What closed alarms do."""

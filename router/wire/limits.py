@@ -16,8 +16,9 @@ WRITE_STALL_TIMEOUT = 60.0  # a client that takes no byte for so long has gone w
 MIN_BODY_RATE = 8 * 1024  # bytes per second; a slow but honest upload earns time, a drip does not
 LINGER_TIME = 10.0  # how long a refused client may go on sending until it has read our answer
 READ_SIZE = 64 * 1024  # read at once; pieces of this size are cheap to allocate, larger ones go back to the kernel
-HELD_BYTES = 64 * 1024  # of requests that wait for their turn; beyond it we stop reading
-LEFT_CHECK_INTERVAL = 0.25  # while we do not read, a leaving client is only seen by asking the kernel
+HELD_BYTES = 64 * 1024  # of a body that the application is not ready for; beyond it we stop reading
+PIPELINED_BYTES = 1024 * 1024  # of requests behind an open answer; beyond it they are dropped, see server_connection
+LEFT_CHECK_INTERVAL = 0.25  # seconds; while we do not read, a leaving client is only seen by asking the kernel
 BACKLOG = 1024  # connections that the kernel keeps for us; capped by net.core.somaxconn
 
 

@@ -1,8 +1,12 @@
 """One connection of a client: what is read, what is held, what is waited for and until when.
 
-Bytes are parsed only when it is their turn; what comes before that is held, up to a bound, and beyond it reading stops.
-A client that leaves is noticed by the read that goes on, or, where reading has stopped, by asking the kernel. A client
-that closes only its sending side counts as gone: that is how most of them leave, and none that we serve means less.
+Bytes are parsed only when it is their turn, and held until then. Of a body that the application is not ready for little
+is held, and then reading stops; whether the client has left is asked of the kernel meanwhile. Behind an open answer
+reading never stops, for only a read shows at once that the client has left; where more requests come than can be held,
+they are dropped and the connection ends with the answer (a client must expect that, RFC 9112 section 9.3.2).
+
+A client that closes only its sending side counts as gone: that is how most of them leave, and none that we serve means
+less by it.
 
     phase    lasts at most                           then
     IDLE     idle_timeout                            close
@@ -20,7 +24,7 @@ from typing import cast
 
 from router.wire.alarms import NEVER, Alarm, Alarms
 from router.wire.delivery import Delivery
-from router.wire.limits import HELD_BYTES, LEFT_CHECK_INTERVAL, LINGER_TIME, MIN_BODY_RATE
+from router.wire.limits import HELD_BYTES, LEFT_CHECK_INTERVAL, LINGER_TIME, MIN_BODY_RATE, PIPELINED_BYTES
 from router.wire.request_parser import Refusal
 from router.wire.response import error_answer
 from router.wire.service import Context, Service
@@ -45,6 +49,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         self._held: list[bytes] = []  # unparsed, in order
         self._held_size = 0
         self._is_paused = False  # we do not read
+        self._is_dropping = False  # what comes behind this request is not served
         self._phase = Phase.IDLE
         self._body_time = NEVER  # seconds that the body of this request may still take
         self._body_credited = 0  # bytes of it that have already earned time
@@ -57,14 +62,19 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being received, answered or held."""
-        return self._request is None and not (self._parser.in_head or self._held or self._events)
+        """Whether it is open and no request is being received, answered or held."""
+        is_free = self._request is None and not (self._parser.in_head or self._held or self._events)
+        return is_free and self._phase is not Phase.CLOSING
 
     def close(self) -> None:
-        """Close; what was written is still sent, for as long as the client takes it."""
-        if self._transport is not None and self._phase is not Phase.CLOSING:
+        """Close; what was written is still sent, for as long as the client takes it. A second call ends lingering."""
+        if self._transport is None:
+            return
+        if self._phase is not Phase.CLOSING:
             self._transport.close()
             self._enter_closing()
+        elif not self._transport.get_write_buffer_size():
+            self._transport.abort()
 
     def abort(self) -> None:
         """Cut the connection at once: the client sees a broken answer, and nobody is called back."""
@@ -98,7 +108,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             return
         data = self._service.buffer[:nbytes]
         if self._received or self._held or self._blocked is not None:
-            self._hold(bytes(data))
+            self._hold(data)
         else:
             self._read(data)
 
@@ -147,17 +157,23 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         rest = data
         while rest and self._phase is not Phase.CLOSING:
             if self._received or self._blocked is not None:
-                self._hold(bytes(rest))
+                self._hold(rest)
                 return
             size = parser.appetite
             parser.feed(rest[:size])
             rest = rest[size:]
             self._deliver()
 
-    def _hold(self, data: bytes) -> None:
-        self._held.append(data)
+    def _hold(self, data: memoryview) -> None:
+        if self._is_dropping:
+            return
+        self._held.append(bytes(data))
         self._held_size += len(data)
-        if self._held_size > HELD_BYTES and not self._is_paused and self._transport is not None:
+        if self._received:
+            if self._held_size > PIPELINED_BYTES:
+                self._clear()
+                self._is_dropping = self._is_last = True
+        elif self._held_size > HELD_BYTES and not self._is_paused and self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()
             self._alarms.set(Alarm.LEFT, self._service.loop.time() + LEFT_CHECK_INTERVAL)
@@ -174,7 +190,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             self._read(data)
         else:
             self._choose_phase()
-        if self._is_paused and self._held_size <= HELD_BYTES:
+        if self._blocked is None:
             self._resume_reading()
 
     def _resume_reading(self) -> None:
@@ -192,7 +208,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
     def _answer_finished(self) -> None:
         self._close_callback = None
         if self._is_last or not self._is_request_whole():
-            is_quiet = self._received and not self._held and not self._events
+            is_quiet = self._received and not (self._held or self._events or self._is_dropping)
             self._forget_request()
             if is_quiet:
                 self.close()

@@ -24,6 +24,7 @@ NEVER_COUNTED = {
     AttemptOutcome.CLIENT_ERROR,
     AttemptOutcome.CLIENT_GONE,
     AttemptOutcome.DEADLINE,
+    AttemptOutcome.SHUTDOWN,
 }
 
 

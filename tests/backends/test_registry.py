@@ -500,6 +500,11 @@ class AnyOrder(RuleBasedStateMachine):
         elif backend in self.refused:
             self.refused[backend] = 0
 
+    @rule()
+    def everybody_refuses(self) -> None:
+        for number in range(4):
+            self.probe(number, Seen.REFUSED)
+
     @rule(model=st.sampled_from(["m", "n", None]), tried=st.sets(BACKENDS, max_size=2))
     def pick(self, model: str | None, tried: set[int]) -> None:
         left_out = tuple(self.registry.backends[number] for number in tried)

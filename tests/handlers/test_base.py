@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from tests.front import front, run
 
 

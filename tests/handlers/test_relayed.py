@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from tests.front import CHAT, Front, broken, front, run
 
 from router.simulator.settings import Settings
+from tests.front import CHAT, Front, broken, front, run
 
 FORM = "multipart/form-data; boundary=xyz"
 AUDIO = (
@@ -217,5 +217,17 @@ def test_streams_of_every_api_end_with_their_own_mark_or_with_an_error(
             answer = await cluster.ask(path, fields)
             assert end not in answer.body
             assert b'"error"' in answer.body
+
+    run(test)
+
+
+def test_the_clients_credentials_travel_where_configured_but_never_beside_ours() -> None:
+    async def test() -> None:
+        server = {"server": {"forward_authorization": True}}
+        for options, seen in (([{}], ["Bearer sk-client"]), ([{"api_key": "sk-ours"}], ["Bearer sk-ours"])):
+            async with front(config={**server, "backend_options": options}) as cluster:
+                await cluster.ask("/v1/chat/completions", CHAT, headers={"Authorization": "Bearer sk-client"})
+                posted = next(each for each in cluster.backends[0].requests if each.method == "POST")
+                assert [value.decode() for name, value in posted.headers if name.lower() == b"authorization"] == seen
 
     run(test)

@@ -3,10 +3,9 @@
 import asyncio
 import json
 
-from tests.front import broken, front, run
-
 from router import __version__
 from router.simulator.settings import Settings
+from tests.front import broken, front, run
 
 
 def test_health_tells_the_state_of_the_cluster_in_the_fields_that_clients_know() -> None:

@@ -5,10 +5,10 @@ import json
 import time
 
 import pytest
-from tests.front import CHAT, Front, broken, front, run, until
 
 from router.simulator.faults import Break
 from router.simulator.settings import Settings
+from tests.front import CHAT, Front, broken, front, run, until
 
 TWO = (Settings(), Settings())
 SLOW = (Settings(itl=0.02), Settings(itl=0.02))
@@ -373,5 +373,24 @@ def test_a_stored_response_is_looked_for_at_every_backend() -> None:
                 found = await cluster.ask(f"/v1/responses/{ident}")
                 assert (found.code, json.loads(found.body)["id"]) == (200, ident)
             assert (await cluster.ask("/v1/responses/resp_none")).code == 404
+
+    run(test)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_when_the_router_stops_its_clients_are_told(begun: bool) -> None:
+    async def test() -> None:
+        async with front(Settings(itl=0.05, tokens=1000)) as cluster:
+            if not begun:
+                broken(cluster.backends[0], hang=True)
+            asking = asyncio.ensure_future(cluster.chat(stream=True, max_tokens=900))
+            await until(lambda: in_flight(cluster) == 1 or cluster.backends[0].figures.struck == 1)
+            await asyncio.sleep(0.2)
+            await cluster.app.stop()
+            answer = await asking
+            assert answer.code == (200 if begun else 503)
+            assert "shutting down" in answer.body.decode()
+            assert b"[DONE]" not in answer.body
+            assert await cluster.metric("router_requests_total", outcome="shutdown") == 1
 
     run(test)

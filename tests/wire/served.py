@@ -5,7 +5,7 @@ import functools
 import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import tornado.web
 import uvloop
 from tornado.httputil import HTTPServerConnectionDelegate
 
-from router.wire.server import HTTPServer, ServerLimits, bind_sockets
+from router.wire.server import HTTPServer, bind_sockets
 
 HOST = b"Host: test\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -121,10 +121,8 @@ class Client:
 
     async def close(self) -> None:
         self.writer.close()
-        try:
+        with suppress(OSError):
             await self.writer.wait_closed()
-        except OSError:
-            pass
 
 
 @dataclass
@@ -178,6 +176,3 @@ def quiet(name: str) -> Callable[[Any], Any]:
         return run
 
     return decorate
-
-
-LIMITS = ServerLimits()

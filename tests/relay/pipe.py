@@ -1,0 +1,149 @@
+"""The relay without sockets: a backend's raw bytes in, the client's raw bytes out, through every part between.
+
+`wire.answer` parses, `relay.reading` reads, `relay.answer` writes, `wire.server_connection` frames. Only the transport
+below is a stand-in: a list that collects what was written.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from httptools import HttpParserError
+from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
+
+from router.errors import BadResponse, ConnectionLost
+from router.exchange import Exchange
+from router.relay.answer import Answer
+from router.relay.outcomes import Ended, broken_off, error_of
+from router.relay.outside import Outside, Timeouts
+from router.relay.reading import Listener, Reading
+from router.relay.route import Job, Route
+from router.wire.answer import Answer as AnswerParser
+from router.wire.answer import AnswerLimits
+from router.wire.client import Head, PooledHTTPClient
+from router.wire.limits import ServerLimits
+from router.wire.server import ServerConnection
+from router.wire.service import Service, plain_error
+
+REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+CHAT = Route("/v1/chat/completions", "POST", end_marks=(b"[DONE]",))
+
+
+class MemoryTransport(asyncio.Transport):
+    """Collects what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.written.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def can_write_eof(self) -> bool:
+        return False
+
+
+class _Silent(HTTPServerConnectionDelegate, HTTPMessageDelegate):
+    def start_request(self, server_conn: object, request_conn: object) -> HTTPMessageDelegate:
+        return self
+
+
+class Pipe:
+    """One exchange after another, each over connections of its own."""
+
+    def __init__(self, client: PooledHTTPClient) -> None:
+        """Needs a running loop."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        done.set_result(None)
+        self._service = Service(_Silent(), ServerLimits(), plain_error, loop, done)
+        self._outside = Outside(client, Timeouts(), lambda: 0.0, lambda: 0.0, lambda: 0.5, lambda gap: None)
+        self.ended: Ended | None = None
+        self.aborted = False
+
+    def relay(self, pieces: Iterable[bytes], route: Route = CHAT) -> bytes:
+        """Return what the client gets for an answer that comes in these pieces and then ends with its connection."""
+        transport = MemoryTransport()
+        connection = ServerConnection(self._service)
+        connection.connection_made(transport)
+        connection.get_buffer(-1)[: len(REQUEST)] = REQUEST
+        connection.buffer_updated(len(REQUEST))
+        exchange = Exchange("id", route.path, "POST", 0.0)
+        answer = Answer(connection, exchange, b"", named_events=route.named_events)
+        verdicts: list[Ended] = []
+        listener = Listener(began=lambda: None, ended=lambda: None, verdict=verdicts.append)
+        reading = Reading(Job(route, "", (), "", b"", stream=True), exchange, answer, self._outside, listener)
+        ended = self._read(reading, pieces, verdicts)
+        if ended.error is not None or ended.refusal is not None:
+            answer.fail(error_of(ended))
+        self.ended, self.aborted = ended, transport.aborted
+        connection.connection_lost(None)
+        return b"".join(transport.written)
+
+    def _read(self, reading: Reading, pieces: Iterable[bytes], verdicts: list[Ended]) -> Ended:
+        parser = AnswerParser(AnswerLimits())
+        parser.restart(head_only=False)
+        told = False
+        for piece in pieces:
+            fault = None
+            try:
+                parser.feed(piece)
+            except HttpParserError as error:
+                fault = parser.fault_of(error)
+            if parser.status and not told:
+                told = True
+                reading.on_head(Head(parser.status, parser.reason, parser.headers))
+            if parser.pieces:
+                body = b"".join(parser.pieces)
+                parser.pieces.clear()
+                reading.on_chunk(body)
+            if verdicts:
+                return verdicts[0]
+            if isinstance(fault, BadResponse):
+                return broken_off(fault, begun=reading.begun)
+            if parser.is_complete:
+                return reading.complete()
+        return broken_off(ConnectionLost("cut", reused=False, received=True), begun=reading.begun)
+
+
+def dechunk(body: bytes) -> bytes:
+    """Return the content of a chunked body; fails where it is not whole."""
+    found = []
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        if length == 0:
+            assert body == b"\r\n", "bytes after the end"
+            return b"".join(found)
+        found.append(body[:length])
+        assert body[length : length + 2] == b"\r\n"
+        body = body[length + 2 :]
+
+
+def body_of(raw: bytes) -> bytes:
+    """Return the body of a raw chunked answer, as far as it goes."""
+    body = raw.partition(b"\r\n\r\n")[2]
+    found = []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        if not size:
+            break
+        length = int(size, 16)
+        found.append(body[:length])
+        body = body[length + 2 :]
+    return b"".join(found)

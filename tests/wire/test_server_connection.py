@@ -1,0 +1,486 @@
+"""One connection: keep-alive, limits and their statuses, times, and clients that leave."""
+
+import asyncio
+import gc
+import socket
+import weakref
+
+import pytest
+from tornado.web import RequestHandler, stream_request_body
+
+from router.wire.limits import PIPELINED_BYTES
+from router.wire.server import ServerLimits
+from tests.wire.served import (
+    GET,
+    HOST,
+    Client,
+    ask,
+    is_collected,
+    on_uvloop,
+    quiet,
+    serving,
+    until,
+)
+
+POST = b"POST / HTTP/1.1\r\n" + HOST
+BUSY = b"x" * 200 * 1024  # pipelined bytes beyond what is held
+
+
+class Ok(RequestHandler):
+    """Answers at once."""
+
+    def get(self) -> None:
+        self.write("ok")
+
+    post = get
+
+
+@stream_request_body
+class OkStreamed(Ok):
+    """The same, reading as it comes."""
+
+    def data_received(self, chunk: bytes) -> None:
+        pass
+
+
+class Waiting(RequestHandler):
+    """Waits for ever, or sends an event now and then; tells when its client leaves."""
+
+    async def get(self) -> None:
+        self.settings["served"].events.append(self)
+        self.left = asyncio.Event()
+        if self.request.path == "/stream":
+            self.write("data: 1\n\n")
+            await self.flush()
+        await self.left.wait()
+        self.settings["served"].events.append("left")
+
+    def on_connection_close(self) -> None:
+        self.left.set()
+
+
+@on_uvloop
+async def test_a_connection_serves_many_requests() -> None:
+    async with serving(Ok) as served:
+        client = await Client.to(served.port)
+        for _ in range(3):
+            await client.send(GET)
+            answer = await client.answer()
+            assert b"connection" not in answer.headers
+        assert served.server.connections == 1
+        await client.close()
+
+
+@on_uvloop
+async def test_nodelay_is_set() -> None:
+    """Else p99 between tokens is 41 ms: Nagle against delayed ACK."""
+    async with serving(Ok) as served:
+        client = await Client.to(served.port)
+        await until(lambda: served.server.connections)
+        (connection,) = served.server._service.connections
+        sock = connection._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        await client.close()
+
+
+@on_uvloop
+async def test_a_client_that_asks_to_close_is_closed() -> None:
+    async with serving(Ok) as served:
+        client = await Client.to(served.port)
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert (await client.answer()).headers[b"connection"] == b"close"
+        assert await client.is_closed()
+
+
+@on_uvloop
+async def test_http_1_0_is_closed_unless_it_asks_otherwise() -> None:
+    async with serving(Ok) as served:
+        client = await Client.to(served.port)
+        for _ in range(2):
+            await client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert (await client.answer()).headers[b"connection"] == b"keep-alive"
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await client.answer()).headers[b"connection"] == b"close"
+        assert await client.is_closed()
+
+
+LIMITS = ServerLimits(start_line=200, header_bytes=500, header_count=10, body=1000)
+REFUSED = {
+    "400 garbage": (b"\0\1\2\r\n\r\n", 400),
+    "400 no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "413 length": (POST + b"Content-Length: 1001\r\n\r\n", 413),
+    "413 chunked": (POST + b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"a" * 1001, 413),
+    "413 chunked, streamed in": (POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"64\r\n" + b"a" * 100, 413),
+    "413 expected": (POST + b"Expect: 100-continue\r\nContent-Length: 1001\r\n\r\n", 413),
+    "414": (b"GET /" + b"a" * 200 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    "417": (POST + b"Expect: tea\r\nContent-Length: 1\r\n\r\n", 417),
+    "431 bytes": (POST + b"X: " + b"a" * 500 + b"\r\n\r\n", 431),
+    "431 count": (POST + b"X: a\r\n" * 11 + b"\r\n", 431),
+    "431 endless": (POST + b"X: " + b"a" * 100_000, 431),
+    "501 coding": (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501),
+    "501 method": (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "505": (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+}
+
+
+@pytest.mark.parametrize("handler", [Ok, OkStreamed])
+@pytest.mark.parametrize("name", REFUSED)
+@quiet("tornado.general")
+@on_uvloop
+async def test_what_is_refused_gets_its_status_and_the_end(name: str, handler: type[RequestHandler]) -> None:
+    raw, status = REFUSED[name]
+
+    def render(status: int, message: str) -> tuple[str, bytes]:
+        return "application/json", b'{"status": %d}' % status
+
+    async with serving(handler, limits=LIMITS, render_error=render) as served:
+        client = await Client.to(served.port)
+        await client.send(raw)
+        if name == "413 chunked, streamed in":
+            for _ in range(10):
+                await asyncio.sleep(0.002)
+                await client.send(b"\r\n64\r\n" + b"a" * 100)
+        answer = await client.answer()
+        assert answer.status == status
+        assert answer.headers[b"connection"] == b"close"
+        assert answer.headers[b"content-type"] == b"application/json"
+        assert b"date" in answer.headers
+        assert answer.body == b'{"status": %d}' % status
+        assert await client.is_closed()
+        await client.close()
+        await until(lambda: not served.server.connections)
+
+
+@quiet("tornado.general")
+@on_uvloop
+async def test_a_refusal_reaches_a_client_that_is_still_sending() -> None:
+    async with serving(Ok, limits=LIMITS) as served:
+        client = await Client.to(served.port)
+        await client.send(POST + b"Content-Length: 8000000\r\n\r\n" + bytes(8_000_000))
+        assert (await client.answer()).status == 413
+        await client.close()
+
+
+@on_uvloop
+async def test_a_head_must_come_in_time() -> None:
+    async with serving(Ok, limits=ServerLimits(headers_timeout=0.1)) as served:
+        client = await Client.to(served.port)
+        await client.send(GET)
+        assert (await client.answer()).status == 200
+        for byte in GET[:-1]:
+            await client.send(bytes([byte]))
+            await asyncio.sleep(0.01)
+            if client.reader._buffer:
+                break
+        answer = await client.answer()
+        assert (answer.status, answer.headers[b"connection"]) == (408, b"close")
+        await client.close()
+
+
+@pytest.mark.parametrize("handler", [Ok, OkStreamed])
+@quiet("tornado.general")
+@on_uvloop
+async def test_a_body_must_come_in_time(handler: type[RequestHandler]) -> None:
+    async with serving(handler, limits=ServerLimits(body_timeout=0.15)) as served:
+        client = await Client.to(served.port)
+        await client.send(POST + b"Content-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            await client.send(b"a")
+            await asyncio.sleep(0.01)
+            if client.reader._buffer:
+                break
+        assert (await client.answer()).status == 408
+        await client.close()
+
+
+@on_uvloop
+async def test_a_body_that_comes_slowly_but_steadily_earns_time() -> None:
+    async with serving(Ok, limits=ServerLimits(body_timeout=0.1)) as served:
+        client = await Client.to(served.port)
+        await client.send(POST + b"Content-Length: 300000\r\n\r\n")
+        for _ in range(30):
+            await client.send(b"a" * 10000)
+            await asyncio.sleep(0.01)
+        assert (await client.answer()).status == 200
+        await client.close()
+
+
+@on_uvloop
+async def test_the_time_that_the_application_takes_is_not_the_clients() -> None:
+    @stream_request_body
+    class Slow(RequestHandler):
+        async def prepare(self) -> None:
+            await asyncio.sleep(0.2)
+
+        async def data_received(self, chunk: bytes) -> None:
+            await asyncio.sleep(0.2)
+
+        async def post(self) -> None:
+            await asyncio.sleep(0.2)
+            self.write("ok")
+
+    async with serving(Slow, limits=ServerLimits(body_timeout=0.1, headers_timeout=0.1, idle_timeout=0.1)) as served:
+        client = await Client.to(served.port)
+        await client.send(POST + b"Content-Length: 2\r\n\r\na")
+        await asyncio.sleep(0.25)
+        await client.send(b"b")
+        assert (await client.answer()).status == 200
+        await client.close()
+
+
+@on_uvloop
+async def test_idle_connections_are_closed_without_a_word() -> None:
+    async with serving(Ok, limits=ServerLimits(idle_timeout=0.1)) as served:
+        fresh = await Client.to(served.port)
+        used = await Client.to(served.port)
+        await used.send(GET)
+        assert (await used.answer()).status == 200
+        assert await fresh.is_closed()
+        assert await used.is_closed()
+
+
+@on_uvloop
+async def test_timeouts_can_be_switched_off() -> None:
+    off = ServerLimits(headers_timeout=None, body_timeout=None, idle_timeout=None, write_stall_timeout=None)
+    async with serving(Ok, limits=off) as served:
+        client = await Client.to(served.port)
+        for piece in (GET[:5], GET[5:] + POST, b"Content-Length: 1\r\n\r\n"):
+            await client.send(piece)
+            await asyncio.sleep(0.02)
+        (connection,) = served.server._service.connections
+        assert connection._alarms._timer is None
+        await client.send(b"a")
+        assert (await client.answer()).status == 200
+        assert (await client.answer()).status == 200
+        await client.close()
+
+
+WAYS = {
+    "FIN": lambda client: client.writer.close(),
+    "RST": lambda client: (
+        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"),
+        client.reset(),
+    ),
+    "half-close": lambda client: client.writer.write_eof(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("waiting", [b"", GET, BUSY], ids=["nothing waiting", "a request waiting", "200 KiB waiting"])
+@pytest.mark.parametrize("path", [b"/", b"/stream"], ids=["before the first byte", "mid-stream"])
+@on_uvloop
+async def test_a_client_that_leaves_is_noticed(way: str, waiting: bytes, path: bytes) -> None:
+    async with serving(Waiting) as served:
+        client = await Client.to(served.port)
+        await client.send(GET.replace(b"/ ", path + b" ", 1) + waiting)
+        await until(lambda: served.events)
+        await asyncio.sleep(0.1)
+        assert len(served.events) == 1
+        WAYS[way](client)
+        assert await until(lambda: len(served.events) > 1) < 0.5
+        assert len(served.events) == 2
+        await until(lambda: not served.server.connections)
+        await client.close()
+
+
+@on_uvloop
+async def test_requests_beyond_what_can_be_held_are_dropped_and_the_answer_is_the_last() -> None:
+    """Reading goes on, so that leaving is noticed; memory stays bounded."""
+    many = GET * (3 * PIPELINED_BYTES // len(GET))
+    async with serving(Waiting) as served:
+        client = await Client.to(served.port)
+        client.writer.write(GET + many)
+        await until(lambda: served.events)
+        (connection,) = served.server._service.connections
+        await until(lambda: connection._is_dropping)
+        assert connection._held_size == 0
+        served.events[0].left.set()
+        assert (await client.answer()).headers[b"connection"] == b"close"
+        assert await client.is_closed()
+        await client.close()
+
+        client = await Client.to(served.port)
+        client.writer.write(GET + many)
+        await until(lambda: len(served.events) == 3)
+        client.reset()
+        await until(lambda: len(served.events) == 4)
+
+
+@stream_request_body
+class Uploading(RequestHandler):
+    """Takes its time in prepare() or in data_received()."""
+
+    async def prepare(self) -> None:
+        self.events = self.settings["served"].events
+        self.events.append("prepare")
+        if self.request.path == "/prepare":
+            await asyncio.sleep(0.6)
+
+    async def data_received(self, chunk: bytes) -> None:
+        self.events.append("data")
+        if self.request.path == "/data":
+            await asyncio.sleep(0.6)
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self.events.append("left")
+
+    def post(self) -> None:
+        self.events.append("post")
+
+
+@pytest.mark.parametrize("path", [b"/", b"/prepare", b"/data"])
+@pytest.mark.parametrize("body", [b"", b"x" * 1000, BUSY], ids=["no body", "some", "more than is held"])
+@quiet("tornado.application")
+@on_uvloop
+async def test_a_client_that_leaves_within_its_request_is_told_once_to_the_handler(path: bytes, body: bytes) -> None:
+    async with serving(Uploading) as served:
+        client = await Client.to(served.port)
+        await client.send(POST.replace(b"/ ", path + b" ", 1) + b"Content-Length: 1000000\r\n\r\n" + body)
+        await until(lambda: served.events)
+        await asyncio.sleep(0.02)
+        client.reset()
+        await until(lambda: "left" in served.events)
+        await until(lambda: not served.server.connections)
+        await asyncio.sleep(0.01)
+        assert served.events.count("left") == 1
+        assert "post" not in served.events
+
+
+@on_uvloop
+async def test_a_plain_handler_is_not_bothered_by_a_request_that_never_ended() -> None:
+    async with serving(Waiting) as served:
+        client = await Client.to(served.port)
+        await client.send(POST + b"Content-Length: 10\r\n\r\nabc")
+        await asyncio.sleep(0.02)
+        client.reset()
+        await until(lambda: not served.server.connections)
+        assert not served.events
+
+
+@on_uvloop
+async def test_waiting_requests_are_read_on_after_the_answer() -> None:
+    """Reading had stopped; it must start again."""
+
+    class Slow(RequestHandler):
+        async def post(self) -> None:
+            await asyncio.sleep(0.05)
+            self.write(str(len(self.request.body)))
+
+    async with serving(Slow) as served:
+        client = await Client.to(served.port)
+        one = POST + b"Content-Length: 300000\r\n\r\n" + bytes(300000)
+        client.writer.write(one * 3)
+        for _ in range(3):
+            assert (await client.answer()).body == b"300000"
+        await client.close()
+
+
+@on_uvloop
+async def test_an_exchange_leaves_nothing_behind() -> None:
+    kept = []
+
+    class Kept(Ok):
+        def initialize(self) -> None:
+            kept.append(weakref.ref(self))
+
+    async with serving(Kept) as served:
+        client = await Client.to(served.port)
+        await client.send(GET)
+        await client.answer()
+        await asyncio.sleep(0)
+        assert is_collected(kept[0]), "while the connection stays open"
+        await client.send(GET)
+        await client.answer()
+        (connection,) = served.server._service.connections
+        reference = weakref.ref(connection)
+        del connection
+        await client.close()
+        await until(lambda: not served.server.connections)
+        await asyncio.sleep(0)
+        assert is_collected(kept[1])
+        assert is_collected(reference)
+
+
+@on_uvloop
+async def test_a_closed_connection_leaves_no_timer_no_task_and_no_cycle() -> None:
+    limits = ServerLimits(idle_timeout=3600, headers_timeout=3600, body_timeout=3600)
+    async with serving(Ok, limits=limits) as served:
+        before = asyncio.all_tasks()
+        gc.collect()
+        gc.disable()
+        try:
+            for raw in (GET, GET[:10], POST + b"Content-Length: 9\r\n\r\nabc", GET + BUSY, b"", b"\0\0\r\n\r\n"):
+                client = await Client.to(served.port)
+                await client.send(raw)
+                await until(lambda: served.server.connections)
+                await asyncio.sleep(0.02)
+                (connection,) = served.server._service.connections
+                alarms = connection._alarms
+                reference = weakref.ref(connection)
+                del connection
+                client.reset()
+                await until(lambda: not served.server.connections)
+                await asyncio.sleep(0.005)
+                assert alarms._timer is None, raw
+                assert reference() is None, raw
+        finally:
+            gc.enable()
+        assert asyncio.all_tasks() == before
+
+
+@on_uvloop
+async def test_too_many_connections_are_reset() -> None:
+    async with serving(Ok, limits=ServerLimits(connections=2)) as served:
+        kept = [await Client.to(served.port) for _ in range(2)]
+        await until(lambda: served.server.connections == 2)
+        assert await (await Client.to(served.port)).is_closed()
+        await kept[0].send(GET)
+        assert (await kept[0].answer()).status == 200
+        await kept[0].close()
+        await until(lambda: served.server.connections == 1)
+        assert (await ask(served.port, GET)).status == 200
+        await kept[1].close()
+
+
+@on_uvloop
+async def test_a_closing_answer_is_given_time_to_be_read() -> None:
+    """Closing behind a large answer must not cut it for a slow reader."""
+
+    class Large(RequestHandler):
+        def get(self) -> None:
+            self.set_header("Connection", "close")
+            self.write(b"x" * (16 << 20))
+
+    async with serving(Large) as served:
+        client = await Client.to(served.port, limit=1024)
+        await client.send(GET)
+        await asyncio.sleep(0.2)
+        assert len((await client.answer()).body) == 16 << 20
+        await client.close()
+
+
+@on_uvloop
+async def test_an_answer_that_nobody_reads_does_not_keep_a_closed_connection() -> None:
+    class Large(RequestHandler):
+        def get(self) -> None:
+            self.write(b"x" * (32 << 20))
+
+    async with serving(Large, limits=ServerLimits(write_stall_timeout=0.1, idle_timeout=0.1)) as served:
+        client = await Client.to(served.port, limit=1024)
+        await client.send(GET)
+        await asyncio.sleep(0.05)
+        assert served.server.connections == 1
+        await until(lambda: not served.server.connections)
+        client.reset()
+
+
+@on_uvloop
+async def test_repr_shows_what_a_connection_does() -> None:
+    async with serving(Waiting) as served:
+        client = await Client.to(served.port)
+        await client.send(GET)
+        await until(lambda: served.events)
+        (connection,) = served.server._service.connections
+        assert repr(connection) == "<ServerConnection 127.0.0.1 ANSWER GET / held=0>"
+        await client.close()
