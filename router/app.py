@@ -3,7 +3,6 @@
 Nothing else builds anything from the configuration, and nobody imports this module but `server` and tests.
 """
 
-import asyncio
 import logging
 import os
 import random
@@ -36,9 +35,6 @@ from router.wire.limits import ServerLimits
 from router.wire.resolver import Resolver
 
 log = logging.getLogger("router.app")
-
-# Seconds that exchanges get to tell their clients that the router stops.
-LAST_WORDS = 1.0
 
 
 class Observer:
@@ -177,10 +173,7 @@ class App:
     async def stop(self) -> None:
         """End what is under way, stop watching, close connections to backends, write the last log lines."""
         if self._relay is not None:
-            self._relay.stop()
-            end = time.monotonic() + LAST_WORDS
-            while self._relay.live and time.monotonic() < end:
-                await asyncio.sleep(0.01)
+            await self._relay.stop()
         if self._checker is not None:
             await self._checker.stop()
         if self._client is not None:

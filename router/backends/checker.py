@@ -25,6 +25,8 @@ from router.exchange import AttemptOutcome
 
 DOWN_PACE = 0.5  # share of the interval between probes of a backend that is down: a refused probe costs nearly nothing
 RISING_PACE = 0.25  # ... and of one that passed, but not often enough yet
+# Statuses of a server that lives but has no such path for us (APIs other than vLLM); vLLM itself says 200 or 503.
+NO_SUCH_PROBE = frozenset({401, 403, 404, 405})
 LEAST_PAUSE = 0.05  # seconds: a probe that took longer than its interval is not followed at once by the next
 MAX_LISTING = 4 * 2**20  # bytes: a list of models is a few KB; parsing a huge one would hold up every stream
 
@@ -119,7 +121,7 @@ class Checker:
         answer = await self._ask(backend, backend.spec.health_path)
         if isinstance(answer, Seen):
             return answer
-        return Seen.PASSED if 200 <= answer.code < 300 else Seen.FAILED
+        return Seen.PASSED if 200 <= answer.code < 300 or answer.code in NO_SUCH_PROBE else Seen.FAILED
 
     async def _list_if_due(self, backend: Backend, *, now_at_latest: bool = False) -> None:
         due_at = self._listed_at.get(backend, -math.inf) + self._rules.models_interval

@@ -20,8 +20,11 @@ from router.relay.attempt import Attempt
 from router.relay.endpoint import Endpoint
 from router.relay.outcomes import Ended, Refusal, error_of, passed_on
 from router.relay.outside import Outside
-from router.relay.retry import AGAIN, Again, Failed, GiveUp, RetryBudget, RetryRules, decide
+from router.relay.retry import Failed, GiveUp, RetryBudget, RetryRules, decide
 from router.relay.route import Job
+
+# Seconds that exchanges get to tell their clients that the router stops.
+LAST_WORDS = 1.0
 
 ENDS: dict[AttemptOutcome, Outcome] = {
     AttemptOutcome.OK: Outcome.OK,
@@ -102,11 +105,14 @@ class Relay:
         """Return how many exchanges are under way here."""
         return len(self._running)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """End every exchange under way: its client is told so, in the way that is still open."""
         self.is_stopping = True
-        for task in list(self._running):
+        tasks = list(self._running)
+        for task in tasks:
             task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_WORDS)
 
     async def run(self, exchange: Exchange, job: Job, answer: Answer) -> None:
         """Relay one exchange to its end. Raises `CancelledError` only, when the client has left."""
@@ -119,7 +125,7 @@ class Relay:
             if job.deadline is None:
                 outcome = await course.attempts()
             else:
-                async with asyncio.timeout(max(0.0, job.deadline - self.outside.clock())):
+                async with asyncio.timeout(max(0.0, job.deadline - self.outside.clock())) as course.limit:
                     outcome = await course.attempts()
         except TimeoutError:
             outcome = Outcome.TIMEOUT
@@ -151,6 +157,7 @@ class Course:
         self._exchange = exchange
         self._job = job
         self._answer = answer
+        self.limit: asyncio.Timeout | None = None  # the deadline's
         self._tried: list[Backend] = []
         self._overloaded: list[Ended] = []
         self._has_budget = False
@@ -224,32 +231,20 @@ class Course:
     def _why_cancelled(self) -> AttemptOutcome:
         if self._relay.is_stopping:
             return AttemptOutcome.SHUTDOWN
-        late = self._job.deadline is not None and self._relay.outside.clock() >= self._job.deadline
-        return AttemptOutcome.DEADLINE if late else AttemptOutcome.CLIENT_GONE
+        is_late = self.limit is not None and self.limit.expired()
+        return AttemptOutcome.DEADLINE if is_late else AttemptOutcome.CLIENT_GONE
 
     async def _next_backend(self, ended: Ended) -> Backend | None:
         """Return who is to try next, after the pause that `decide` asks for; None to give up."""
         not_here = self._job.route.any_owner and ended.refusal is not None and ended.refusal.status == 404
-        if AGAIN[ended.outcome] is Again.NO and not not_here:
-            return None
-        other = self._pick(self._tried)
         if not_here:
+            other = self._pick(self._tried)
             return other if isinstance(other, Backend) else None
         if ended.outcome is AttemptOutcome.OVERLOADED:
             self._overloaded.append(ended)
-        relay, outcomes = self._relay, [attempt.outcome for attempt in self._exchange.attempts]
-        deadline = self._job.deadline
-        failed = Failed(
-            ended.outcome,
-            attempts=len(outcomes),
-            alike=outcomes.count(ended.outcome),
-            begun=False,
-            other_free=isinstance(other, Backend),
-            retry_after=ended.retry_after,
-            deadline_in=None if deadline is None else deadline - relay.outside.clock(),
-        )
+        relay = self._relay
         has_room = self._has_budget or relay.budget.has_room(relay.live)
-        step = decide(failed, relay.retry_rules, budget_left=has_room, jitter=relay.outside.dice())
+        step = decide(self._failed(ended), relay.retry_rules, budget_left=has_room, jitter=relay.outside.dice())
         if isinstance(step, GiveUp):
             return None
         if not self._has_budget:
@@ -257,10 +252,24 @@ class Course:
             relay.budget.take()
         if step.after > 0:
             await asyncio.sleep(step.after)
-            other = self._pick(self._tried)
+        other = self._pick(self._tried)
         if isinstance(other, Unavailable):  # then one that was tried before, if it will have us
             other = self._pick(())
         return other if isinstance(other, Backend) else None
+
+    def _failed(self, ended: Ended) -> Failed:
+        relay, job = self._relay, self._job
+        outcomes = [attempt.outcome for attempt in self._exchange.attempts]
+        now = relay.outside.clock()
+        return Failed(
+            ended.outcome,
+            attempts=len(outcomes),
+            alike=outcomes.count(ended.outcome),
+            begun=False,
+            other_free=relay.cluster.registry.has_free(job.model, now=now, tried=self._tried),
+            retry_after=ended.retry_after,
+            deadline_in=None if job.deadline is None else job.deadline - now,
+        )
 
     def _pick(self, tried: "list[Backend] | tuple[()]") -> Backend | Unavailable:
         return self._relay.cluster.registry.pick(self._job.model, now=self._relay.outside.clock(), tried=tried)

@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo, and return the exit code: 1 when it could not be started."""
-    port = int(getattr(arguments, "port", None) or DEFAULT_PORT)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    asked = getattr(arguments, "port", None)
+    port = DEFAULT_PORT if asked is None else int(asked)
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         with tempfile.TemporaryDirectory(prefix="devstral-router-demo-") as directory:
             _run(port, Path(directory), once=bool(getattr(arguments, "once", False)))
@@ -55,6 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     except KeyboardInterrupt:
         print("\nended")
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
     return 0
 
 

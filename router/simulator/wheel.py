@@ -57,5 +57,5 @@ class TimerWheel:
         while self._ticks and self._ticks[0] <= now:
             for callback in self._slots.pop(heapq.heappop(self._ticks)):
                 callback()
-        if self._ticks and self._timer is None:
+        if self._ticks and (self._timer is None or self._armed != self._ticks[0]):
             self._arm(self._ticks[0])

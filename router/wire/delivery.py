@@ -113,10 +113,10 @@ class Delivery(ResponseWriter):
             self._wait_for(flow)
 
     def _end_request(self) -> None:
-        self._received = True
         if not self._answering or self._delegate is None:
-            self._end_exchange()
+            self._end_exchange()  # the answer came before the request was whole
             return
+        self._received = True
         try:
             self._delegate.finish()
         except Exception as error:
@@ -163,6 +163,10 @@ class Delivery(ResponseWriter):
         return self._received or END in self._events
 
     def _forget_request(self) -> None:
+        """Let go of the exchange. A delegate that was answered for early still hears that no `finish` will come."""
+        delegate = self._delegate
+        if delegate is not None and not self._received:
+            self._service.loop.call_soon(_tell, delegate.on_connection_close)  # not from within its own call
         self._request = None
         self._delegate = None
         self._close_callback = None
@@ -172,15 +176,19 @@ class Delivery(ResponseWriter):
 
     def _tell_client_left(self) -> None:
         """Tell the application that this exchange will not end as it should."""
-        if self._request is None or not self._answering:
+        delegate, callback = self._delegate, self._close_callback
+        self._delegate = self._close_callback = None
+        if delegate is None:
             return
-        callback = self._close_callback
         if not self._received:
-            callback = None if self._delegate is None else self._delegate.on_connection_close
-        self._close_callback = None
-        if callback is None:
-            return
-        try:
-            callback()
-        except Exception:
-            log.exception("uncaught exception of an application that was told its client left")
+            _tell(delegate.on_connection_close)
+        elif self._answering and callback is not None:
+            _tell(callback)
+
+
+def _tell(callback: Callable[[], None]) -> None:
+    """Call an application that can do nothing about it any more."""
+    try:
+        callback()
+    except Exception:
+        log.exception("uncaught exception of an application that was told its client left")

@@ -10,7 +10,9 @@ import ssl
 from router.errors import ConnectError, ConnectTimeout
 from router.wire.client_request import Origin, TLSOptions
 from router.wire.connection import Connection
-from router.wire.resolver import Resolver
+from router.wire.resolver import Addresses, Resolver
+
+_REFUSALS = ConnectionRefusedError | FileNotFoundError  # nobody listens there; no such Unix socket
 
 
 class Dialer:
@@ -40,34 +42,43 @@ class Dialer:
     async def _connect(self, connection: Connection, origin: Origin, whole: asyncio.Timeout) -> None:
         try:
             context = await self._context(origin)
-            name = self._server_name(origin)
-            if origin.unix_path is not None:
-                await self._loop.create_unix_connection(
-                    lambda: connection, origin.unix_path, ssl=context, server_hostname=name if context else None
-                )
-                connection.address = origin.unix_path
-                return
-            addresses = list(await self._resolver.resolve(origin.host, origin.port))
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise _translated(error, origin) from error
+        except OSError as error:  # ssl.SSLError is one
+            raise ConnectError(f"no connection to {origin}: TLS files cannot be used: {error}") from error
+        name = self._server_name(origin) if context is not None else None
+        if origin.unix_path is not None:
+            addresses: Addresses = (origin.unix_path,)
+        else:
+            addresses = await self._resolve(origin)
         failures: list[OSError] = []
-        while addresses:
-            address = addresses.pop(0)
+        for number, address in enumerate(addresses):
             due = whole.when()
-            share = None if due is None else (due - self._loop.time()) / (len(addresses) + 1)
+            share = None if due is None else (due - self._loop.time()) / (len(addresses) - number)
             try:
                 async with asyncio.timeout(share):
-                    await self._loop.create_connection(
-                        lambda: connection, address, origin.port, ssl=context, server_hostname=name if context else None
-                    )
+                    await self._connect_to(connection, origin, address, context, name)
             except OSError as error:  # TimeoutError is one
                 failures.append(error)
             else:
                 connection.address = address
                 return
-        raise _worst(failures, origin)
+        raise _summary(failures, origin)
+
+    async def _connect_to(
+        self, connection: Connection, origin: Origin, address: str, context: ssl.SSLContext | None, name: str | None
+    ) -> None:
+        loop = self._loop
+        if origin.unix_path is not None:
+            await loop.create_unix_connection(lambda: connection, address, ssl=context, server_hostname=name)
+        else:
+            await loop.create_connection(lambda: connection, address, origin.port, ssl=context, server_hostname=name)
+
+    async def _resolve(self, origin: Origin) -> Addresses:
+        try:
+            return await self._resolver.resolve(origin.host, origin.port)
+        except TimeoutError:
+            raise  # ours
+        except OSError as error:
+            raise ConnectError(f"no connection to {origin}: {error.strerror or 'the name does not resolve'}") from error
 
     def _server_name(self, origin: Origin) -> str:
         named = origin.tls.server_name if isinstance(origin.tls, TLSOptions) else None
@@ -98,22 +109,17 @@ def make_context(options: TLSOptions) -> ssl.SSLContext:
     return context
 
 
-def _translated(error: OSError, origin: Origin) -> ConnectError:
-    """Return it as ours. Refused is what says that nobody listens."""
-    refused = isinstance(error, ConnectionRefusedError | FileNotFoundError)
+def _summary(failures: list[OSError], origin: Origin) -> Exception:
+    """Say in one error what each address did: refused only if all refused, a timeout if nothing tells more."""
+    telling = [error for error in failures if not isinstance(error, TimeoutError | _REFUSALS)]
+    if telling:
+        return ConnectError(f"no connection to {origin}: {_reason(telling[-1])}")
+    if all(isinstance(error, _REFUSALS) for error in failures):
+        return ConnectError(f"no connection to {origin}: refused", refused=True)
+    return ConnectTimeout(f"no connection to {origin} in time")
+
+
+def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        reason = "TLS failed: " + (getattr(error, "verify_message", "") or error.reason or type(error).__name__)
-    else:
-        reason = error.strerror or type(error).__name__
-    return ConnectError(f"no connection to {origin}: {reason}", refused=refused)
-
-
-def _worst(failures: list[OSError], origin: Origin) -> Exception:
-    """Sum up what each address did: refused only if all of them refused, a timeout only if nothing else is known."""
-    others = [error for error in failures if not isinstance(error, TimeoutError)]
-    if not others:
-        return ConnectTimeout(f"no connection to {origin} in time")
-    kinder = [error for error in others if not isinstance(error, ConnectionRefusedError)]
-    if not kinder and len(others) < len(failures):
-        return ConnectTimeout(f"no connection to {origin} in time")
-    return _translated((kinder or others)[-1], origin)
+        return "TLS failed: " + (getattr(error, "verify_message", "") or error.reason or type(error).__name__)
+    return error.strerror or type(error).__name__

@@ -6,6 +6,7 @@ basic. Redirects are never followed and answers never inflated (nor is a coding 
 """
 
 import base64
+import re
 import ssl
 import urllib.parse
 from typing import Any
@@ -19,6 +20,7 @@ from router.wire.client_request import METHODS_WITH_BODY, Request, TLSOptions, p
 USER_AGENT = f"devstral-router/{__version__}"
 METHODS = METHODS_WITH_BODY | {"GET", "HEAD", "DELETE", "OPTIONS"}
 OWN_LINES = frozenset({"Host", "Content-Length", "Connection", "Transfer-Encoding"})  # written by the wire itself
+_HEADER_LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n")  # RFC 9110, section 5
 UNSUPPORTED = ("proxy_host", "proxy_port", "network_interface", "prepare_curl_callback", "expect_100_continue")
 
 
@@ -82,7 +84,7 @@ def _check_body(request: HTTPRequest, defaults: dict[str, Any]) -> None:
 
 
 def _header_lines(request: HTTPRequest, defaults: dict[str, Any]) -> bytes:
-    headers = HTTPHeaders(request.headers or {})  # a copy, which also checks names and values
+    headers = HTTPHeaders(request.headers or {})  # a copy: the caller's own stay as they are
     credentials = _credentials(request, defaults)
     if credentials is not None:
         headers["Authorization"] = credentials
@@ -99,6 +101,8 @@ def _header_lines(request: HTTPRequest, defaults: dict[str, Any]) -> bytes:
         for name, value in headers.get_all()
         if name not in OWN_LINES or (name == "Content-Length" and keep_length)
     ]
+    if not all(_HEADER_LINE.fullmatch(line) for line in lines):
+        raise ValueError("a header with a name that is no token, or with control characters")
     return "".join(lines).encode("latin-1")
 
 

@@ -80,6 +80,7 @@ class RequestParser:
         self._keep_alive = True
         self._prefix = b""
         self._feeding = 0  # bytes of this feed
+        self._cause: Refusal | None = None  # raised by one of our callbacks
         self._clear()
         self._llhttp: Any = HttpRequestParser(self)  # httptools' classes are untyped
 
@@ -152,9 +153,9 @@ class RequestParser:
     def _refusal(self, error: HttpParserError, data: bytes | memoryview) -> Refusal:
         reason = str(error)
         if isinstance(error, HttpParserCallbackError):
-            if isinstance(error.__context__, Refusal):
-                return error.__context__
-            raise error
+            if self._cause is None:
+                raise error
+            return self._cause
         if isinstance(error, HttpParserInvalidMethodError):
             start = b"" if self._completed else self._prefix + bytes(data[:METHOD_PREFIX])
             if LOOKS_LIKE_METHOD.match(start):
@@ -186,7 +187,7 @@ class RequestParser:
             return
         self._url += url
         if len(self._url) > self._limits.start_line:
-            raise Refusal(414, "The request's target is too long")
+            raise self._fault(414, "The request's target is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header or a trailer. Limits are looked at later: one feed cannot bring many more."""
@@ -216,7 +217,7 @@ class RequestParser:
         """Collect the pieces of one feed."""
         self.body_size += len(body)
         if self.body_size > self._limits.body:
-            raise Refusal(413, "The request's body is too large")
+            raise self._fault(413, "The request's body is too large")
         self._pieces.append(body)
 
     def on_message_complete(self) -> None:
@@ -238,45 +239,50 @@ class RequestParser:
         self.events.append(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         self._pieces = []
 
+    def _fault(self, status: int, message: str) -> Refusal:
+        """Return what a callback is to raise; it is remembered, for llhttp's own error does not always lead to it."""
+        self._cause = Refusal(status, message)
+        return self._cause
+
     # What llhttp leaves to its user.
 
     def _check_start_line(self, method: str, version: str) -> None:
         url = self._url
         if version not in ("1.1", "1.0"):
-            raise Refusal(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
+            raise self._fault(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
         if len(method) + len(url) + len("  HTTP/1.1") > self._limits.start_line:
-            raise Refusal(414, "The request's target is too long")
+            raise self._fault(414, "The request's target is too long")
         if method == "CONNECT":
-            raise Refusal(501, "This server opens no tunnels")
+            raise self._fault(501, "This server opens no tunnels")
         if url[0] != 0x2F and not (url == b"*" and method == "OPTIONS"):
-            raise Refusal(400, "The request's target must be a path")
+            raise self._fault(400, "The request's target must be a path")
 
     def _check_size(self, pairs: list[tuple[bytes, bytes]]) -> None:
         limits = self._limits
         if len(pairs) > limits.header_count:
-            raise Refusal(431, "The request has too many headers")
+            raise self._fault(431, "The request has too many headers")
         if self._fed > limits.header_bytes and _size(pairs) > limits.header_bytes:
-            raise Refusal(431, "The request's headers are too large")
+            raise self._fault(431, "The request's headers are too large")
 
     def _check_fields(self, fields: dict[str, list[str]], *, is_http_1_0: bool) -> None:
         hosts = fields.get("Host")
         if hosts is None:
             if not is_http_1_0:
-                raise Refusal(400, "The Host header is missing")
+                raise self._fault(400, "The Host header is missing")
         elif len(hosts) != 1 or not hosts[0]:
-            raise Refusal(400, "There must be one Host header, and it must not be empty")
+            raise self._fault(400, "There must be one Host header, and it must not be empty")
         if "Transfer-Encoding" in fields:
             if is_http_1_0:
-                raise Refusal(400, "HTTP/1.0 knows no Transfer-Encoding")
+                raise self._fault(400, "HTTP/1.0 knows no Transfer-Encoding")
             if [value.lower() for value in fields["Transfer-Encoding"]] != ["chunked"]:
-                raise Refusal(501, "The only transfer coding known here is chunked")
+                raise self._fault(501, "The only transfer coding known here is chunked")
             self._length = None
         elif "Content-Length" in fields:
             self._length = int(fields["Content-Length"][0])
             if self._length > self._limits.body:
-                raise Refusal(413, "The request's body is too large")
+                raise self._fault(413, "The request's body is too large")
         if "Expect" in fields and [value.lower() for value in fields["Expect"]] != ["100-continue"]:
-            raise Refusal(417, "The only expectation known here is 100-continue")
+            raise self._fault(417, "The only expectation known here is 100-continue")
 
 
 def _size(pairs: list[tuple[bytes, bytes]]) -> int:

@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 def look_up(host: str, port: int) -> Addresses:
     """Ask the system's resolver. Blocks; raises OSError (socket.gaierror)."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label that is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
     return tuple(dict.fromkeys(_text(address) for *_, address in found))
 
 

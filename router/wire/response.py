@@ -197,7 +197,7 @@ class ResponseWriter(HTTPConnection):
         return self._send_body(chunk)
 
     def abort(self) -> None:
-        """Cut the connection at once: the client sees a broken answer, and nobody is called back."""
+        """Cut the connection at once: the client sees a broken answer. The close callback is not called."""
         raise NotImplementedError
 
     # What the transport calls.

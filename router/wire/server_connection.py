@@ -46,8 +46,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         """The loop calls `connection_made` next."""
         super().__init__(service)
         self.context = Context("0.0.0.0", "http")
-        self._held: list[bytes] = []  # unparsed, in order
-        self._held_size = 0
+        self._held = bytearray()  # unparsed
         self._is_paused = False  # we do not read
         self._is_dropping = False  # what comes behind this request is not served
         self._phase = Phase.IDLE
@@ -58,7 +57,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
     def __repr__(self) -> str:
         """Show what it is doing."""
         what = f" {self._request.start_line.method} {self._request.start_line.path}" if self._request else ""
-        return f"<ServerConnection {self.context.remote_ip} {self._phase.name}{what} held={self._held_size}>"
+        return f"<ServerConnection {self.context.remote_ip} {self._phase.name}{what} held={len(self._held)}>"
 
     @property
     def is_idle(self) -> bool:
@@ -77,7 +76,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             self._transport.abort()
 
     def abort(self) -> None:
-        """Cut the connection at once: the client sees a broken answer, and nobody is called back."""
+        """Cut the connection at once: the client sees a broken answer. The close callback is not called."""
         self._forget_request()
         if self._transport is not None:
             self._transport.abort()
@@ -167,13 +166,12 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
     def _hold(self, data: memoryview) -> None:
         if self._is_dropping:
             return
-        self._held.append(bytes(data))
-        self._held_size += len(data)
+        self._held += data
         if self._received:
-            if self._held_size > PIPELINED_BYTES:
+            if len(self._held) > PIPELINED_BYTES:
                 self._clear()
                 self._is_dropping = self._is_last = True
-        elif self._held_size > HELD_BYTES and not self._is_paused and self._transport is not None:
+        elif len(self._held) > HELD_BYTES and not self._is_paused and self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()
             self._alarms.set(Alarm.LEFT, self._service.loop.time() + LEFT_CHECK_INTERVAL)
@@ -184,10 +182,8 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             return
         self._deliver()
         if self._held and not (self._received or self._events) and self._blocked is None:
-            data = memoryview(b"".join(self._held))
-            self._held.clear()
-            self._held_size = 0
-            self._read(data)
+            held, self._held = self._held, bytearray()
+            self._read(memoryview(held))
         else:
             self._choose_phase()
         if self._blocked is None:
@@ -200,8 +196,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
 
     def _clear(self) -> None:
         self._events.clear()
-        self._held.clear()
-        self._held_size = 0
+        self._held = bytearray()
 
     # The ends of an exchange.
 
@@ -235,6 +230,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         if not self._received:
             self._tell_client_left()
         self._forget_request()
+        self._clear()
         if self._transport is None:
             return
         if can_answer:
@@ -243,7 +239,6 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             self._transport.write(answer)
             self._linger()
         else:
-            self._clear()
             self._transport.abort()
 
     def _linger(self) -> None:

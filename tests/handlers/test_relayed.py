@@ -133,7 +133,7 @@ def test_ids_and_traces_travel_and_the_clients_credentials_do_not() -> None:
             }  # fmt: skip
             answer = await cluster.ask("/v1/chat/completions", CHAT, headers=sent)
             assert (answer.code, json.loads(answer.body)["id"]) == (200, "chatcmpl-mine")
-            got = [seen for seen in cluster.backends[0].requests if seen.method == "POST"][0]
+            got = next(seen for seen in cluster.backends[0].requests if seen.method == "POST")
             names = [name.decode().lower() for name, _ in got.headers]
             seen = {name.decode().lower(): value.decode() for name, value in got.headers}
             assert names.count("authorization") == 1
@@ -176,19 +176,25 @@ def test_the_largest_answer_passes_and_its_length_is_kept() -> None:
     run(test)
 
 
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/score",
-                                  "/v1/rerank", "/pooling", "/classify", "/detokenize", "/v1/messages/count_tokens"])  # fmt: skip
-def test_every_route_reaches_its_backend(path: str) -> None:
-    bodies = {
-        "/v1/embeddings": {"input": "a"}, "/v1/completions": {"prompt": "a"}, "/v1/responses": {"input": "a"},
-        "/v1/messages": {"max_tokens": 5, "messages": CHAT["messages"]}, "/v1/score": {"text_1": "a", "text_2": "b"},
-        "/v1/rerank": {"query": "a", "documents": ["b"]}, "/pooling": {"input": "a"}, "/classify": {"input": "a"},
-        "/detokenize": {"tokens": [1, 2]}, "/v1/messages/count_tokens": {"messages": CHAT["messages"]},
-    }  # fmt: skip
+BODIES: dict[str, dict[str, object]] = {
+    "/v1/embeddings": {"input": "a"},
+    "/v1/completions": {"prompt": "a"},
+    "/v1/responses": {"input": "a"},
+    "/v1/messages": {"max_tokens": 5, "messages": CHAT["messages"]},
+    "/v1/score": {"text_1": "a", "text_2": "b"},
+    "/v1/rerank": {"query": "a", "documents": ["b"]},
+    "/pooling": {"input": "a"},
+    "/classify": {"input": "a"},
+    "/detokenize": {"tokens": [1, 2]},
+    "/v1/messages/count_tokens": {"messages": CHAT["messages"]},
+}
 
+
+@pytest.mark.parametrize("path", BODIES)
+def test_every_route_reaches_its_backend(path: str) -> None:
     async def test() -> None:
         async with front() as cluster:
-            answer = await cluster.ask(path, {"model": "simulated-model", **bodies[path]})
+            answer = await cluster.ask(path, {"model": "simulated-model", **BODIES[path]})
             assert (answer.code, len(asked(cluster))) == (200, 1)
 
     run(test)

@@ -1,4 +1,4 @@
-"""Rules of router/relay/relay.py: which attempts an exchange makes, and how it ends. Real sockets, simulated backends."""
+"""Rules of router/relay/relay.py: the attempts of an exchange, and its end. Real sockets, simulated backends."""
 
 import asyncio
 import json

@@ -29,7 +29,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 
 @asynccontextmanager
-async def simulated(settings: Settings | None = None, **faults: Any) -> AsyncIterator[Simulator]:
+async def simulated(settings: Settings | None = None) -> AsyncIterator[Simulator]:
     """A running simulator."""
     simulator = Simulator(settings)
     await simulator.start()

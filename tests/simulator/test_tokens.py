@@ -39,7 +39,7 @@ def test_an_answer_can_be_continued_from_any_of_its_tokens(seed: int | None) -> 
 
     for cut in range(1, len(whole)):
         so_far = PROMPT + whole[:cut]
-        assert list(itertools.islice(walk(so_far, seed=seed), 5)) == (whole + whole[cut:])[cut : cut + 5] or cut > 95
+        assert list(itertools.islice(walk(so_far, seed=seed), 100 - cut)) == whole[cut:]
         assert generated(so_far, seed=seed) == cut
 
 

@@ -114,7 +114,8 @@ async def test_a_fresh_connection_is_made_though_others_are_idle() -> None:
 @pytest.mark.parametrize("line", [b"Connection: close\r\n", b"Connection: Close, x\r\n"])
 @on_uvloop
 async def test_an_answer_that_says_close_ends_its_connection(line: bytes) -> None:
-    async with upstream(answering(b"HTTP/1.1 200 OK\r\n" + line + b"Content-Length: 2\r\n\r\nok")) as server, client() as http:
+    answer = b"HTTP/1.1 200 OK\r\n" + line + b"Content-Length: 2\r\n\r\nok"
+    async with upstream(answering(answer)) as server, client() as http:
         for _ in range(2):
             assert (await http.fetch(server.request())).body == b"ok"
         assert len(server.peers) == 2
@@ -203,8 +204,8 @@ async def test_when_a_name_moves_no_request_goes_to_its_old_address() -> None:
             await peer.request()
             if number == 0 and peer.number == 1:
                 await release.wait()
-            await peer.send(peer.writer.get_extra_info("sockname")[0].encode().join(
-                [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b""]))  # fmt: skip
+            address = peer.writer.get_extra_info("sockname")[0].encode()
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(address), address))
             number += 1
 
     resolver = Resolver(ttl=0.05, lookup=lambda host, port: tuple(addresses))

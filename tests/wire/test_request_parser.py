@@ -166,6 +166,14 @@ def test_after_an_upgrade_that_is_ignored_the_next_request_is_read() -> None:
     assert events[4] is END
 
 
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_refused_is_refused_behind_other_requests_too(name: str) -> None:
+    raw, status = BAD[name]
+    for before in ("none", "chunked", "upgrade"):
+        *_, last = parse(GOOD[before] + raw)
+        assert last[0] == (400 if status == 501 and raw[:4] != HEAD[:4] and raw[:7] != b"CONNECT" else status)
+
+
 @pytest.mark.parametrize(
     ("head", "keep_alive"),
     [

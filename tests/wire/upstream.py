@@ -1,4 +1,4 @@
-"""A scripted raw TCP server, and a client in front of it, on one uvloop: for the tests of the client's side of the wire."""
+"""A scripted raw TCP server, and a client in front of it, on one uvloop: for tests of the client's side of the wire."""
 
 import asyncio
 import functools
@@ -13,6 +13,7 @@ from typing import Any
 import uvloop
 
 from router.wire.client import Origin, PooledHTTPClient, Request
+from router.wire.client_request import declared_length
 
 PATIENCE = 10.0  # seconds: far beyond what anything here takes
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -47,8 +48,7 @@ class Peer:
         except (asyncio.IncompleteReadError, ConnectionError):
             self.gone.set()
             raise EOFError from None
-        length = next((int(l[15:]) for l in head.split(b"\r\n") if l.lower().startswith(b"content-length:")), 0)
-        whole = head + await self.reader.readexactly(length)
+        whole = head + await self.reader.readexactly(declared_length(head) or 0)
         self.requests.append(whole)
         return whole
 
@@ -97,10 +97,8 @@ class Upstream:
 
     def request(self, **settings: Any) -> Request:
         """A request to it, with timeouts that end a test rather than hang it."""
-        given: dict[str, Any] = {
-            "origin": self.origin, "connect_timeout": PATIENCE, "first_byte_timeout": PATIENCE, "idle_timeout": PATIENCE,
-        }  # fmt: skip
-        return Request(**(given | settings))
+        given: dict[str, Any] = dict.fromkeys(("connect_timeout", "first_byte_timeout", "idle_timeout"), PATIENCE)
+        return Request(**({"origin": self.origin} | given | settings))
 
     async def gone(self, number: int = 0) -> None:
         """Wait until the client has closed this connection."""

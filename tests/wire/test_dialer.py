@@ -1,0 +1,280 @@
+"""Rules of connecting: every address in turn, TLS verified, every failure in our own words."""
+
+import asyncio
+import ssl
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from router.errors import ConnectError, ConnectTimeout, TotalTimeout
+from router.wire.client import Origin, Request, TLSOptions
+from router.wire.dialer import make_context
+from router.wire.resolver import Resolver
+from tests.wire.upstream import OK, PATIENCE, Peer, answering, black_hole, client, free_port, on_uvloop, upstream
+
+SHORT = 0.2
+NAME = "backend.test"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an authority (ca.pem) and a certificate of it for `backend.test` (cert.pem, key.pem)."""
+    folder = tmp_path_factory.mktemp("tls")
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    for name in ("ca", "other"):
+        openssl("req", "-x509", *curve, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2",
+                "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign")  # fmt: skip
+    openssl("req", *curve, "-keyout", "key.pem", "-out", "cert.csr", "-subj", f"/CN={NAME}")
+    (folder / "names").write_text(f"subjectAltName=DNS:{NAME}\nextendedKeyUsage=serverAuth,clientAuth\n")
+    openssl("x509", "-req", "-in", "cert.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+            "-extfile", "names", "-out", "cert.pem")  # fmt: skip
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _needs_openssl(tool: Callable[[str], str]) -> None:
+    tool("openssl")
+
+
+def server_context(authority: Path, seen: list[str | None] | None = None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "cert.pem", authority / "key.pem")
+    if seen is not None:
+        context.sni_callback = lambda _socket, name, _context: seen.append(name)
+    return context
+
+
+def options(authority: Path, ca: str = "ca", *, server_name: str | None = NAME, verify: bool = True) -> TLSOptions:
+    return TLSOptions(ca_file=str(authority / f"{ca}.pem"), server_name=server_name, verify=verify)
+
+
+@on_uvloop
+async def test_a_port_without_a_listener_refuses() -> None:
+    async with client() as http:
+        with pytest.raises(ConnectError, match="refused") as failed:
+            await http.fetch(Request(origin=Origin("http", "127.0.0.1", free_port()), connect_timeout=PATIENCE))
+        assert failed.value.refused
+
+
+@on_uvloop
+async def test_a_host_that_takes_no_connection_ends_with_the_connect_timeout_or_the_total() -> None:
+    async with black_hole() as port, client() as http:
+        origin = Origin("http", "127.0.0.1", port)
+        with pytest.raises(ConnectTimeout):
+            await http.fetch(Request(origin=origin, connect_timeout=SHORT))
+        with pytest.raises(TotalTimeout):
+            await http.fetch(Request(origin=origin, connect_timeout=9, request_timeout=SHORT))
+        with pytest.raises(TotalTimeout):
+            await http.fetch(Request(origin=origin, request_timeout=SHORT))
+
+
+@on_uvloop
+async def test_cancelling_while_connecting_ends_it_at_once() -> None:
+    async with black_hole() as port, client() as http:
+        for delay in (0.0, 0.05):
+            fetch = http.fetch(Request(origin=Origin("http", "127.0.0.1", port)))
+            await asyncio.sleep(delay)
+            fetch.cancel()
+            assert "open=0" in repr(http)
+            await asyncio.sleep(0.01)
+            assert fetch.cancelled()
+
+
+@on_uvloop
+async def test_a_fetch_that_is_cancelled_before_it_began_to_connect_leaves_nothing() -> None:
+    async with upstream(answering(OK)) as server, client() as http:
+        http.fetch(server.request()).cancel()
+        await asyncio.sleep(0.05)
+        assert server.peers == []
+        assert "open=0" in repr(http)
+
+
+@on_uvloop
+async def test_every_address_is_tried_in_turn() -> None:
+    async with upstream(answering(OK), name=NAME) as server:
+        for addresses in (("127.0.0.2", "127.0.0.1"), ("::1", "127.0.0.3", "127.0.0.1")):
+            async with client(resolver=Resolver(lookup=lambda host, port, found=addresses: found)) as http:  # type: ignore[misc]
+                assert (await http.fetch(server.request())).code == 200
+
+
+@on_uvloop
+async def test_an_address_that_does_not_answer_leaves_time_for_the_next() -> None:
+    async with black_hole() as port:
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(OK)
+
+        server = await asyncio.start_server(serve, "127.0.0.2", port)
+        found = Resolver(lookup=lambda host, port: ("127.0.0.1", "127.0.0.2"))
+        async with client(resolver=found) as http:
+            response = await http.fetch(Request(origin=Origin("http", NAME, port), connect_timeout=1.0))
+            assert response.body == b"ok"
+        server.close()
+
+
+@on_uvloop
+async def test_refused_is_said_only_when_every_address_refused() -> None:
+    async with black_hole() as port, client(resolver=Resolver(lookup=lambda *_: ("127.0.0.1", "127.0.0.2"))) as http:
+        with pytest.raises(ConnectTimeout):
+            await http.fetch(Request(origin=Origin("http", NAME, port), connect_timeout=SHORT))
+        with pytest.raises(ConnectError) as failed:
+            await http.fetch(Request(origin=Origin("http", NAME, free_port()), connect_timeout=SHORT))
+        assert failed.value.refused
+
+
+@on_uvloop
+async def test_ipv6_works_and_its_host_stands_in_brackets() -> None:
+    async with upstream(answering(OK), host="::1") as server, client() as http:
+        assert (await http.fetch(server.request())).code == 200
+        assert b"\r\nHost: [::1]:%d\r\n" % server.port in server.peers[0].requests[0]
+
+
+def test_a_unix_socket_works_and_a_missing_one_refuses(tmp_path: Path) -> None:
+    @on_uvloop
+    async def run() -> None:
+        path = str(tmp_path / "s")
+        async with upstream(answering(OK), unix_path=path, name="localhost") as server, client() as http:
+            for _ in range(3):
+                assert (await http.fetch(server.request())).code == 200
+            assert len(server.peers) == 1
+            assert b"\r\nHost: localhost\r\n" in server.peers[0].requests[0]
+        async with client() as http:
+            for missing in (path + "x", str(tmp_path / "no" / "s")):
+                with pytest.raises(ConnectError) as failed:
+                    await http.fetch(Request(origin=Origin("http", "localhost", 80, unix_path=missing)))
+                assert failed.value.refused
+
+    run()
+
+
+@on_uvloop
+async def test_a_certificate_of_the_own_authority_is_accepted_and_the_server_name_asked_for(authority: Path) -> None:
+    names: list[str | None] = []
+    server_tls = server_context(authority, names)
+    async with upstream(answering(OK), tls=server_tls, client_tls=options(authority)) as server, client() as http:
+        for _ in range(3):
+            assert (await http.fetch(server.request(method="POST", body=b"x" * 300_000))).body == b"ok"
+        assert (names, len(server.peers)) == ([NAME], 1)
+        assert b"Host: 127.0.0.1:" in server.peers[0].requests[0]
+
+
+@pytest.mark.parametrize(("ca", "server_name"), [("other", NAME), ("ca", None), ("ca", "another.test")])
+@on_uvloop
+async def test_a_certificate_of_another_authority_or_name_is_refused(
+    authority: Path, ca: str, server_name: str | None
+) -> None:
+    tls = options(authority, ca, server_name=server_name)
+    async with upstream(answering(OK), tls=server_context(authority), client_tls=tls) as server, client() as http:
+        with pytest.raises(ConnectError, match="TLS failed") as failed:
+            await http.fetch(server.request())
+        assert not failed.value.refused
+        assert "open=0" in repr(http)
+        assert server.peers == [] or not server.peers[0].requests
+
+
+@on_uvloop
+async def test_without_verification_any_certificate_is_accepted(authority: Path) -> None:
+    tls = options(authority, "other", server_name=None, verify=False)
+    async with upstream(answering(OK), tls=server_context(authority), client_tls=tls) as server, client() as http:
+        assert (await http.fetch(server.request())).code == 200
+
+
+@on_uvloop
+async def test_a_context_can_be_given_and_a_client_certificate_shown(authority: Path) -> None:
+    server_tls = server_context(authority)
+    server_tls.verify_mode = ssl.CERT_REQUIRED
+    server_tls.load_verify_locations(authority / "ca.pem")
+    shown = TLSOptions(
+        str(authority / "ca.pem"), True, NAME, str(authority / "cert.pem"), str(authority / "key.pem")
+    )
+    context = make_context(TLSOptions(shown.ca_file, True, None, shown.cert_file, shown.key_file))
+    context.check_hostname = False
+    for tls in (shown, context):
+        async with upstream(answering(OK), tls=server_tls, client_tls=tls) as server, client() as http:
+            assert (await http.fetch(server.request())).code == 200
+
+
+@on_uvloop
+async def test_files_that_cannot_be_read_are_a_connect_error_but_no_refusal() -> None:
+    origin = Origin("https", "127.0.0.1", free_port(), tls=TLSOptions(ca_file="/nowhere/ca.pem"))
+    async with client() as http:
+        with pytest.raises(ConnectError, match="TLS files") as failed:
+            await http.fetch(Request(origin=origin))
+        assert not failed.value.refused
+
+
+@on_uvloop
+async def test_a_server_that_speaks_no_tls_is_a_connect_error() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.reader.read(1)
+        await peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with upstream(script) as server, client() as http:
+        with pytest.raises(ConnectError):
+            await http.fetch(Request(origin=Origin("https", "127.0.0.1", server.port), connect_timeout=PATIENCE))
+
+
+async def silent(peer: Peer) -> None:
+    await peer.wait_gone()
+
+
+@on_uvloop
+async def test_a_handshake_that_stands_still_ends_with_the_connect_timeout() -> None:
+    async with upstream(silent) as server, client() as http:
+        origin = Origin("https", "127.0.0.1", server.port)
+        with pytest.raises(ConnectTimeout):
+            await http.fetch(Request(origin=origin, connect_timeout=SHORT))
+        await server.gone()
+
+
+@on_uvloop
+async def test_cancelling_within_a_handshake_closes_the_connection_at_once() -> None:
+    async with upstream(silent) as server, client() as http:
+        fetch = http.fetch(Request(origin=Origin("https", "127.0.0.1", server.port)))
+        while not server.peers:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        started = time.monotonic()
+        fetch.cancel()
+        await server.gone()
+        assert time.monotonic() - started < 1
+
+
+@on_uvloop
+async def test_a_tls_stream_can_be_cancelled_and_held_back(authority: Path) -> None:
+    received = 0
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 26214400\r\n\r\n")
+        for _ in range(400):
+            await peer.send(b"x" * 65536)
+        await peer.wait_gone()
+
+    def deliver(chunk: bytes) -> asyncio.Future[None]:
+        nonlocal received
+        received += len(chunk)
+        return gate
+
+    tls = options(authority)
+    async with upstream(script, tls=server_context(authority), client_tls=tls) as server, client() as http:
+        fetch = http.fetch(server.request(streaming_callback=deliver))
+        await asyncio.sleep(0.2)
+        assert received <= 2**19
+        gate.set_result(None)
+        assert (await fetch).code == 200
+        assert received == 26214400
+        gate = asyncio.get_running_loop().create_future()
+        second = http.fetch(server.request(streaming_callback=deliver, fresh=True))
+        await asyncio.sleep(0.2)
+        second.cancel()
+        await server.gone(1)
