@@ -42,9 +42,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def write_phases(work: Path, model: str, chosen: Sequence[str] | None) -> list[Phase]:
     """Write the bodies and return the phases that are asked for."""
     small, large, stream = work / "small.json", work / "large.json", work / "stream.json"
-    small.write_bytes(chat_body(SMALL, model=model, stream=False))
-    large.write_bytes(chat_body(LARGE, model=model, stream=False))
-    stream.write_bytes(chat_body(SMALL, model=model, stream=True))
+    # One token: the simulator takes its time for each of them, streamed or not.
+    small.write_bytes(chat_body(SMALL, model=model, stream=False, max_tokens=1))
+    large.write_bytes(chat_body(LARGE, model=model, stream=False, max_tokens=1))
+    stream.write_bytes(chat_body(SMALL, model=model, stream=True, max_tokens=load.TOKENS))
     phases = [
         Phase("small", "wrk", small, load.CONNECTIONS),
         Phase("large", "wrk", large, load.CONNECTIONS),

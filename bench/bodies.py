@@ -12,13 +12,13 @@ TURN = 4000  # characters of a tool's result: 100 lines of a file, or the output
 WORDS = "The quick brown fox jumps over the lazy dog. "
 
 
-def chat_body(size: int, *, model: str, stream: bool) -> bytes:
+def chat_body(size: int, *, model: str, stream: bool, max_tokens: int) -> bytes:
     """Return a chat request of exactly `size` bytes; raises ValueError below about 250.
 
     A small one is a question in prose. A large one is a coding agent's history: code, with its escapes, calls of
     tools and their results, filled up with prose in the last message.
     """
-    body: dict[str, object] = {"model": model, "stream": stream, "temperature": 0.2, "max_tokens": 256}
+    body: dict[str, object] = {"model": model, "stream": stream, "temperature": 0.2, "max_tokens": max_tokens}
     messages: list[dict[str, object]] = [{"role": "system", "content": SYSTEM}]
     body["messages"] = messages
     last: dict[str, object] = {"role": "user", "content": ""}

@@ -58,9 +58,10 @@ class Server:
 
 
 def simulator(port: int, *, model: str, interval_ms: float, tokens: int) -> Server:
-    """Return the project's own simulated vLLM server."""
+    """Return the project's own simulated vLLM server, which takes whatever comes at once and keeps all connections."""
     command = [sys.executable, "-m", "router", "simulate", "--port", str(port), "--model", model]
-    command += ["--ttft", "0ms", "--itl", f"{interval_ms:g}ms", "--tokens", str(tokens)]
+    command += ["--host", "127.0.0.1", "--ttft", "0", "--itl", f"{interval_ms:g}ms", "--tokens", str(tokens)]
+    command += ["--max-model-len", "1000000", "--max-num-seqs", "4096", "--keepalive", "off"]
     return Server("simulator", tuple(command), port)
 
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from tornado.httpclient import HTTPResponse
+from tornado.iostream import StreamClosedError
 
 from router.errors import WireError
 from router.exchange import AttemptOutcome, Exchange
@@ -68,6 +69,8 @@ class Attempt:
             task = asyncio.current_task()
             if self._ended is None or (task is not None and task.cancelling()):
                 raise
+        except StreamClosedError:  # what a write waited for: the client has left while it was slow
+            return self._ended or Ended(AttemptOutcome.CLIENT_GONE, begun=True)
         except WireError as error:
             return self._ended or self._broken_off(error)
         except EventTooLong:

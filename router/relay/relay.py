@@ -174,6 +174,8 @@ class Course:
             ended = await self._attempt(backend)
             if ended.outcome is AttemptOutcome.OK:
                 return Outcome.OK
+            if ended.outcome is AttemptOutcome.CLIENT_GONE:
+                return Outcome.CLIENT_GONE
             if ended.begun:
                 assert ended.error is not None
                 self._answer.fail(ended.error)

@@ -165,6 +165,14 @@ async def test_a_backend_that_answers_503_goes_down_and_comes_back(a: Server, b:
 
 
 @run
+async def test_a_server_without_such_a_probe_counts_as_up(a: Server, b: Server) -> None:
+    """Public APIs have no /health; what they answer to it still shows that they live."""
+    a.status, b.status = 404, 401
+    async with watching(a.spec("a"), b.spec("b")) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+
+
+@run
 async def test_a_backend_that_hangs_goes_down_while_others_are_probed_on(a: Server, b: Server) -> None:
     async with watching(a.spec("a"), b.spec("b")) as watched:
         await until(lambda: watched.states == [HealthState.UP] * 2)

@@ -76,13 +76,18 @@ class Pipe:
         self.ended: Ended | None = None
         self.aborted = False
 
-    def relay(self, pieces: Iterable[bytes], route: Route = CHAT) -> bytes:
-        """Return what the client gets for an answer that comes in these pieces and then ends with its connection."""
-        transport = MemoryTransport()
+    def connect(self, transport: MemoryTransport) -> ServerConnection:
+        """Return a connection that has received a request and waits for its answer."""
         connection = ServerConnection(self._service)
         connection.connection_made(transport)
         connection.get_buffer(-1)[: len(REQUEST)] = REQUEST
         connection.buffer_updated(len(REQUEST))
+        return connection
+
+    def relay(self, pieces: Iterable[bytes], route: Route = CHAT) -> bytes:
+        """Return what the client gets for an answer that comes in these pieces and then ends with its connection."""
+        transport = MemoryTransport()
+        connection = self.connect(transport)
         exchange = Exchange("id", route.path, "POST", 0.0)
         answer = Answer(connection, exchange, b"", named_events=route.named_events)
         verdicts: list[Ended] = []

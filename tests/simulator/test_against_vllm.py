@@ -78,7 +78,8 @@ def test_answers_are_those_of_a_server_in_mistral_mode(one: Capture) -> None:
 HERMES_TOOLS = [
     one
     for one in replayable("hf-hermes")
-    if any(kind in one.name for kind in ("/tool-", "/no-key", "/err-401")) and not any(kind in one.name for kind in ("truncated", "result-turn"))
+    if any(kind in one.name for kind in ("/tool-", "/no-key", "/err-401"))
+    and not any(kind in one.name for kind in ("truncated", "result-turn"))
 ]
 
 

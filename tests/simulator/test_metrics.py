@@ -3,14 +3,15 @@ import re
 from router.simulator.metrics import Histogram, no_figures, render, token_buckets
 from router.simulator.settings import Settings
 
-NAMES = """
+_TEXT = """
 num_requests_running num_requests_waiting num_requests_waiting_by_reason kv_cache_usage_perc
 prefix_cache_queries_total prefix_cache_hits_total external_prefix_cache_queries_total external_prefix_cache_hits_total
 num_preemptions_total admission_rejections_total iteration_tokens_total_count generation_tokens_total
 prompt_tokens_total prompt_tokens_cached_total time_to_first_token_seconds_bucket inter_token_latency_seconds_sum
 request_queue_time_seconds_count e2e_request_latency_seconds_bucket request_success_total engine_sleep_state
 cache_config_info
-""".split()
+"""
+NAMES = _TEXT.split()
 
 
 def text(model: str = "m") -> str:

@@ -50,7 +50,8 @@ def test_a_reset_is_seen_as_one() -> None:
         async with simulated() as simulator:
             for faults in (Faults(break_as=Break.RESET, break_after=2), Faults(reset=True)):
                 simulator.faults = faults
-                assert (await send(simulator, raw_request("POST", CHAT, {**HELLO, "stream": True}))).endswith(b"<RESET>")
+                raw = await send(simulator, raw_request("POST", CHAT, {**HELLO, "stream": True}))
+                assert raw.endswith(b"<RESET>")
 
     run(test)
 

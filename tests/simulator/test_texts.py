@@ -14,7 +14,8 @@ FORM = "multipart/form-data; boundary=xyz"
 
 
 def form(**fields: str) -> bytes:
-    parts = [f'--xyz\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+    head = '--xyz\r\nContent-Disposition: form-data; name="'
+    parts = [f'{head}{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
     file = '--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF\0\r\n--xyz--\r\n'
     return ("".join(parts) + file).encode()
 

@@ -36,7 +36,7 @@ def test_a_chat_is_completed(client: openai.OpenAI) -> None:
 
 def test_a_chat_is_streamed(client: openai.OpenAI) -> None:
     """The same text arrives in pieces as arrives at once, under one id and with one finish reason."""
-    ask = {"model": MODEL, "messages": QUESTION, "max_tokens": 40, "temperature": 0, "extra_body": LONG}
+    ask = {"model": MODEL, "messages": QUESTION, "max_tokens": 200, "temperature": 0, "extra_body": LONG}
     whole = client.chat.completions.create(**ask).choices[0].message.content
     chunks = list(client.chat.completions.create(**ask, stream=True))
 
@@ -44,7 +44,7 @@ def test_a_chat_is_streamed(client: openai.OpenAI) -> None:
     assert chunks[0].choices[0].delta.role == "assistant"
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices[0].finish_reason] == ["length"]
     assert len({chunk.id for chunk in chunks}) == 1
-    assert len(chunks) > 5
+    assert sum(bool(chunk.choices[0].delta.content) for chunk in chunks) > 2  # 100 here; fewer on a busy machine
 
 
 def test_events_arrive_as_they_are_made(cluster: Cluster, client: openai.OpenAI) -> None:

@@ -259,12 +259,12 @@ async def test_flush_waits_for_a_slow_reader() -> None:
         await client.send(GET)
         await until(lambda: served.events)
         handler = served.events[0]
-        sent = -1
-        while sent != handler.sent:
-            sent = handler.sent
-            await asyncio.sleep(0.1)
-        assert 0 < sent < 32 << 20
         (connection,) = served.server._service.connections
+        await until(lambda: connection._congested)
+        await asyncio.sleep(0.1)
+        sent = handler.sent
+        assert connection._congested
+        assert 0 < sent < 32 << 20
         assert connection._transport.get_write_buffer_size() < 256 * 1024
         for _ in range(200):
             await client.reader.read(1 << 20)
