@@ -7,6 +7,7 @@ finished for `drain_timeout`, then the application stops. A second signal ends t
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import faulthandler
 import logging
@@ -31,6 +32,9 @@ from router.wire.server import HTTPServer
 
 FIRST_INHERITED = 3  # file descriptors of socket activation begin here (sd_listen_fds(3))
 DRAIN_POLL = 0.05  # seconds between two looks at whether the work is done
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of mallopt(3)
+KEPT_MEMORY = 64 * 1024 * 1024  # bytes of free heap that stay ours
+LARGEST_KEPT = 4 * 1024 * 1024  # bytes; larger blocks are mapped and given back one by one
 STOP_MARGIN = 30.0  # seconds that the service manager is asked for beyond the drain: closing what is left
 
 log = logging.getLogger(__name__)
@@ -85,6 +89,7 @@ def run(
     """
     environ = os.environ if environ is None else environ
     _raise_descriptor_limit()
+    _keep_freed_memory()
     try:
         sockets = inherited_sockets(environ)
         socket_file = None if sockets else listening.unix_socket
@@ -117,6 +122,17 @@ def _raise_descriptor_limit() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # then it stays as it is
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what large bodies took instead of giving it back to the kernel after each of them.
+
+    Else a request of 128 KB costs some 65 page faults, more than all the rest of it. Without glibc nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY)
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
 
 
 def _bind(listening: Listening) -> list[socket.socket]:

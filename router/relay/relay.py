@@ -26,6 +26,9 @@ from router.relay.route import Job
 # Seconds that exchanges get to tell their clients that the router stops.
 LAST_WORDS = 1.0
 
+# Seconds: the loop's clock counts milliseconds, so a sleep may end before the rest of a backend that it waits for.
+CLOCK_SLACK = 0.005
+
 ENDS: dict[AttemptOutcome, Outcome] = {
     AttemptOutcome.OK: Outcome.OK,
     AttemptOutcome.REFUSED: Outcome.NO_BACKEND,
@@ -253,7 +256,7 @@ class Course:
             self._has_budget = True
             relay.budget.take()
         if step.after > 0:
-            await asyncio.sleep(step.after)
+            await asyncio.sleep(step.after + CLOCK_SLACK)
         other = self._pick(self._tried)
         if isinstance(other, Unavailable):  # then one that was tried before, if it will have us
             other = self._pick(())

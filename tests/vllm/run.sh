@@ -79,6 +79,10 @@ finish() {
 
 python=${ROUTER_PYTHON:-$root/.venv/bin/python}
 command -v "$python" >/dev/null || python=python3
+if ! "$python" -c 'import openai, pytest, uvloop' 2>/dev/null; then
+    echo "test-vllm: $python has no test environment: run \`make test-vllm\`, or set ROUTER_PYTHON" >&2
+    exit 1
+fi
 [ "$(uname -sm)" = "Linux x86_64" ] || cannot_run "the CPU build of vLLM is for Linux on x86-64"
 grep -q -w avx2 /proc/cpuinfo || cannot_run "the CPU build of vLLM needs AVX2"
 venv=${ROUTER_VLLM:-}
