@@ -87,6 +87,7 @@ class RelayedHandler(BaseHandler):
             self._task = None
             self._headers_written = self._finished = True
             connection.set_close_callback(None)
+            self._break_cycles()
 
     get = delete = post  # type: ignore[assignment]
 

@@ -15,7 +15,7 @@ from router.relay.answer import Answer
 from router.relay.endpoint import Endpoint
 from router.relay.outcomes import Ended, broken_off, failed
 from router.relay.outside import Outside
-from router.relay.reading import Listener, Reading
+from router.relay.reading import Reading
 from router.relay.route import Job
 from router.wire.client import Request
 from router.wire.sse import EventTooLong
@@ -33,8 +33,7 @@ class Attempt:
         self._job = job
         self._answer = answer
         self._started = outside.clock()
-        listener = Listener(began=self._arm, ended=self._arm, verdict=self._stop)
-        self._reading = Reading(job, exchange, answer, outside, listener)
+        self._reading = Reading(job, exchange, answer, outside, self)
         self._ended: Ended | None = None  # a verdict of ours, before the client's
         self._timer: asyncio.TimerHandle | None = None
         self._fetch: asyncio.Future[HTTPResponse] | None = None
@@ -77,8 +76,11 @@ class Attempt:
             return self._ended or failed(AttemptOutcome.BAD_RESPONSE, begun=self._reading.begun)
         finally:
             fetch.cancel()
+            self._fetch = None
+            self._reading.release()
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
         return self._ended or self._reading.complete()
 
     def _on_chunk(self, data: bytes) -> Awaitable[None] | None:
@@ -100,6 +102,17 @@ class Attempt:
         seconds = timeouts.first_byte if self._job.stream else timeouts.unstreamed
         return seconds, self._started, AttemptOutcome.FIRST_BYTE_TIMEOUT
 
+    def on_phase(self) -> None:
+        """Let the limit of the new phase hold."""
+        self._arm()
+
+    def on_verdict(self, ended: Ended) -> None:
+        """End the attempt with a verdict of ours; the backend's connection is closed at once."""
+        if self._ended is None:
+            self._ended = ended
+            if self._fetch is not None:
+                self._fetch.cancel()
+
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -113,13 +126,6 @@ class Attempt:
         if seconds is None or since + seconds > self._outside.clock():
             self._arm()
         elif outcome is AttemptOutcome.OK:
-            self._stop(Ended(outcome, begun=True))
+            self.on_verdict(Ended(outcome, begun=True))
         else:
-            self._stop(failed(outcome, begun=self._reading.begun))
-
-    def _stop(self, ended: Ended) -> None:
-        """End the attempt with our verdict; the backend's connection is closed at once."""
-        if self._ended is None:
-            self._ended = ended
-            if self._fetch is not None:
-                self._fetch.cancel()
+            self.on_verdict(failed(outcome, begun=self._reading.begun))

@@ -6,8 +6,8 @@ off, the client's stream still stands at the end of an event, ready for an error
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable
+from typing import Protocol
 
 from router.errors import BackendUnavailable
 from router.exchange import AttemptOutcome, Exchange
@@ -26,13 +26,14 @@ MAX_HELD = 1024 * 1024
 _EVENT_STREAM = "text/event-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(Protocol):
     """Who is told what, while an answer is read."""
 
-    began: Callable[[], None]  # it cannot be taken back any more
-    ended: Callable[[], None]  # its end mark was seen; the framing may still go on
-    verdict: Callable[[Ended], None]  # it is no good: no further byte is wanted
+    def on_phase(self) -> None:
+        """It has begun and cannot be taken back any more, or its end mark was seen; other limits hold now."""
+
+    def on_verdict(self, ended: Ended) -> None:
+        """It is no good: no further byte is wanted."""
 
 
 class Reading:
@@ -44,13 +45,13 @@ class Reading:
         self._exchange = exchange
         self._answer = answer
         self._outside = outside
-        self._listener = listener
-        self._receive: Callable[[bytes], Awaitable[None] | None] = self._on_body
+        self._listener: Listener | None = listener
         self._splitter = EventSplitter()
         self._held: list[bytes] = []
         self._held_size = 0
         self._head: Head | None = None
         self._lines = b""
+        self._is_good = False  # by its status
         self._is_stream = False
         self.begun = False
         self.whole = False  # the end mark has been seen
@@ -65,13 +66,13 @@ class Reading:
         """Take the head of the answer."""
         self._head = head
         content_type = headers.find(head.headers, b"content-type") or ""
-        good = 200 <= head.status < 300
-        self._is_stream = good and content_type.startswith(_EVENT_STREAM)
+        self._is_good = 200 <= head.status < 300
+        self._is_stream = self._is_good and content_type.startswith(_EVENT_STREAM)
         self._lines = headers.to_client(head.headers, cookies=self._outside.cookies, sse=self._is_stream)
-        if self._is_stream:
-            self._receive = self._on_stream
-        elif not good:
-            self._receive = self._on_error_body
+
+    def release(self) -> None:
+        """Let go of who listens: the two know each other, and a circle would keep both bodies until it is found."""
+        self._listener = None
 
     def on_chunk(self, data: bytes) -> Awaitable[None] | None:
         """Take bytes of the body. An awaitable means: the client is slow, read on when it is done."""
@@ -81,7 +82,7 @@ class Reading:
         if self.begun:
             self._outside.event_gap(now - self.last)
         self.last = now
-        waiting = self._receive(data)
+        waiting = self._on_stream(data) if self._is_stream else self._on_body(data)
         if waiting is not None:
             # While the client is slow, the backend is not to blame for silence.
             asyncio.ensure_future(waiting).add_done_callback(self._on_client_ready)
@@ -90,16 +91,16 @@ class Reading:
     def _on_client_ready(self, waiting: "asyncio.Future[None]") -> None:
         self.last = self._outside.clock()
 
-    def _on_error_body(self, data: bytes) -> None:
-        self._hold(data)
-        if self._held_size > MAX_HELD:
-            self._listener.verdict(failed(AttemptOutcome.BAD_RESPONSE, begun=False))
-
     def _on_body(self, data: bytes) -> Awaitable[None] | None:
         if self.begun:
             return self._answer.write(data)
         self._hold(data)
-        return self._begin() if self._held_size > MAX_HELD else None
+        if self._held_size <= MAX_HELD:
+            return None
+        if self._is_good:
+            return self._begin()
+        self._give_verdict(failed(AttemptOutcome.BAD_RESPONSE, begun=False))
+        return None
 
     def _on_stream(self, data: bytes) -> Awaitable[None] | None:
         block = self._splitter.feed(data)
@@ -114,7 +115,7 @@ class Reading:
             if sign is Sign.ERROR:
                 error = find_error(event)
                 assert error is not None
-                self._listener.verdict(reported(error))
+                self._give_verdict(reported(error))
                 return None
             if sign is Sign.BEGINS or self._is_end(event) or self._held_size > MAX_HELD:
                 return self._begin()
@@ -124,7 +125,8 @@ class Reading:
         held, self._held = b"".join(self._held), []
         self.begun = True
         self._exchange.began = self.last
-        self._listener.began()
+        if self._listener is not None:
+            self._listener.on_phase()
         return self._send(held) if self._is_stream else self._put(held)
 
     def _send(self, block: bytes) -> Awaitable[None] | None:
@@ -145,7 +147,7 @@ class Reading:
             error = find_error(event) if b"error" in event else None
             if error is not None:
                 waiting = self._put(b"".join(good)) if good else None
-                self._listener.verdict(Ended(AttemptOutcome.ERROR_EVENT, begun=True, error=error))
+                self._give_verdict(Ended(AttemptOutcome.ERROR_EVENT, begun=True, error=error))
                 return waiting
             good.append(event)
         waiting = self._put(block)
@@ -167,7 +169,12 @@ class Reading:
         # The client need not wait for the end of the framing.
         self.whole = True
         self._answer.finish()
-        self._listener.ended()
+        if self._listener is not None:
+            self._listener.on_phase()
+
+    def _give_verdict(self, ended: Ended) -> None:
+        if self._listener is not None:
+            self._listener.on_verdict(ended)
 
     def _hold(self, data: bytes) -> None:
         self._held.append(data)
@@ -176,7 +183,7 @@ class Reading:
     def complete(self) -> Ended:
         """The backend's framing came to its end; say whether the answer did."""
         assert self._head is not None
-        if not 200 <= self._head.status < 300:
+        if not self._is_good:
             return self._refused(self._head)
         if self._is_stream:
             return self._complete_stream()

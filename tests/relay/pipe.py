@@ -15,7 +15,7 @@ from router.exchange import Exchange
 from router.relay.answer import Answer
 from router.relay.outcomes import Ended, broken_off, error_of
 from router.relay.outside import Outside, Timeouts
-from router.relay.reading import Listener, Reading
+from router.relay.reading import Reading
 from router.relay.route import Job, Route
 from router.wire.answer import Answer as AnswerParser
 from router.wire.answer import AnswerLimits
@@ -63,6 +63,16 @@ class _Silent(HTTPServerConnectionDelegate, HTTPMessageDelegate):
         return self
 
 
+class Verdicts:
+    """Listens to a reading."""
+
+    def __init__(self, verdicts: list[Ended]) -> None:
+        self.on_verdict = verdicts.append
+
+    def on_phase(self) -> None:
+        """There are no limits here."""
+
+
 class Pipe:
     """One exchange after another, each over connections of its own."""
 
@@ -91,8 +101,7 @@ class Pipe:
         exchange = Exchange("id", route.path, "POST", 0.0)
         answer = Answer(connection, exchange, b"", named_events=route.named_events)
         verdicts: list[Ended] = []
-        listener = Listener(began=lambda: None, ended=lambda: None, verdict=verdicts.append)
-        reading = Reading(Job(route, "", (), "", b"", stream=True), exchange, answer, self._outside, listener)
+        reading = Reading(Job(route, "", (), "", b"", stream=True), exchange, answer, self._outside, Verdicts(verdicts))
         ended = self._read(reading, pieces, verdicts)
         if ended.error is not None or ended.refusal is not None:
             answer.fail(error_of(ended))

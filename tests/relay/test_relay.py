@@ -1,6 +1,7 @@
 """Rules of router/relay/relay.py: the attempts of an exchange, and its end. Real sockets, simulated backends."""
 
 import asyncio
+import gc
 import json
 import time
 
@@ -392,5 +393,27 @@ def test_when_the_router_stops_its_clients_are_told(begun: bool) -> None:
             assert "shutting down" in answer.body.decode()
             assert b"[DONE]" not in answer.body
             assert await cluster.metric("router_requests_total", outcome="shutdown") == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_exchange_leaves_no_circle_of_references(stream: bool) -> None:
+    """A circle would keep a request's body, often the largest thing there is, until the collector comes by."""
+
+    async def test() -> None:
+        async with front(Settings(), config={"health": {"interval": 60}}) as cluster:
+            for _ in range(5):
+                await cluster.chat(stream=stream)
+            await asyncio.sleep(0.1)
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(50):
+                    await cluster.chat(stream=stream)
+                await asyncio.sleep(0.1)
+                assert gc.collect() < 50
+            finally:
+                gc.enable()
 
     run(test)

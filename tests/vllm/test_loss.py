@@ -47,13 +47,14 @@ class Loss:
 
     killed: VllmServer
     die: Callable[[], None]
-    killed_at: float = 0.0
+    kill_began: float = 0.0
+    kill_done: float = 0.0
     records: list[Record] = field(default_factory=list, repr=False)
 
     def was_hit(self, record: Record) -> bool:
         """Whether the answer had begun, on the killed server, when that died."""
         hit = record.backend == self.killed.url.removeprefix("http://")
-        return hit and record.has_text and record.sent < self.killed_at < record.ended
+        return hit and record.has_text and record.sent < self.kill_done and record.ended > self.kill_began
 
 
 async def read_raw(client: openai.AsyncOpenAI, record: Record) -> None:
@@ -120,8 +121,9 @@ async def run_load(cluster: Cluster, loss: Loss) -> None:
         while not all(record.has_text for record in long):
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.5)
-        loss.killed_at = time.monotonic()
+        loss.kill_began = time.monotonic()
         await asyncio.to_thread(loss.die)
+        loss.kill_done = time.monotonic()
         await asyncio.sleep(AFTER)
         stopping.set()
 
@@ -139,7 +141,7 @@ def loss(request: pytest.FixtureRequest, started: Cluster) -> Loss:
 def test_the_load_was_what_it_should_be(loss: Loss) -> None:
     """Long streams were hit, half of them of each reader; and both kinds of short requests were sent after the kill."""
     hit = [record for record in loss.records if record.is_long and loss.was_hit(record)]
-    later = [record for record in loss.records if record.sent > loss.killed_at]
+    later = [record for record in loss.records if record.sent > loss.kill_done]
 
     assert len(hit) == LONG_STREAMS / 2
     assert sum(record.reads_raw for record in hit) == LONG_STREAMS / 4
@@ -151,7 +153,7 @@ def test_requests_that_had_not_begun_all_succeed(loss: Loss) -> None:
     """Those in flight on the killed server, those that were refused by it, and all that came later."""
     failed = [record for record in loss.records if not record.is_whole and not loss.was_hit(record)]
 
-    assert [f"{record.error!r} {record.sent - loss.killed_at:+.3f} s from the kill" for record in failed] == []
+    assert [f"{record.error!r} {record.sent - loss.kill_done:+.3f} s from the kill" for record in failed] == []
 
 
 def test_no_short_request_is_held_up(loss: Loss) -> None:
