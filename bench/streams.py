@@ -175,9 +175,7 @@ def main() -> None:
     parser.add_argument("--total", type=int, default=800)
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds after which the run is cut short")
     args = parser.parse_args()
-    work = run(
-        args.port, args.body.read_bytes(), concurrency=args.concurrency, total=args.total, timeout=args.timeout
-    )
+    work = run(args.port, args.body.read_bytes(), concurrency=args.concurrency, total=args.total, timeout=args.timeout)
     gc.disable()  # a collection would show as a gap that no front made
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         print(json.dumps(runner.run(work)))

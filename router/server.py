@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import ctypes
 import errno
-import gc
 import faulthandler
+import gc
 import logging
 import os
 import resource
@@ -82,9 +82,7 @@ def serve(loaded: Loaded) -> int:
     return run(lambda: App(loaded.config), Listening.of(loaded.config.server))
 
 
-def run(
-    make_app: Callable[[], Application], listening: Listening, *, environ: Mapping[str, str] | None = None
-) -> int:
+def run(make_app: Callable[[], Application], listening: Listening, *, environ: Mapping[str, str] | None = None) -> int:
     """Serve the application until a signal says to stop; return the exit code (1: could not start).
 
     `environ` tells of the service manager (sockets, notification); None for the process's own.

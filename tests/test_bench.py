@@ -139,7 +139,7 @@ def test_a_body_that_cannot_be_so_small_is_refused() -> None:
 
 STREAM = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b"d\r\ndata: {\"a\"}\n\n\r\nd\r\ndata: {\"b\"}\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+    b'd\r\ndata: {"a"}\n\n\r\nd\r\ndata: {"b"}\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n'
 )
 
 

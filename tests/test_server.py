@@ -323,9 +323,7 @@ def test_sockets_of_the_service_manager_are_served_instead_of_our_own(start: Cal
 
         for _ in range(2):
             # The port of its own is not bindable: it must not even try.
-            child = start(
-                str(port), "--activated", environ={"LISTEN_FDS": "1"}, preexec_fn=pass_socket, pass_fds=(3,)
-            )
+            child = start(str(port), "--activated", environ={"LISTEN_FDS": "1"}, preexec_fn=pass_socket, pass_fds=(3,))
             with connect(port) as sock:
                 ask(sock, "/pid")
                 assert read_until(sock, str(child.process.pid).encode())

@@ -72,7 +72,7 @@ class Page:
         self._head(name, meaning, kind="histogram")
         for labels, distribution in samples:
             rows = distribution.cumulative()
-            before = f"{name}_bucket{{{labels}{',' if labels else ''}le=\""
+            before = f'{name}_bucket{{{labels}{"," if labels else ""}le="'
             self._lines += [f'{before}{bound}"}} {count}' for bound, count in rows]
             self._samples(f"{name}_count", ((labels, rows[-1][1]),))
             self._samples(f"{name}_sum", ((labels, distribution.total),))
@@ -85,6 +85,4 @@ class Page:
         self._lines += (f"# HELP {name} {meaning}", f"# TYPE {name} {kind}")
 
     def _samples(self, name: str, samples: Iterable[tuple[str, float]]) -> None:
-        self._lines += [
-            f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples
-        ]
+        self._lines += [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]

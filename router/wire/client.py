@@ -60,9 +60,7 @@ class PooledHTTPClient(AsyncHTTPClient):
         """Show the pools."""
         return f"<PooledHTTPClient {list(self._pools.values())}>"
 
-    def fetch(
-        self, request: str | HTTPRequest, raise_error: bool = True, **kwargs: Any
-    ) -> Fetch:
+    def fetch(self, request: str | HTTPRequest, raise_error: bool = True, **kwargs: Any) -> Fetch:
         """Send a request; the future's result is the response.
 
         Raises at once what is wrong with the request (ValueError, NotImplementedError). The future raises a

@@ -192,9 +192,7 @@ async def test_a_context_can_be_given_and_a_client_certificate_shown(authority: 
     server_tls = server_context(authority)
     server_tls.verify_mode = ssl.CERT_REQUIRED
     server_tls.load_verify_locations(authority / "ca.pem")
-    shown = TLSOptions(
-        str(authority / "ca.pem"), True, NAME, str(authority / "cert.pem"), str(authority / "key.pem")
-    )
+    shown = TLSOptions(str(authority / "ca.pem"), True, NAME, str(authority / "cert.pem"), str(authority / "key.pem"))
     context = make_context(TLSOptions(shown.ca_file, True, None, shown.cert_file, shown.key_file))
     context.check_hostname = False
     for tls in (shown, context):
