@@ -243,7 +243,7 @@ async def test_nothing_is_left_behind() -> None:
                 await http.fetch(server.request())
                 await server.gone(number)
                 await asyncio.sleep(0.02)
-            kinds = [kind for kind in map(type, gc.get_objects()) if kind.__module__.startswith("router.wire.")]
+            kinds = [kind for kind in map(type, gc.get_objects()) if str(kind.__module__).startswith("router.wire.")]
             left = [kind for kind in kinds if kind.__name__ in ("Connection", "Answer", "Fetch")]
         finally:
             gc.enable()
