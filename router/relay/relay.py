@@ -183,7 +183,7 @@ class Course:
                 assert ended.error is not None
                 self._answer.fail(ended.error)
                 return Outcome.BROKEN
-            other = await self._next_backend(ended)
+            other = await self._next_backend(backend, ended)
             if other is None:
                 self._tell(ended)
                 return ENDS[ended.outcome]
@@ -239,7 +239,7 @@ class Course:
         is_late = self.limit is not None and self.limit.expired()
         return AttemptOutcome.DEADLINE if is_late else AttemptOutcome.CLIENT_GONE
 
-    async def _next_backend(self, ended: Ended) -> Backend | None:
+    async def _next_backend(self, backend: Backend, ended: Ended) -> Backend | None:
         """Return who is to try next, after the pause that `decide` asks for; None to give up."""
         not_here = self._job.route.any_owner and ended.refusal is not None and ended.refusal.status == 404
         if not_here:
@@ -249,10 +249,11 @@ class Course:
             self._overloaded.append(ended)
         relay = self._relay
         has_room = self._has_budget or relay.budget.has_room(relay.live)
-        step = decide(self._failed(ended), relay.retry_rules, budget_left=has_room, jitter=relay.outside.dice())
+        failed = self._failed(ended, backend)
+        step = decide(failed, relay.retry_rules, budget_left=has_room, jitter=relay.outside.dice())
         if isinstance(step, GiveUp):
             return None
-        if not self._has_budget:
+        if step.costs_budget and not self._has_budget:
             self._has_budget = True
             relay.budget.take()
         if step.after > 0:
@@ -262,7 +263,7 @@ class Course:
             other = self._pick(())
         return other if isinstance(other, Backend) else None
 
-    def _failed(self, ended: Ended) -> Failed:
+    def _failed(self, ended: Ended, backend: Backend) -> Failed:
         relay, job = self._relay, self._job
         outcomes = [attempt.outcome for attempt in self._exchange.attempts]
         now = relay.outside.clock()
@@ -272,6 +273,7 @@ class Course:
             alike=outcomes.count(ended.outcome),
             begun=False,
             other_free=relay.cluster.registry.has_free(job.model, now=now, tried=self._tried),
+            is_out=not backend.is_usable(now),
             retry_after=ended.retry_after,
             deadline_in=None if job.deadline is None else job.deadline - now,
         )

@@ -39,6 +39,17 @@ AGAIN: dict[AttemptOutcome, Again] = {
 }
 
 
+# The backend broke off: many exchanges at once have lost it, and whoever takes them has not had their load.
+GONE = frozenset(
+    {
+        AttemptOutcome.REFUSED,
+        AttemptOutcome.CONNECT_FAILED,
+        AttemptOutcome.CONNECTION_LOST,
+        AttemptOutcome.CUT,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class RetryRules:
     """The configured limits; see `retry` in docs/configuration.md."""
@@ -59,6 +70,7 @@ class Failed:
     alike: int  # how many of them ended with this outcome
     begun: bool  # the client has a part of the answer
     other_free: bool  # another backend can take it now
+    is_out: bool = False  # the backend that failed is out of use by now
     retry_after: float | None = None  # seconds, as the backend asked
     deadline_in: float | None = None  # seconds left of the client's deadline; None = none
 
@@ -68,6 +80,7 @@ class Retry:
     """Try again after so many seconds."""
 
     after: float
+    costs_budget: bool = True
 
 
 class GiveUp(enum.Enum):
@@ -87,6 +100,9 @@ def decide(failed: Failed, rules: RetryRules, *, budget_left: bool, jitter: floa
     A backend's `Retry-After` is waited for only where no other backend is free, and never beyond `max_delay` or the
     client's deadline. The pause is drawn from half to the whole of the exponential step, so that exchanges which
     failed together do not come back together.
+
+    What a dead backend leaves behind moves to another one outside of the budget: else the death of one of two under
+    load would fail what the other one could serve. `max_attempts` and the breakers still bound it.
     """
     again = AGAIN[failed.outcome]
     if failed.begun:
@@ -105,7 +121,8 @@ def decide(failed: Failed, rules: RetryRules, *, budget_left: bool, jitter: floa
         after = max(after, failed.retry_after)
     if after > rules.max_delay or (failed.deadline_in is not None and after >= failed.deadline_in):
         return GiveUp.NO_TIME
-    return Retry(after) if budget_left else GiveUp.NO_BUDGET
+    moves = failed.other_free and (failed.outcome in GONE or failed.is_out)
+    return Retry(after, costs_budget=not moves) if moves or budget_left else GiveUp.NO_BUDGET
 
 
 class RetryBudget:

@@ -417,3 +417,16 @@ def test_an_exchange_leaves_no_circle_of_references(stream: bool) -> None:
                 gc.enable()
 
     run(test)
+
+
+def test_the_death_of_one_backend_under_load_fails_nothing_that_had_not_begun() -> None:
+    async def test() -> None:
+        async with front(Settings(ttft=0.3), Settings(ttft=0.3)) as cluster:
+            asking = [asyncio.ensure_future(cluster.chat(stream=number % 2 == 0)) for number in range(60)]
+            await until(lambda: in_flight(cluster) == 30)
+            await cluster.backends[0].kill()
+            answers = await asyncio.gather(*asking)
+            assert {answer.code for answer in answers} == {200}
+            assert all(answer.body.endswith(b"[DONE]\n\n") for answer in answers[::2])
+
+    run(test)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.exchange import AttemptOutcome
-from router.relay.retry import AGAIN, Again, Failed, GiveUp, Retry, RetryBudget, RetryRules, decide
+from router.relay.retry import AGAIN, GONE, Again, Failed, GiveUp, Retry, RetryBudget, RetryRules, decide
 
 RULES = RetryRules(max_attempts=3, base_delay=0.1, max_delay=2.0)
 RETRYABLE = [outcome for outcome in AttemptOutcome if AGAIN[outcome] is not Again.NO]
@@ -52,7 +52,9 @@ def test_two_alike_500s_end_it() -> None:
 
 def test_a_refused_or_full_backend_is_left_for_another_at_once() -> None:
     for outcome in (AttemptOutcome.REFUSED, AttemptOutcome.OVERLOADED):
-        assert step(failed(outcome, retry_after=30.0)) == Retry(0.0)
+        decided = step(failed(outcome, retry_after=30.0))
+        assert isinstance(decided, Retry)
+        assert decided.after == 0.0
 
 
 def test_retry_after_is_waited_for_only_where_no_other_backend_is_free() -> None:
@@ -76,6 +78,21 @@ def test_the_pause_doubles_and_is_jittered_between_half_and_whole() -> None:
 
 def test_a_spent_budget_ends_it() -> None:
     assert step(failed(), budget_left=False) is GiveUp.NO_BUDGET
+
+
+@pytest.mark.parametrize("outcome", sorted(GONE, key=lambda outcome: outcome.value))
+def test_what_a_dead_backend_leaves_moves_to_another_outside_of_the_budget(outcome: AttemptOutcome) -> None:
+    """Else the death of one of two under load would fail what the other one could serve."""
+    moved = step(failed(outcome), budget_left=False)
+    assert isinstance(moved, Retry)
+    assert not moved.costs_budget
+    assert step(failed(outcome, other_free=False), budget_left=False) is GiveUp.NO_BUDGET
+
+
+def test_so_does_what_a_backend_leaves_whose_breaker_has_opened() -> None:
+    moved = step(failed(AttemptOutcome.SERVER_ERROR, is_out=True), budget_left=False)
+    assert isinstance(moved, Retry)
+    assert not moved.costs_budget
 
 
 @given(
