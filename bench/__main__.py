@@ -26,9 +26,9 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "devs
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="of all fronts in turn; medians over them are shown")
-    parser.add_argument("--seconds", type=int, default=4, help="of each load of requests")
-    parser.add_argument("--streams", type=int, default=800, help="streams in each load of streams")
+    parser.add_argument("--rounds", type=int, default=7, help="of all fronts in turn; medians over them are shown")
+    parser.add_argument("--seconds", type=int, default=2, help="of each load of requests")
+    parser.add_argument("--streams", type=int, default=300, help="streams in each load of streams")
     parser.add_argument("--only", action="append", metavar="FRONT", choices=[ROUTER, "nginx", PEER, DIRECT])
     parser.add_argument("--phase", action="append", choices=["small", "large", "paced", "streams"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write settings, samples and verdicts there")

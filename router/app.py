@@ -4,7 +4,6 @@ Nothing else builds anything from the configuration, and nobody imports this mod
 """
 
 import logging
-import os
 import random
 import time
 
@@ -26,11 +25,12 @@ from router.handlers.routes import RouteTable
 from router.observe import logs
 from router.observe.metrics import Metrics, model_label
 from router.relay.endpoint import Endpoint
-from router.relay.headers import Forwarding, ToBackend
+from router.relay.headers import Forwarding, ToBackend, ToClient
 from router.relay.outside import Outside, Timeouts
 from router.relay.relay import Cluster, Relay
 from router.relay.retry import RetryRules
 from router.wire.client import PooledHTTPClient, Request, TLSOptions, parse_url
+from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 from router.wire.resolver import Resolver
 
@@ -148,7 +148,7 @@ class App:
                 wall_clock=time.time,
                 dice=random.random,
                 event_gap=self.metrics.event_gap,
-                cookies=config.server.forward_cookies,
+                to_client=ToClient(cookies=config.server.forward_cookies),
             ),
             retry_rules=RetryRules(**config.retry.model_dump()),
             watcher=self._observer,
@@ -192,16 +192,17 @@ class App:
     def _context(self, relay: Relay) -> Context:
         config = self._config
         cors = config.server.cors
+        dice = random.Random()  # noqa: S311  # ids are no secrets
         return Context(
             relay,
             self.registry,
             self.metrics,
             cors=Cors(**cors.model_dump()),
             clock=time.monotonic,
-            new_id=lambda: os.urandom(16).hex(),
+            new_id=lambda: f"{dice.getrandbits(128):032x}",
             exchange_opened=self._observer.exchange_opened,
             is_draining=lambda: self._is_draining,
-            deadline_header=config.server.deadline_header,
+            deadline_header=normalised(config.server.deadline_header.encode()),
             total_timeout=config.timeouts.total,
             public_details=config.server.public_details,
             targets=tuple(backend.url for backend in config.backends),

@@ -53,10 +53,10 @@ class RelayedHandler(BaseHandler):
             if method != "OPTIONS":
                 self.refuse_method()
             return
-        headers = self.request.headers
+        headers = self.headers_in
         if self._routes[method].body is not Body.NONE:
-            _check_type(self._routes[method].body, headers.get("Content-Type", ""))
-        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            _check_type(self._routes[method].body, headers.first("Content-Type") or "")
+        if (headers.first("Content-Encoding") or "identity").lower() != "identity":
             raise UnsupportedMediaType("Compressed request bodies are not taken; send it without Content-Encoding.")
 
     def data_received(self, chunk: bytes) -> None:
@@ -73,9 +73,10 @@ class RelayedHandler(BaseHandler):
         connection = self.request.connection
         assert isinstance(connection, ServerConnection)
         answer = Answer(connection, self.exchange, self.own_lines(), named_events=job.route.named_events)
-        self._task = asyncio.current_task()
+        task = self._task = asyncio.current_task()
+        assert task is not None
         try:
-            await self.context.relay.run(self.exchange, job, answer)
+            await self.context.relay.run(self.exchange, job, answer, task=task)
         except asyncio.CancelledError:
             if not self._is_gone:
                 answer.cut()
@@ -104,7 +105,8 @@ class RelayedHandler(BaseHandler):
         request, context = self.request, self.context
         if not request.query.isascii():
             raise InvalidRequest("The query of the path must be ASCII; encode it with % signs.")
-        content_type = request.headers.get("Content-Type", "")
+        headers = self.headers_in
+        content_type = headers.first("Content-Type") or ""
         envelope, body = self._fill(route, body, content_type)
         self.exchange.model = envelope.model
         self.exchange.known_model = envelope.model is not None and context.registry.is_known(envelope.model)
@@ -112,8 +114,8 @@ class RelayedHandler(BaseHandler):
         return Job(
             route,
             f"{self._rest}?{request.query}" if request.query else self._rest,
-            headers=list(request.headers.get_all()),
-            connection=request.headers.get("Connection", ""),
+            headers=headers.raw,
+            connection=",".join(headers.get_list("Connection")),
             body=body,
             model=envelope.model,
             stream=envelope.stream,
@@ -141,7 +143,7 @@ class RelayedHandler(BaseHandler):
     def _deadline(self) -> float | None:
         context = self.context
         limits = [] if context.total_timeout is None else [context.total_timeout]
-        asked = self.request.headers.get(context.deadline_header)
+        asked = self.headers_in.first(context.deadline_header)
         if asked is not None:
             limits.append(_seconds(asked, context.deadline_header))
         return self.exchange.opened + min(limits) if limits else None

@@ -5,6 +5,7 @@ with its connection. Whether something was sent is recorded here, and decides wh
 """
 
 from collections.abc import Awaitable
+from functools import cache
 from http import HTTPStatus
 from math import ceil
 
@@ -21,6 +22,7 @@ _NO_BODY = (204, 304)  # RFC 9110 section 8.6: such answers carry no Content-Len
 KEEPALIVE = encode_comment("keepalive")
 
 
+@cache
 def reason_of(status: int) -> str:
     """Return the reason phrase of a status; any number between 100 and 599 has one here."""
     try:

@@ -13,7 +13,7 @@ from router.errors import WireError
 from router.exchange import AttemptOutcome, Exchange
 from router.relay.answer import Answer
 from router.relay.endpoint import Endpoint
-from router.relay.outcomes import Ended, broken_off, failed
+from router.relay.outcomes import WHOLE, Ended, broken_off, failed
 from router.relay.outside import Outside
 from router.relay.reading import Reading
 from router.relay.route import Job
@@ -88,7 +88,7 @@ class Attempt:
 
     def _broken_off(self, error: WireError) -> Ended:
         if self._reading.whole:
-            return Ended(AttemptOutcome.OK, begun=True)
+            return WHOLE
         return broken_off(error, begun=self._reading.begun)
 
     def _limit(self) -> tuple[float | None, float, AttemptOutcome]:
@@ -126,6 +126,6 @@ class Attempt:
         if seconds is None or since + seconds > self._outside.clock():
             self._arm()
         elif outcome is AttemptOutcome.OK:
-            self.on_verdict(Ended(outcome, begun=True))
+            self.on_verdict(WHOLE)
         else:
             self.on_verdict(failed(outcome, begun=self._reading.begun))

@@ -67,10 +67,10 @@ class ToBackend:
     def __init__(self, rules: Forwarding) -> None:
         """Remember the verdict on each name, as clients send the same ones again and again."""
         self._rules = rules
-        self._prefixes: dict[str, str | None] = {}
+        self._prefixes: dict[bytes, bytes | None] = {}
 
-    def _prefix(self, name: str) -> str | None:
-        low = name.lower()
+    def _prefix(self, name: bytes) -> bytes | None:
+        low = name.decode("latin-1").lower()
         rules = self._rules
         drop = (
             low in _HOP_BY_HOP
@@ -81,12 +81,12 @@ class ToBackend:
             or (low in CREDENTIALS and not rules.authorization)
             or (low == "cookie" and not rules.cookies)
         )
-        prefix = None if drop else f"{name}: "
+        prefix = None if drop else name + b": "
         if len(self._prefixes) < MAX_CACHED_NAMES:
             self._prefixes[name] = prefix
         return prefix
 
-    def lines(self, headers: Iterable[tuple[str, str]], connection: str, request_id: str) -> bytes:
+    def lines(self, headers: Iterable[tuple[bytes, bytes]], connection: str, request_id: str) -> bytes:
         """Return serialised lines without Host, Content-Length and the backend's key.
 
         `connection`: the request's Connection field; the names in it stay here as well.
@@ -96,28 +96,47 @@ class ToBackend:
         prefixes = self._prefixes
         for name, value in headers:
             prefix = prefixes[name] if name in prefixes else self._prefix(name)
-            if prefix is not None and not (named and name.lower() in named):
-                parts.append(f"{prefix}{value}\r\n")
-        parts.append(f"Accept-Encoding: identity\r\nX-Request-Id: {request_id}\r\n")
-        return "".join(parts).encode("latin-1", "replace")
+            if prefix is not None and not (named and name.decode("latin-1").lower() in named):
+                parts.append(prefix + value)
+        parts.append(b"Accept-Encoding: identity\r\nX-Request-Id: " + request_id.encode("ascii") + b"\r\n")
+        return b"\r\n".join(parts)
 
 
-def to_client(headers: Iterable[tuple[bytes, bytes]], *, cookies: bool, sse: bool) -> bytes:
-    """Return the serialised lines of a backend's answer that a client may see.
+class ToClient:
+    """Selects and serialises the header lines of backends' answers that a client may see.
 
-    Without Content-Length, which depends on how the answer is framed here. Cross-origin lines are ours to say.
+    Content-Length is not among them: it depends on how the answer is framed here. Cross-origin lines are ours to say.
     """
-    lines = []
-    for name, value in headers:
-        low = name.lower().decode("latin-1")
-        if low in _HOP_BY_HOP or low in _OURS_TO_CLIENT or low.startswith(("access-control-", "x-router-")):
-            continue
-        if (low == "set-cookie" and not cookies) or (sse and low == "cache-control"):
-            continue
-        lines.append(b"%s: %s\r\n" % (name, value))
-    if sse:
-        lines.append(b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n")
-    return b"".join(lines)
+
+    def __init__(self, *, cookies: bool) -> None:
+        """`cookies`: a backend's Set-Cookie is passed on."""
+        self._cookies = cookies
+        self._prefixes: dict[bytes, bytes | None] = {}
+
+    def _prefix(self, name: bytes) -> bytes | None:
+        low = name.decode("latin-1").lower()
+        drop = (
+            low in _HOP_BY_HOP
+            or low in _OURS_TO_CLIENT
+            or low.startswith(("access-control-", "x-router-"))
+            or (low == "set-cookie" and not self._cookies)
+        )
+        prefix = None if drop else name + b": "
+        if len(self._prefixes) < MAX_CACHED_NAMES:
+            self._prefixes[name] = prefix
+        return prefix
+
+    def lines(self, headers: Iterable[tuple[bytes, bytes]], *, is_stream: bool) -> bytes:
+        """Return the serialised lines."""
+        parts = []
+        prefixes = self._prefixes
+        for name, value in headers:
+            prefix = prefixes[name] if name in prefixes else self._prefix(name)
+            if prefix is not None and not (is_stream and name.lower() == b"cache-control"):
+                parts.append(b"%b%b\r\n" % (prefix, value))
+        if is_stream:
+            parts.append(b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n")
+        return b"".join(parts)
 
 
 def find(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:

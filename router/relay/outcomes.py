@@ -42,6 +42,9 @@ class Ended:
     on_dead_connection: bool = False  # a kept connection had died: nothing reached the backend
 
 
+WHOLE = Ended(AttemptOutcome.OK, begun=True)
+
+
 def outcome_of_status(status: int) -> AttemptOutcome:
     """Return what a status other than 2xx says of the backend (the table "Failure, as vLLM means it")."""
     if status in (429, 503):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from tornado.httpclient import AsyncHTTPClient
 
+from router.relay.headers import ToClient
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -27,4 +29,4 @@ class Outside:
     wall_clock: Callable[[], float]  # seconds since the epoch
     dice: Callable[[], float]  # a random number from 0 to 1
     event_gap: Callable[[float], None]  # told the seconds between reads of a stream
-    cookies: bool = False  # a backend's Set-Cookie is passed on
+    to_client: ToClient  # which lines of a backend's head travel

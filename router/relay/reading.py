@@ -14,7 +14,7 @@ from router.exchange import AttemptOutcome, Exchange
 from router.relay import headers
 from router.relay.answer import Answer
 from router.relay.beginning import Sign, find_error, sign_of
-from router.relay.outcomes import Ended, Refusal, failed, outcome_of_status, reported
+from router.relay.outcomes import WHOLE, Ended, Refusal, failed, outcome_of_status, reported
 from router.relay.outside import Outside
 from router.relay.route import Job
 from router.wire.client import Head
@@ -46,7 +46,7 @@ class Reading:
         self._answer = answer
         self._outside = outside
         self._listener: Listener | None = listener
-        self._splitter = EventSplitter()
+        self._splitter: EventSplitter | None = None  # of streams
         self._held: list[bytes] = []
         self._held_size = 0
         self._head: Head | None = None
@@ -68,7 +68,9 @@ class Reading:
         content_type = headers.find(head.headers, b"content-type") or ""
         self._is_good = 200 <= head.status < 300
         self._is_stream = self._is_good and content_type.startswith(_EVENT_STREAM)
-        self._lines = headers.to_client(head.headers, cookies=self._outside.cookies, sse=self._is_stream)
+        if self._is_stream:
+            self._splitter = EventSplitter()
+        self._lines = self._outside.to_client.lines(head.headers, is_stream=self._is_stream)
 
     def release(self) -> None:
         """Let go of who listens: the two know each other, and a circle would keep both bodies until it is found."""
@@ -103,6 +105,7 @@ class Reading:
         return None
 
     def _on_stream(self, data: bytes) -> Awaitable[None] | None:
+        assert self._splitter is not None
         block = self._splitter.feed(data)
         if not block:
             return None
@@ -195,15 +198,16 @@ class Reading:
         else:
             self._exchange.began = self._outside.clock()
             self._answer.whole(self._head.status, self._lines, b"".join(self._held))
-        return Ended(AttemptOutcome.OK, begun=True)
+        return WHOLE
 
     def _complete_stream(self) -> Ended:
         if not self.whole and self._job.route.end_marks:
             return failed(AttemptOutcome.CUT, begun=self.begun)
         if not self.whole:
+            assert self._splitter is not None
             self._put(b"".join(self._held) + self._splitter.finish())
             self._answer.finish()
-        return Ended(AttemptOutcome.OK, begun=True)
+        return WHOLE
 
     def _refused(self, head: Head) -> Ended:
         outcome = outcome_of_status(head.status)

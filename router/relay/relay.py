@@ -117,12 +117,13 @@ class Relay:
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_WORDS)
 
-    async def run(self, exchange: Exchange, job: Job, answer: Answer) -> None:
-        """Relay one exchange to its end. Raises `CancelledError` only, when the client has left."""
+    async def run(self, exchange: Exchange, job: Job, answer: Answer, *, task: "asyncio.Task[None]") -> None:
+        """Relay one exchange to its end. Raises `CancelledError` only, when the client has left.
+
+        `task`: the one that runs this; cancelling it is how a client's leaving is told.
+        """
         course = Course(self, exchange, job, answer)
         outcome = Outcome.INTERNAL
-        task = asyncio.current_task()
-        assert task is not None
         self._running.add(task)
         try:
             if job.deadline is None:

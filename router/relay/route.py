@@ -32,7 +32,7 @@ class Job:
 
     route: Route
     rest: str  # the path after the route's prefix with the query, as in "chat/completions?beta=true"
-    headers: Collection[tuple[str, str]]
+    headers: Collection[tuple[bytes, bytes]]  # as received
     connection: str  # the request's Connection field, "" where there is none
     body: bytes
     model: str | None = None

@@ -21,9 +21,14 @@ class RequestHeaders(HTTPHeaders):
     """Tornado's `HTTPHeaders` over what the parser delivered.
 
     `raw` keeps names and values as they came, in their order and spelling, for forwarding; a value may have white space
-    behind it, which means nothing. `fields` maps each name, normalised, to
-    its values, for reading by a name that is known to be in Tornado's spelling.
+    behind it, which means nothing. `fields` maps each name, normalised, to its values, for reading by a name that is
+    known to be in Tornado's spelling.
     """
+
+    def first(self, name: str) -> str | None:
+        """Return the first value of a header, None where there is none. Quick; `name` in Tornado's spelling."""
+        values = self.fields.get(name)
+        return None if values is None else values[0]
 
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
         """`raw`: pairs that llhttp accepted."""

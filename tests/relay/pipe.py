@@ -13,6 +13,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 from router.errors import BadResponse, ConnectionLost
 from router.exchange import Exchange
 from router.relay.answer import Answer
+from router.relay.headers import ToClient
 from router.relay.outcomes import Ended, broken_off, error_of
 from router.relay.outside import Outside, Timeouts
 from router.relay.reading import Reading
@@ -82,7 +83,15 @@ class Pipe:
         done = loop.create_future()
         done.set_result(None)
         self._service = Service(_Silent(), ServerLimits(), plain_error, loop, done)
-        self._outside = Outside(client, Timeouts(), lambda: 0.0, lambda: 0.0, lambda: 0.5, lambda gap: None)
+        self._outside = Outside(
+            client,
+            Timeouts(),
+            clock=lambda: 0.0,
+            wall_clock=lambda: 0.0,
+            dice=lambda: 0.5,
+            event_gap=lambda gap: None,
+            to_client=ToClient(cookies=False),
+        )
         self.ended: Ended | None = None
         self.aborted = False
 
