@@ -7,7 +7,6 @@ import logging
 import random
 import time
 
-import orjson
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from router.backends.backend import BackendSpec, Change, ChangeKind
@@ -16,23 +15,25 @@ from router.backends.checker import Checker
 from router.backends.health import HealthRules
 from router.backends.registry import Registry
 from router.config import BackendConfig, Config
-from router.errors import error_object
 from router.exchange import Attempt, AttemptOutcome, Exchange
 from router.handlers.application import FrontDoor
 from router.handlers.base import Context
 from router.handlers.cors import Cors
+from router.handlers.refused import render
 from router.handlers.routes import RouteTable
 from router.observe import logs
 from router.observe.metrics import Metrics, model_label
+from router.relay.course import Cluster, Shared
 from router.relay.endpoint import Endpoint
 from router.relay.headers import Forwarding, ToBackend, ToClient
 from router.relay.outside import Outside, Timeouts
-from router.relay.relay import Cluster, Relay
+from router.relay.relay import Relay
 from router.relay.retry import RetryRules
 from router.wire.client import PooledHTTPClient, Request, TLSOptions, parse_url
 from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 from router.wire.resolver import Resolver
+from router.wire.service import Refused
 
 log = logging.getLogger("router.app")
 
@@ -94,7 +95,8 @@ class App:
         self._endpoints = {backend.name: _endpoint(backend, config) for backend in config.backends}
         self._client: AsyncHTTPClient | None = None
         self._checker: Checker | None = None
-        self._relay: Relay | None = None
+        self.relay: Relay | None = None
+        self._context: Context | None = None
         self._delegate: FrontDoor | None = None
 
     @property
@@ -139,23 +141,26 @@ class App:
             resolver=Resolver(ttl=config.pool.dns_ttl),
         )
         self._client = client
-        self._relay = Relay(
+        outside = Outside(
+            client,
+            _timeouts(config),
+            clock=time.monotonic,
+            wall_clock=time.time,
+            dice=random.random,
+            event_gap=self.metrics.event_gap,
+            to_client=ToClient(cookies=config.server.forward_cookies),
+        )
+        shared = Shared(
             Cluster(self.registry, self._endpoints),
-            Outside(
-                client,
-                _timeouts(config),
-                clock=time.monotonic,
-                wall_clock=time.time,
-                dice=random.random,
-                event_gap=self.metrics.event_gap,
-                to_client=ToClient(cookies=config.server.forward_cookies),
-            ),
-            retry_rules=RetryRules(**config.retry.model_dump()),
-            watcher=self._observer,
+            outside,
+            RetryRules(**config.retry.model_dump()),
+            self._observer,
             reveal=config.server.reveal_backend,
         )
+        self.relay = Relay(shared)
         extra = [(route.method, route.path) for route in config.server.extra_routes]
-        self._delegate = FrontDoor(self._context(self._relay), RouteTable(config.server.path_prefixes, extra))
+        self._context = self._build_context(self.relay)
+        self._delegate = FrontDoor(self._context, RouteTable(config.server.path_prefixes, extra))
         self._checker = Checker(
             self.registry,
             client,
@@ -172,8 +177,8 @@ class App:
 
     async def stop(self) -> None:
         """End what is under way, stop watching, close connections to backends, write the last log lines."""
-        if self._relay is not None:
-            await self._relay.stop()
+        if self.relay is not None:
+            await self.relay.stop()
         if self._checker is not None:
             await self._checker.stop()
         if self._client is not None:
@@ -184,12 +189,13 @@ class App:
         """Begin the log file anew, after somebody has moved it away."""
         self._logs.reopen()
 
-    def render_error(self, status: int, message: str, /) -> tuple[str, bytes]:
-        """Return an error of the wire itself in OpenAI's form."""
-        kind = "invalid_request_error" if status < 500 or status in (501, 505) else "server_error"
-        return "application/json", orjson.dumps(error_object(message, kind))
+    def render_error(self, refused: Refused, /) -> tuple[bytes, bytes]:
+        """Return the wire's own answer to a request, in OpenAI's form."""
+        if self._context is None:
+            raise RuntimeError("not started")
+        return render(refused, self._context)
 
-    def _context(self, relay: Relay) -> Context:
+    def _build_context(self, relay: Relay) -> Context:
         config = self._config
         cors = config.server.cors
         dice = random.Random()  # noqa: S311  # ids are no secrets

@@ -15,6 +15,20 @@ class RouterError(Exception):
     """Base of every error of our own."""
 
 
+# The word that stands in `code` where only a status is known; our own choice but for OpenAI's rate_limit_exceeded.
+CODES = {
+    408: "request_timeout",
+    413: "request_too_large",
+    414: "uri_too_long",
+    429: "rate_limit_exceeded",
+    431: "headers_too_large",
+    501: "not_implemented",
+    503: "overloaded",
+    504: "timeout",
+    505: "http_version_not_supported",
+}
+
+
 def error_object(
     message: str, kind: str, *, param: str | None = None, code: str | None = None
 ) -> dict[str, dict[str, str | None]]:
@@ -73,18 +87,6 @@ class MethodNotAllowed(AnswerError):
     status, kind, default_code = 405, "invalid_request_error", "method_not_allowed"
 
 
-class RequestTimeout(AnswerError):
-    """The client did not send its request in time."""
-
-    status, kind, default_code = 408, "invalid_request_error", "request_timeout"
-
-
-class BodyTooLarge(AnswerError):
-    """The request's body is over the configured limit."""
-
-    status, kind, default_code = 413, "invalid_request_error", "request_too_large"
-
-
 class UnsupportedMediaType(AnswerError):
     """The body's type or encoding is not one that the route takes."""
 
@@ -115,13 +117,13 @@ class BackendTimeout(AnswerError):
     status, kind, default_code = 504, "server_error", "timeout"
 
 
-class BackendReported(AnswerError):
-    """An error that a backend reported inside of a stream whose status was 200."""
+class StatusError(AnswerError):
+    """An error whose status somebody else has told: a backend, inside of a stream, or the wire."""
 
     def __init__(self, message: str, *, status: int, param: str | None = None) -> None:
-        """`status`: what the backend would have answered with; 500 where it did not say."""
-        words = {429: "rate_limit_exceeded", 503: "overloaded", 504: "timeout"}
-        super().__init__(message, param=param, code=words.get(status))
+        """`status`: of a backend that did not say, 500."""
+        # Who is told "not now" is told when.
+        super().__init__(message, param=param, code=CODES.get(status), retry_after=1 if status in (429, 503) else None)
         self.status = status
         self.kind = "invalid_request_error" if 400 <= status < 500 and status != 429 else "server_error"
 

@@ -30,6 +30,7 @@ from router.observe.notify import READY, STOPPING, WATCHDOG, Notifier, extend_ti
 from router.wire.limits import ServerLimits
 from router.wire.listen import bind_sockets, bind_unix_socket
 from router.wire.server import HTTPServer
+from router.wire.service import Refused
 
 FIRST_INHERITED = 3  # file descriptors of socket activation begin here (sd_listen_fds(3))
 DRAIN_POLL = 0.05  # seconds between two looks at whether the work is done
@@ -55,7 +56,7 @@ class Application(Protocol):
     def drain(self) -> None: ...  # from now on not ready
     async def stop(self) -> None: ...  # ends what is still at work
     def reopen_logs(self) -> None: ...
-    def render_error(self, status: int, message: str, /) -> tuple[str, bytes]: ...
+    def render_error(self, refused: Refused, /) -> tuple[bytes, bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)

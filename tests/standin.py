@@ -19,6 +19,7 @@ from tornado.web import Application, RequestHandler
 
 from router.server import Listening, run
 from router.wire.limits import ServerLimits
+from router.wire.service import Refused, plain_error
 
 
 def say(text: str) -> None:
@@ -90,8 +91,8 @@ class Standin:
     def reopen_logs(self) -> None:
         say("reopened")
 
-    def render_error(self, status: int, message: str, /) -> tuple[str, bytes]:
-        return "text/plain", f"{status} {message}".encode()
+    def render_error(self, refused: Refused, /) -> tuple[bytes, bytes]:
+        return plain_error(refused)
 
 
 def main() -> int:

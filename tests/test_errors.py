@@ -3,11 +3,11 @@
 import pytest
 
 from router import errors
-from router.errors import AnswerError, BackendReported, ConfigError, ConfigFault
+from router.errors import AnswerError, ConfigError, ConfigFault, StatusError
 
 
 def answer_errors() -> list[type[AnswerError]]:
-    return [each for each in AnswerError.__subclasses__() if each is not BackendReported]
+    return [each for each in AnswerError.__subclasses__() if each is not StatusError]
 
 
 @pytest.mark.parametrize("kind", answer_errors())
@@ -19,9 +19,9 @@ def test_every_error_has_openais_four_fields_and_a_status(kind: type[AnswerError
 
 
 def test_a_backends_report_keeps_its_status_and_never_a_number_as_code() -> None:
-    assert BackendReported("x", status=503).envelope()["error"]["code"] == "overloaded"
-    assert BackendReported("x", status=400).envelope()["error"]["type"] == "invalid_request_error"
-    assert BackendReported("x", status=500).envelope()["error"]["code"] is None
+    assert StatusError("x", status=503).envelope()["error"]["code"] == "overloaded"
+    assert StatusError("x", status=400).envelope()["error"]["type"] == "invalid_request_error"
+    assert StatusError("x", status=500).envelope()["error"]["code"] is None
 
 
 def test_a_config_error_tells_all_its_faults_with_place_and_hint() -> None:

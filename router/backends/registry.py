@@ -189,15 +189,17 @@ class Registry:
         return [model for model in self._pools if model is not None]
 
     def sole_model(self) -> str | None:
-        """Return the name of the one known model, None where there is not exactly one."""
-        known = self.known_models()
-        return known[0] if len(known) == 1 else None
+        """Return the name of the one model that backends serve, None where there is not exactly one."""
+        served = [name for name, pool in self._pools.items() if name is not None and pool.members()]
+        return served[0] if len(served) == 1 else None
 
     def models(self, *, now: float) -> list[ModelObject]:
-        """Return the objects of all models that usable backends serve; of all backends where none is usable."""
-        usable = [backend for backend in self.backends if backend.is_usable(now)]
+        """Return the objects of all models that backends have listed last, those of usable backends first.
+
+        A model whose backends are down is still one that exists: asking for it is told 503, not 404.
+        """
         union: dict[str, ModelObject] = {}
-        for backend in usable or self.backends:
+        for backend in sorted(self.backends, key=lambda backend: not backend.is_usable(now)):
             for name, each in backend.models.items():
                 union.setdefault(name, each)
         return list(union.values())

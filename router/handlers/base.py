@@ -9,7 +9,7 @@ import orjson
 import tornado.web
 
 from router.backends.registry import Registry
-from router.errors import AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
+from router.errors import CODES, AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
 from router.exchange import Exchange, Outcome
 from router.handlers.cors import Cors
 from router.observe.metrics import Metrics
@@ -17,6 +17,7 @@ from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
 from router.relay.relay import Relay
 from router.wire.headers import RequestHeaders
+from router.wire.server import ServerConnection
 
 log = logging.getLogger("router.handlers")
 
@@ -42,14 +43,17 @@ class Context:
     metrics_path: str | None = "/metrics"
 
 
+@tornado.web.stream_request_body
 class BaseHandler(tornado.web.RequestHandler):
-    """Base of all handlers."""
+    """Base of all handlers. None lets Tornado collect and parse a body: who does not want it does not wait for it."""
 
     context: Context
     exchange: Exchange
     headers_in: RequestHeaders
+    own_lines: bytes  # serialised header lines that every answer carries
     route_label = ""  # of handlers that serve one path
     is_quiet = False  # probes are neither logged nor counted
+    has_named_errors = False  # errors of this API carry a `type`
 
     def initialize(self, context: Context) -> None:
         """Open the exchange."""
@@ -64,6 +68,12 @@ class BaseHandler(tornado.web.RequestHandler):
         )
         if not self.is_quiet:
             context.exchange_opened(self.exchange)
+        connection = request.connection
+        assert isinstance(connection, ServerConnection)
+        connection.own_lines = self.own_lines = self._own_lines()
+
+    def data_received(self, chunk: bytes) -> None:
+        """Drop a body that nobody asked for."""
 
     def clear(self) -> None:
         """Start an answer anew; cheaper than Tornado's, without its Server and Date lines."""
@@ -72,7 +82,7 @@ class BaseHandler(tornado.web.RequestHandler):
         self._status_code = 200
         self._reason = "OK"
 
-    def own_lines(self) -> bytes:
+    def _own_lines(self) -> bytes:
         """Return the serialised header lines that every answer carries."""
         origin = self.headers_in.first("Origin")
         lines = f"X-Request-Id: {self.exchange.id}\r\n".encode()
@@ -81,7 +91,7 @@ class BaseHandler(tornado.web.RequestHandler):
     def send(self, status: int, content_type: str, body: bytes, *, extra: bytes = b"") -> None:
         """Answer at once, with what every answer carries."""
         self.set_status(status)
-        lines = b"Content-Type: %s\r\n" % content_type.encode() + extra + self.own_lines()
+        lines = b"Content-Type: %s\r\n" % content_type.encode() + extra + self.own_lines
         for line in lines.split(b"\r\n")[:-1]:
             name, _, value = line.decode("latin-1").partition(": ")
             self.add_header(name, value)
@@ -132,7 +142,8 @@ class BaseHandler(tornado.web.RequestHandler):
         self.exchange.error = error.code
         allow = f"Allow: {', '.join(self.allowed_methods())}\r\n".encode() if error.status == 405 else b""
         lines = error_lines(error, final=False).split(b"\r\n", 1)[1]
-        self.send(error.status, "application/json", orjson.dumps(error.envelope()), extra=allow + lines)
+        envelope = {"type": "error", **error.envelope()} if self.has_named_errors else error.envelope()
+        self.send(error.status, "application/json", orjson.dumps(envelope), extra=allow + lines)
 
     def log_exception(
         self,
@@ -151,8 +162,13 @@ class BaseHandler(tornado.web.RequestHandler):
         self.exchange.close(Outcome.INTERNAL if status == 500 else outcome, self.context.clock())
 
     def on_connection_close(self) -> None:
-        """Close the exchange of a client that left before its answer."""
-        self.exchange.close(Outcome.CLIENT_GONE, self.context.clock())
+        """Close the exchange of a client that left before its answer, or that the wire has refused meanwhile."""
+        connection = self.request.connection
+        refused = connection.refused if isinstance(connection, ServerConnection) else None
+        if refused is not None:
+            self.exchange.status, self.exchange.error = refused, CODES.get(refused)
+        self.exchange.close(Outcome.CLIENT_GONE if refused is None else Outcome.REJECTED, self.context.clock())
+        super().on_connection_close()  # ends the wait for the rest of the body
 
     def compute_etag(self) -> None:
         """No entity tags: nothing here is worth caching."""

@@ -8,8 +8,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-import tornado.web
-
 from router.errors import InvalidRequest, NoBackend, UnsupportedMediaType
 from router.handlers.base import BaseHandler, Context
 from router.relay.answer import Answer
@@ -26,8 +24,9 @@ from router.wire.server import ServerConnection
 
 log = logging.getLogger("router.handlers")
 
+JSON_TYPE = (b"Content-Type", b"application/json")  # for clients that do not say: vLLM insists on it
 
-@tornado.web.stream_request_body
+
 class RelayedHandler(BaseHandler):
     """Relays one exchange."""
 
@@ -38,8 +37,9 @@ class RelayedHandler(BaseHandler):
         self._chunks: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
         self._is_gone = False
-        route = routes.get(self.request.method or "")
-        self.route_label = route.path if route is not None else next(iter(routes.values())).path
+        route = routes.get(self.request.method or "") or next(iter(routes.values()))
+        self.route_label = route.path
+        self.has_named_errors = route.named_events
         super().initialize(context)
 
     def allowed_methods(self) -> tuple[str, ...]:
@@ -53,10 +53,12 @@ class RelayedHandler(BaseHandler):
             if method != "OPTIONS":
                 self.refuse_method()
             return
-        headers = self.headers_in
-        if self._routes[method].body is not Body.NONE:
-            _check_type(self._routes[method].body, headers.first("Content-Type") or "")
-        if (headers.first("Content-Encoding") or "identity").lower() != "identity":
+        fields = self.headers_in.fields
+        for name in ("Content-Type", "Content-Encoding"):
+            if len(fields.get(name, ())) > 1:
+                raise InvalidRequest(f"There must be one {name} header.", param=name)
+        _check_type(self._routes[method].body, self.headers_in.first("Content-Type") or "")
+        if (self.headers_in.first("Content-Encoding") or "identity").lower() != "identity":
             raise UnsupportedMediaType("Compressed request bodies are not taken; send it without Content-Encoding.")
 
     def data_received(self, chunk: bytes) -> None:
@@ -65,6 +67,9 @@ class RelayedHandler(BaseHandler):
 
     async def post(self, *args: str) -> None:  # type: ignore[override]
         """Relay it."""
+        if self.exchange.outcome is not None:  # the client has left since its request was whole
+            self._end_bookkeeping()
+            return
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
@@ -72,7 +77,7 @@ class RelayedHandler(BaseHandler):
         job = self._job(self._routes[self.request.method or ""], body)
         connection = self.request.connection
         assert isinstance(connection, ServerConnection)
-        answer = Answer(connection, self.exchange, self.own_lines(), named_events=job.route.named_events)
+        answer = Answer(connection, self.exchange, self.own_lines, named_events=job.route.named_events)
         task = self._task = asyncio.current_task()
         assert task is not None
         try:
@@ -84,13 +89,15 @@ class RelayedHandler(BaseHandler):
         except Exception:
             log.exception("exchange %s failed", self.exchange.id)
         finally:
-            # The answer was written below Tornado's own bookkeeping.
-            self._task = None
-            self._headers_written = self._finished = True
-            connection.set_close_callback(None)
-            self._break_cycles()
+            self._end_bookkeeping()
 
-    get = delete = post  # type: ignore[assignment]
+    get = put = patch = delete = post  # type: ignore[assignment]
+
+    def _end_bookkeeping(self) -> None:
+        """Tell Tornado that the answer is written; it was, below RequestHandler's own ways."""
+        self._task = None
+        self._headers_written = self._finished = True
+        self._break_cycles()
 
     def on_connection_close(self) -> None:
         """The client has left: close what is open on its behalf."""
@@ -99,7 +106,6 @@ class RelayedHandler(BaseHandler):
             self._task.cancel()
         else:
             super().on_connection_close()
-            tornado.web.RequestHandler.on_connection_close(self)  # ends the wait for the rest of the body
 
     def _job(self, route: Route, body: bytes) -> Job:
         request, context = self.request, self.context
@@ -110,15 +116,16 @@ class RelayedHandler(BaseHandler):
         envelope, body = self._fill(route, body, content_type)
         self.exchange.model = envelope.model
         self.exchange.known_model = envelope.model is not None and context.registry.is_known(envelope.model)
-        self.exchange.stream = envelope.stream
+        # `stream` means nothing on routes that have no streams.
+        self.exchange.stream = envelope.stream and bool(route.end_marks)
         return Job(
             route,
             f"{self._rest}?{request.query}" if request.query else self._rest,
-            headers=headers.raw,
+            headers=headers.raw if content_type or route.body is not Body.JSON else [*headers.raw, JSON_TYPE],
             connection=",".join(headers.get_list("Connection")),
             body=body,
             model=envelope.model,
-            stream=envelope.stream,
+            stream=self.exchange.stream,
             deadline=self._deadline(),
         )
 
@@ -126,7 +133,9 @@ class RelayedHandler(BaseHandler):
         """Return the envelope, and the body with the model that was meant where the client named none."""
         if route.body is Body.NONE:
             return NO_BODY, body
-        form = content_type.startswith("multipart/")
+        if route.body is Body.ANY:
+            return _peek_any(body), body
+        form = route.body is Body.FORM
         envelope = peek_multipart(body, content_type) if form else peek_json(body)
         if envelope.model is not None:
             return envelope, body
@@ -149,7 +158,16 @@ class RelayedHandler(BaseHandler):
         return self.exchange.opened + min(limits) if limits else None
 
 
+def _peek_any(body: bytes) -> Envelope:
+    try:
+        return peek_json(body) if body else NO_BODY
+    except InvalidRequest:
+        return NO_BODY
+
+
 def _check_type(body: Body, content_type: str) -> None:
+    if body in (Body.NONE, Body.ANY):
+        return
     kind = content_type.partition(";")[0].strip().lower()
     if body is Body.FORM:
         if kind != "multipart/form-data":

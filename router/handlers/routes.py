@@ -67,8 +67,7 @@ class RouteTable:
         self._exact: dict[str, Match] = {}
         for method, path in extra:
             under_v1 = path.startswith("/v1/")
-            body = Body.JSON if method == "POST" else Body.NONE
-            self._add(path, Route(path, method, body, under_v1=under_v1), path.removeprefix("/v1").lstrip("/"))
+            self._add(path, Route(path, method, Body.ANY, under_v1=under_v1), path.removeprefix("/v1").lstrip("/"))
         for route in RELAYED:  # first as written, so that "/rerank" is not taken for "/v1/rerank" without its prefix
             self._add(route.path, route, _rest_of(route))
         for route in RELAYED:

@@ -56,6 +56,7 @@ class Answer:
         self._revealed = b""
         self.started = False  # a head was sent: the status is spent
         self.finished = False
+        self.is_whole = False  # it was brought to its regular end
         self._is_stream = False
 
     def reveal(self, backend: str, attempts: int) -> None:
@@ -78,15 +79,19 @@ class Answer:
         self._connection.write_raw_head(status, reason_of(status), head, body, content_length=len(body))
         self._end()
 
-    def begin(self, status: int, lines: bytes, chunk: bytes, *, is_stream: bool) -> Awaitable[None] | None:
-        """Send the head and the first part of a body whose length is not told."""
+    def begin(
+        self, status: int, lines: bytes, chunk: bytes, *, is_stream: bool, length: int | None = None
+    ) -> Awaitable[None] | None:
+        """Send the head and the first part of a body; `length`: of all of it, None where it is not known."""
         if self.started:  # keepalive comments opened it already
             return self.write(chunk)
         self._open(status)
         self._is_stream = is_stream
         self._exchange.bytes_out += len(chunk)
         head = lines + self._own_lines + self._revealed
-        return self._connection.write_raw_head(status, reason_of(status), head, chunk)
+        if length is not None:
+            head += b"Content-Length: %d\r\n" % length
+        return self._connection.write_raw_head(status, reason_of(status), head, chunk, content_length=length)
 
     def write(self, chunk: bytes) -> Awaitable[None] | None:
         """Send more of the body. An awaitable means: the client is slow, wait for it before the next call."""
@@ -105,6 +110,7 @@ class Answer:
     def finish(self) -> None:
         """End a body that is whole."""
         if not self.finished:
+            self.is_whole = True
             self._end()
 
     def fail(self, error: AnswerError, *, final: bool = False) -> None:

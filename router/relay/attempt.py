@@ -54,7 +54,7 @@ class Attempt:
             method=job.route.method,
             target=endpoint.target(job.route, job.rest),
             header_lines=header_lines + endpoint.key_lines(named_events=job.route.named_events),
-            body=job.body if job.route.method == "POST" else None,
+            body=job.body if job.body or job.route.method == "POST" else None,
             connect_timeout=self._outside.timeouts.connect,
             on_head=self._reading.on_head,
             streaming_callback=self._on_chunk,

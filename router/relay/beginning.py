@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 import orjson
 
-from router.errors import BackendReported
+from router.errors import StatusError
 from router.wire.sse import event_data, event_name
 
 DONE = b"[DONE]"
 # Events of the Responses and Messages APIs that say only that the request was taken.
 _PRELUDE = frozenset({"response.created", "response.queued", "response.in_progress", "message_start", "ping"})
+_ERRORS = frozenset({"error", "response.failed"})
 # Fields of a delta that carry nothing of the answer.
 _BARE = frozenset({"role", "refusal"})
 
@@ -43,17 +44,29 @@ def sign_of(event: bytes) -> Sign:
     data = event_data(event)
     if data is None:
         return Sign.NOTHING_YET  # a comment
-    if event_name(event) == "error":
+    if event_name(event) in _ERRORS:
         return Sign.ERROR
     try:
         fields = _decode(data)
     except (msgspec.DecodeError, RecursionError):
         return Sign.BEGINS
-    if fields.type == "error" or (fields.error is not None and fields.type is None and not fields.choices):
+    if fields.type in _ERRORS or (fields.error is not None and fields.type is None and not fields.choices):
         return Sign.ERROR
     if isinstance(fields.choices, list):
         return Sign.BEGINS if any(map(_carries, fields.choices)) else Sign.NOTHING_YET
     return Sign.NOTHING_YET if fields.type in _PRELUDE else Sign.BEGINS
+
+
+def kind_of(event: bytes) -> bytes:
+    """Return the event's name, or else the `type` of its data; b"" where it has neither."""
+    name = event_name(event)
+    if name is None:
+        try:
+            kind = _decode(event_data(event) or b"").type
+        except (msgspec.DecodeError, RecursionError):
+            kind = None
+        name = kind if isinstance(kind, str) else ""
+    return name.encode()
 
 
 def _carries(choice: Any) -> bool:
@@ -65,7 +78,7 @@ def _carries(choice: Any) -> bool:
     return isinstance(delta, dict) and any(value for name, value in delta.items() if name not in _BARE)
 
 
-def find_error(event: bytes) -> BackendReported | None:
+def find_error(event: bytes) -> StatusError | None:
     """Return the error that an event carries, None where it carries none. The backend's message is kept."""
     if sign_of(event) is not Sign.ERROR:
         return None
@@ -73,11 +86,13 @@ def find_error(event: bytes) -> BackendReported | None:
         payload = orjson.loads(event_data(event) or b"null")
     except orjson.JSONDecodeError:
         payload = None
+    if isinstance(payload, dict) and isinstance(payload.get("response"), dict):
+        payload = payload["response"]
     error = payload.get("error", payload) if isinstance(payload, dict) else payload
     if not isinstance(error, dict):
         error = {"message": error}
     message, param, code = error.get("message"), error.get("param"), error.get("code")
-    return BackendReported(
+    return StatusError(
         message if isinstance(message, str) and message else "The backend reported an error without a message.",
         status=code if isinstance(code, int) and 400 <= code <= 599 else 500,
         param=param if isinstance(param, str) else None,

@@ -16,8 +16,14 @@ import orjson
 
 from router.errors import InvalidRequest
 
-# Bytes of a multipart body in which the model's part must stand complete: clients send it beside the file, and short.
-MAX_MODEL_PART = 1024
+# Bounds on a multipart body: parts (as in Starlette, which vLLM stands on), bytes of a part's head, of a field that
+# routing reads, of the boundary (RFC 2046 allows 70).
+MAX_PARTS = 1000
+MAX_PART_HEAD = 4096
+MAX_FIELD = 1024
+MAX_BOUNDARY = 200
+ROUTING_FIELDS = frozenset({"model", "stream"})
+TRUE_WORDS = frozenset({"true", "1", "on", "yes", "t", "y"})  # as pydantic reads a form's booleans
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,46 +80,54 @@ def _why(body: bytes, error: msgspec.DecodeError) -> str:
 def fill_json_model(body: bytes, model: str) -> bytes:
     """Return the JSON object `body`, which names no model, with `model` in it.
 
-    A `"model": null` or `""` that the client wrote stands earlier or later: then the object is written anew.
+    It is put at the end: where the client wrote `"model": null` or `""`, the last of two keys wins, with vLLM as here.
+    Everything else stays the bytes it was.
     """
-    if b'"model"' in body:
-        fields = orjson.loads(body)
-        fields["model"] = model
-        return orjson.dumps(fields)
-    start = body.index(b"{") + 1
-    rest = body[start:].lstrip()
-    comma = b"" if rest.startswith(b"}") else b", "
-    return body[:start] + b'"model": ' + orjson.dumps(model) + comma + rest
+    rest = body.rstrip()[:-1].rstrip()
+    comma = b"" if rest.endswith(b"{") else b", "
+    return b'%b%b"model": %b}' % (rest, comma, orjson.dumps(model))
 
 
 def _boundary(content_type: str) -> bytes:
     message = Message()
     message["content-type"] = content_type
     boundary = message.get_param("boundary")
-    if not isinstance(boundary, str) or not boundary or len(boundary) > 200:
+    if not isinstance(boundary, str) or not boundary or len(boundary) > MAX_BOUNDARY:
         raise InvalidRequest("The multipart Content-Type names no usable boundary.")
     return b"--" + boundary.encode("latin-1", "replace")
 
 
-def _form_field(body: bytes, boundary: bytes, name: bytes) -> str | None:
-    """Return the text of the last form part called `name`; parts themselves are never copied."""
-    found = None
-    label = re.compile(rb'form-data;[^\r\n]*\bname="?' + re.escape(name) + rb'"?(?:;|\r\n|$)', re.IGNORECASE)
+def _form_fields(body: bytes, boundary: bytes) -> dict[str, str]:
+    """Return the short text fields of a form that routing needs; the parts themselves are never copied."""
+    found: dict[str, str] = {}
     start = body.find(boundary)
-    while start >= 0:
+    for _ in range(MAX_PARTS):
         start += len(boundary)
-        head_end = body.find(b"\r\n\r\n", start, start + 4096)
-        if head_end < 0:
-            break
-        end = body.find(b"\r\n" + boundary, head_end)
+        if body.startswith(b"--", start):
+            return found
+        head_end = body.find(b"\r\n\r\n", start, start + MAX_PART_HEAD)
+        end = body.find(b"\r\n" + boundary, head_end) if head_end >= 0 else -1
         if end < 0:
             raise InvalidRequest("The multipart body is cut short.")
-        if label.search(body[start : head_end + 2]) and b"filename" not in body[start:head_end]:
-            if end - head_end - 4 > MAX_MODEL_PART:
-                raise InvalidRequest(f"The form field {name.decode()!r} is too long.", param=name.decode())
-            found = body[head_end + 4 : end].decode("utf-8", "replace")
+        name = _text_field_name(body[start:head_end])
+        if name in ROUTING_FIELDS:
+            if end - head_end > MAX_FIELD:
+                raise InvalidRequest(f"The form field {name!r} is too long.", param=name)
+            found[name] = body[head_end + 4 : end].decode("utf-8", "replace")
         start = end + 2
-    return found
+    raise InvalidRequest(f"The multipart body has more than {MAX_PARTS} parts.")
+
+
+def _text_field_name(head: bytes) -> str | None:
+    """Return the name of a form part, None for a file."""
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-disposition:"):
+            message = Message()
+            message["content-disposition"] = line.partition(b":")[2].strip().decode("latin-1")
+            name = message.get_param("name", header="content-disposition")
+            is_file = message.get_param("filename", header="content-disposition") is not None
+            return name if isinstance(name, str) and not is_file else None
+    return None
 
 
 def peek_multipart(body: bytes, content_type: str) -> Envelope:
@@ -121,8 +135,9 @@ def peek_multipart(body: bytes, content_type: str) -> Envelope:
     boundary = _boundary(content_type)
     if boundary not in body:
         raise InvalidRequest("The multipart body does not contain its boundary.")
-    stream = (_form_field(body, boundary, b"stream") or "").strip().lower()
-    return Envelope(model=_form_field(body, boundary, b"model") or None, stream=stream in ("true", "1"))
+    fields = _form_fields(body, boundary)
+    stream = fields.get("stream", "").strip().lower()
+    return Envelope(model=fields.get("model") or None, stream=stream in TRUE_WORDS)
 
 
 def fill_multipart_model(body: bytes, content_type: str, model: str) -> bytes:

@@ -9,14 +9,15 @@ Answers are never compressed on the way (`Accept-Encoding: identity`), so that s
 import datetime
 import email.utils
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # A request id that is harmless in a log line, a header and vLLM's own ids.
 HARMLESS_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # Names repeat from request to request; what a client makes up must not grow the table.
 MAX_CACHED_NAMES = 1000
+
+CONNECTION = len("connection")
 
 _HOP_BY_HOP = frozenset(
     [
@@ -49,7 +50,9 @@ _OURS_TO_BACKEND = frozenset(
     ]
 )
 CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})
-_OURS_TO_CLIENT = frozenset(["content-length", "server", "x-request-id", "x-accel-buffering", "alt-svc"])
+_OURS_TO_CLIENT = frozenset(
+    ["content-length", "server", "x-request-id", "x-accel-buffering", "alt-svc", "x-should-retry"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +129,18 @@ class ToClient:
             self._prefixes[name] = prefix
         return prefix
 
-    def lines(self, headers: Iterable[tuple[bytes, bytes]], *, is_stream: bool) -> bytes:
+    def lines(self, headers: Sequence[tuple[bytes, bytes]], *, is_stream: bool) -> bytes:
         """Return the serialised lines."""
         parts = []
         prefixes = self._prefixes
+        named: set[str] = set()
+        for name, value in headers:
+            if len(name) == CONNECTION and name.lower() == b"connection":
+                named.update(token.strip().lower() for token in value.decode("latin-1").split(","))
         for name, value in headers:
             prefix = prefixes[name] if name in prefixes else self._prefix(name)
+            if named and name.decode("latin-1").lower() in named:
+                continue
             if prefix is not None and not (is_stream and name.lower() == b"cache-control"):
                 parts.append(b"%b%b\r\n" % (prefix, value))
         if is_stream:
@@ -169,7 +178,7 @@ def _seconds(text: str, unit: float, wall_clock: float) -> float | None:
         return float(text) * unit
     try:
         when = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=datetime.UTC)

@@ -9,13 +9,13 @@ import orjson
 
 from router.errors import (
     AnswerError,
-    BackendReported,
     BackendTimeout,
     BackendUnavailable,
     BadResponse,
     ConnectError,
     ConnectTimeout,
     NoBackend,
+    StatusError,
     WireError,
 )
 from router.exchange import AttemptOutcome
@@ -91,7 +91,7 @@ def error_of(ended: Ended) -> AnswerError:
     except (ValueError, KeyError, TypeError):
         message = None
     text = message if isinstance(message, str) else f"The backend answered with status {refusal.status}."
-    return BackendReported(text, status=refusal.status)
+    return StatusError(text, status=refusal.status)
 
 
 def passed_on(refusal: Refusal, *, final: bool) -> bytes:
@@ -119,7 +119,7 @@ def broken_off(error: WireError, *, begun: bool) -> Ended:
     return Ended(outcome, error=error_for(outcome), on_dead_connection=dead)
 
 
-def reported(error: BackendReported) -> Ended:
+def reported(error: StatusError) -> Ended:
     """Return the end of an attempt whose stream began with an error event, which is as good as a status."""
     if error.status >= 500 and error.status != 503:
         return Ended(AttemptOutcome.ERROR_EVENT, error=error)

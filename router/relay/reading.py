@@ -9,21 +9,31 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Protocol
 
-from router.errors import BackendUnavailable
+from router.errors import BackendUnavailable, StatusError
 from router.exchange import AttemptOutcome, Exchange
 from router.relay import headers
 from router.relay.answer import Answer
-from router.relay.beginning import Sign, find_error, sign_of
+from router.relay.beginning import Sign, find_error, kind_of, sign_of
 from router.relay.outcomes import WHOLE, Ended, Refusal, failed, outcome_of_status, reported
 from router.relay.outside import Outside
 from router.relay.route import Job
 from router.wire.client import Head
-from router.wire.sse import EventSplitter, event_data, event_name, split_events
+from router.wire.sse import EventSplitter, event_data, split_events
 
-# Bytes of an answer that are held back at most before it counts as begun, and of an error's body.
+# Bytes of an answer that are held back at most before it counts as begun.
 MAX_HELD = 1024 * 1024
+# Bytes of an error answer that are passed on at most; vLLM's 400 repeats the input for each form it might have had.
+MAX_REFUSAL = 8 * 1024 * 1024
 
 _EVENT_STREAM = "text/event-stream"
+NOT_A_STREAM = Ended(
+    AttemptOutcome.BAD_RESPONSE, begun=True, error=BackendUnavailable("The backend did not answer as a stream.")
+)
+
+
+def _length_of(head: Head) -> int | None:
+    text = headers.find(head.headers, b"content-length")
+    return int(text) if text is not None and text.isdigit() else None
 
 
 class Listener(Protocol):
@@ -53,6 +63,7 @@ class Reading:
         self._lines = b""
         self._is_good = False  # by its status
         self._is_stream = False
+        self._is_opaque = False  # a stream whose events cannot be read
         self.begun = False
         self.whole = False  # the end mark has been seen
         self.last = outside.clock()  # when the last byte came
@@ -65,9 +76,11 @@ class Reading:
     def on_head(self, head: Head) -> None:
         """Take the head of the answer."""
         self._head = head
-        content_type = headers.find(head.headers, b"content-type") or ""
+        content_type = (headers.find(head.headers, b"content-type") or "").lower()
         self._is_good = 200 <= head.status < 300
         self._is_stream = self._is_good and content_type.startswith(_EVENT_STREAM)
+        if self._is_stream and (headers.find(head.headers, b"content-encoding") or "identity") != "identity":
+            self._is_stream, self._is_opaque = False, True  # compressed against our wish: passed on unread
         if self._is_stream:
             self._splitter = EventSplitter()
         self._lines = self._outside.to_client.lines(head.headers, is_stream=self._is_stream)
@@ -97,12 +110,16 @@ class Reading:
         if self.begun:
             return self._answer.write(data)
         self._hold(data)
-        if self._held_size <= MAX_HELD:
+        if not self._is_good:
+            if self._held_size > MAX_REFUSAL:
+                self._give_verdict(self._too_large())
             return None
-        if self._is_good:
-            return self._begin()
-        self._give_verdict(failed(AttemptOutcome.BAD_RESPONSE, begun=False))
-        return None
+        if self._held_size <= MAX_HELD and not self._is_opaque:
+            return None
+        if self._answer.started:  # as a stream, to keep the client's connection open
+            self._give_verdict(NOT_A_STREAM)
+            return None
+        return self._begin()
 
     def _on_stream(self, data: bytes) -> Awaitable[None] | None:
         assert self._splitter is not None
@@ -147,10 +164,11 @@ class Reading:
     def _send_until_error(self, block: bytes) -> Awaitable[None] | None:
         good: list[bytes] = []
         for event in split_events(block):
-            error = find_error(event) if b"error" in event else None
+            error = find_error(event) if b"error" in event and not self._is_end(event) else None
             if error is not None:
                 waiting = self._put(b"".join(good)) if good else None
-                self._give_verdict(Ended(AttemptOutcome.ERROR_EVENT, begun=True, error=error))
+                outcome = AttemptOutcome.CLIENT_ERROR if 400 <= error.status < 500 else AttemptOutcome.ERROR_EVENT
+                self._give_verdict(Ended(outcome, begun=True, error=error))
                 return waiting
             good.append(event)
         waiting = self._put(block)
@@ -160,13 +178,14 @@ class Reading:
 
     def _is_end(self, event: bytes) -> bool:
         marks = self._job.route.end_marks
-        return bool(marks) and (event_data(event) in marks or (event_name(event) or "").encode() in marks)
+        return bool(marks) and ((event_data(event) or b"").strip() in marks or kind_of(event) in marks)
 
     def _put(self, chunk: bytes) -> Awaitable[None] | None:
         if self._answer.started:
             return self._answer.write(chunk)
         assert self._head is not None
-        return self._answer.begin(self._head.status, self._lines, chunk, is_stream=self._is_stream)
+        length = None if self._is_stream else _length_of(self._head)
+        return self._answer.begin(self._head.status, self._lines, chunk, is_stream=self._is_stream, length=length)
 
     def _finish(self) -> None:
         # The client need not wait for the end of the framing.
@@ -192,22 +211,29 @@ class Reading:
             return self._complete_stream()
         if self.begun:
             self._answer.finish()
-        elif self._answer.started:  # as a stream, to keep the client's connection open
-            error = BackendUnavailable("The backend did not answer as a stream.")
-            return Ended(AttemptOutcome.BAD_RESPONSE, begun=True, error=error)
+        elif self._answer.started:
+            return NOT_A_STREAM
         else:
             self._exchange.began = self._outside.clock()
             self._answer.whole(self._head.status, self._lines, b"".join(self._held))
         return WHOLE
 
     def _complete_stream(self) -> Ended:
-        if not self.whole and self._job.route.end_marks:
+        assert self._splitter is not None
+        if self.whole:
+            return WHOLE
+        rest = self._splitter.finish()
+        if self._job.route.end_marks and not self._is_end(rest + b"\n\n"):
             return failed(AttemptOutcome.CUT, begun=self.begun)
-        if not self.whole:
-            assert self._splitter is not None
-            self._put(b"".join(self._held) + self._splitter.finish())
-            self._answer.finish()
+        self._put(b"".join(self._held) + rest)
+        self._answer.finish()
         return WHOLE
+
+    def _too_large(self) -> Ended:
+        assert self._head is not None
+        status = self._head.status
+        error = StatusError(f"The backend answered with status {status} and more than can be passed on.", status=status)
+        return Ended(outcome_of_status(status), error=error)
 
     def _refused(self, head: Head) -> Ended:
         outcome = outcome_of_status(head.status)

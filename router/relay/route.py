@@ -11,6 +11,7 @@ class Body(enum.Enum):
     NONE = "none"
     JSON = "json"
     FORM = "form"  # multipart: the model is a form part
+    ANY = "any"  # whatever comes; its model is heeded where it is JSON that names one
 
 
 @dataclass(frozen=True, slots=True)

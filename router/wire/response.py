@@ -63,13 +63,10 @@ def serialised(headers: HTTPHeaders) -> tuple[bytes, int | None, bool]:
     return text.encode("latin-1"), length, is_last
 
 
-def error_answer(status: int, content_type: str, body: bytes, *, now: float) -> bytes:
+def error_answer(status: int, lines: bytes, body: bytes, *, now: float) -> bytes:
     """Return a whole answer that is the last of its connection; `now`: seconds since the epoch, for its Date."""
-    head = (
-        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-        f"Date: {format_timestamp(now)}\r\nConnection: close\r\n\r\n"
-    )
-    return status_line(status, responses.get(status, "Unknown")) + head.encode("latin-1") + body
+    framing = f"Content-Length: {len(body)}\r\nDate: {format_timestamp(now)}\r\nConnection: close\r\n\r\n"
+    return status_line(status, responses.get(status, "Unknown")) + lines + framing.encode("latin-1") + body
 
 
 class ResponseWriter(HTTPConnection):
@@ -78,6 +75,8 @@ class ResponseWriter(HTTPConnection):
     def __init__(self, service: Service) -> None:
         """`service`: what all connections of a server share."""
         self._service = service
+        self.own_lines = b""  # what the application wants on an answer that the wire itself gives to this request
+        self.refused: int | None = None  # the status of such an answer, when the application is told of the end
         self._transport: asyncio.Transport | None = None  # None before the connection and after it
         self._answering = False  # an answer is expected and not yet finished
         self._head_written = False
@@ -95,6 +94,7 @@ class ResponseWriter(HTTPConnection):
     def _open_answer(self, head: RequestHead) -> None:
         self._answering = True
         self._head_written = False
+        self.own_lines = b""
         self._method = head.start_line[0]
         self._is_http_1_0 = head.is_http_1_0
         self._is_last = not head.keep_alive

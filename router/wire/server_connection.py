@@ -19,6 +19,8 @@ less by it.
 import asyncio
 import enum
 import select
+import socket
+import struct
 import time
 from typing import cast
 
@@ -27,7 +29,7 @@ from router.wire.delivery import Delivery
 from router.wire.limits import HELD_BYTES, LEFT_CHECK_INTERVAL, LINGER_TIME, MIN_BODY_RATE, PIPELINED_BYTES
 from router.wire.request_parser import Refusal
 from router.wire.response import error_answer
-from router.wire.service import Context, Service
+from router.wire.service import Context, Refused, Service
 
 HAS_LEFT = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 MIN_EARNED = 1.0  # seconds that a body must have earned to be given them
@@ -37,6 +39,7 @@ class Phase(enum.Enum):
     """What a connection waits for."""
 
     IDLE, HEAD, BODY, ANSWER, CLOSING = range(5)
+
 
 
 class ServerConnection(Delivery, asyncio.BufferedProtocol):
@@ -79,7 +82,14 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         """Cut the connection at once: the client sees a broken answer. The close callback is not called."""
         self._forget_request()
         if self._transport is not None:
+            self._reset_on_close(self._transport)
             self._transport.abort()
+
+    def _reset_on_close(self, transport: asyncio.Transport) -> None:
+        """Have the connection end by a reset: a body that only its end delimits would look whole."""
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # on, for no time
 
     # What the transport calls.
 
@@ -227,16 +237,24 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         """Give the wire's own answer, if one can still be given, and close."""
         can_answer = self._request is None or (self._answering and not self._head_written)
         is_head = self._request is not None and self._method == "HEAD"
+        head = self._request
+        refused = Refused(
+            refusal.status,
+            refusal.message,
+            self.context.remote_ip,
+            own_lines=b"" if head is None else self.own_lines,
+            headers=None if head is None else head.headers,
+        )
         if not self._received:
+            self.refused = refusal.status if can_answer else None
             self._tell_client_left()
         self._forget_request()
         self._clear()
         if self._transport is None:
             return
         if can_answer:
-            content_type, body = self._service.render_error(refusal.status, refusal.message)
-            answer = error_answer(refusal.status, content_type, b"" if is_head else body, now=time.time())
-            self._transport.write(answer)
+            lines, body = self._service.render_error(refused)
+            self._transport.write(error_answer(refusal.status, lines, b"" if is_head else body, now=time.time()))
             self._linger()
         else:
             self._transport.abort()

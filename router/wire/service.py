@@ -5,14 +5,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tornado.httputil import HTTPServerConnectionDelegate
+from tornado.httputil import HTTPHeaders, HTTPServerConnectionDelegate
 
 from router.wire.limits import READ_SIZE, ServerLimits
 
 if TYPE_CHECKING:
     from router.wire.server_connection import ServerConnection
 
-ErrorRenderer = Callable[[int, str], tuple[str, bytes]]  # (status, message) -> (content type, body)
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A request that the wire answers itself."""
+
+    status: int
+    message: str
+    remote_ip: str
+    own_lines: bytes  # what the application wants on every answer to this request; b"" where it does not know of it
+    headers: HTTPHeaders | None = None  # None where they were not read to their end
+
+
+ErrorRenderer = Callable[[Refused], tuple[bytes, bytes]]  # -> serialised header lines with a Content-Type, body
 
 
 @dataclass(slots=True)
@@ -38,6 +50,7 @@ class Context:
     protocol: str  # "http" or "https"
 
 
-def plain_error(status: int, message: str) -> tuple[str, bytes]:
+def plain_error(refused: Refused) -> tuple[bytes, bytes]:
     """Render an error as one line of text."""
-    return "text/plain; charset=utf-8", f"{status} {message}\n".encode("utf-8", "replace")
+    text = f"{refused.status} {refused.message}\n".encode("utf-8", "replace")
+    return b"Content-Type: text/plain; charset=utf-8\r\n" + refused.own_lines, text

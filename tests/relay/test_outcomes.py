@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.errors import BackendReported, BadResponse, ConnectError, ConnectionLost, ConnectTimeout, WireError
+from router.errors import BadResponse, ConnectError, ConnectionLost, ConnectTimeout, StatusError, WireError
 from router.exchange import AttemptOutcome
 from router.relay.outcomes import (
     Ended,
@@ -70,7 +70,7 @@ def test_only_a_kept_connection_without_an_answer_had_died_before(reused: bool, 
     [(503, AttemptOutcome.OVERLOADED), (500, AttemptOutcome.ERROR_EVENT), (400, AttemptOutcome.CLIENT_ERROR)],
 )
 def test_an_error_event_before_the_beginning_is_as_good_as_a_status(status: int, outcome: AttemptOutcome) -> None:
-    assert reported(BackendReported("x", status=status)).outcome is outcome
+    assert reported(StatusError("x", status=status)).outcome is outcome
 
 
 def test_a_refusal_is_passed_on_with_when_to_come_back_and_a_word_to_sdks() -> None:

@@ -12,6 +12,7 @@ from tornado.web import RequestHandler, stream_request_body
 
 from router.wire.limits import PIPELINED_BYTES
 from router.wire.server import ServerLimits
+from router.wire.service import Refused
 from tests.wire.served import (
     GET,
     HOST,
@@ -132,8 +133,8 @@ REFUSED = {
 async def test_what_is_refused_gets_its_status_and_the_end(name: str, handler: type[RequestHandler]) -> None:
     raw, status = REFUSED[name]
 
-    def render(status: int, message: str) -> tuple[str, bytes]:
-        return "application/json", b'{"status": %d}' % status
+    def render(refused: Refused) -> tuple[bytes, bytes]:
+        return b"Content-Type: application/json\r\n", b'{"status": %d}' % refused.status
 
     async with serving(handler, limits=LIMITS, render_error=render) as served:
         client = await Client.to(served.port)

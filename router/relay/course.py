@@ -1,0 +1,272 @@
+"""The course of one exchange: which backends it tries, in which order, and what the client is told at the end."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from router.backends.backend import Backend, Change, Reason, Unavailable
+from router.backends.registry import Registry
+from router.errors import AnswerError, NoBackend, UnknownModel
+from router.exchange import Attempt as AttemptRecord
+from router.exchange import AttemptOutcome, Exchange, Outcome
+from router.relay.answer import Answer
+from router.relay.attempt import Attempt
+from router.relay.endpoint import Endpoint
+from router.relay.outcomes import Ended, error_of, passed_on
+from router.relay.outside import Outside
+from router.relay.retry import AGAIN, Again, Failed, GiveUp, RetryBudget, RetryRules, decide
+from router.relay.route import Job
+
+# Seconds after which a kept connection that ends was not dead before: its backend has taken the request, and broken.
+DEAD_BEFORE = 1.0
+
+# Seconds: the loop's clock counts milliseconds, so a sleep may end before the rest of a backend that it waits for.
+CLOCK_SLACK = 0.005
+
+ENDS: dict[AttemptOutcome, Outcome] = {
+    AttemptOutcome.OK: Outcome.OK,
+    AttemptOutcome.REFUSED: Outcome.NO_BACKEND,
+    AttemptOutcome.CONNECT_FAILED: Outcome.NO_BACKEND,
+    AttemptOutcome.CONNECTION_LOST: Outcome.BACKEND_ERROR,
+    AttemptOutcome.BAD_RESPONSE: Outcome.BACKEND_ERROR,
+    AttemptOutcome.FIRST_BYTE_TIMEOUT: Outcome.TIMEOUT,
+    AttemptOutcome.OVERLOADED: Outcome.BACKEND_ERROR,
+    AttemptOutcome.SERVER_ERROR: Outcome.BACKEND_ERROR,
+    AttemptOutcome.GATEWAY_ERROR: Outcome.BACKEND_ERROR,
+    AttemptOutcome.UNAUTHORIZED: Outcome.CLIENT_ERROR,
+    AttemptOutcome.CLIENT_ERROR: Outcome.CLIENT_ERROR,
+    AttemptOutcome.ERROR_EVENT: Outcome.BACKEND_ERROR,
+    AttemptOutcome.CUT: Outcome.BACKEND_ERROR,
+    AttemptOutcome.STALLED: Outcome.TIMEOUT,
+    AttemptOutcome.CLIENT_GONE: Outcome.CLIENT_GONE,
+    AttemptOutcome.DEADLINE: Outcome.TIMEOUT,
+    AttemptOutcome.SHUTDOWN: Outcome.SHUTDOWN,
+}
+
+
+WHY_NOT: dict[Reason, str] = {
+    Reason.UNKNOWN_MODEL: "The model does not exist.",
+    Reason.NOT_LISTED_YET: "The backends have not told yet which models they serve.",
+    Reason.NONE_USABLE: "No backend for this model is usable at the moment.",
+    Reason.ALL_FULL: "All backends for this model are busy.",
+    Reason.ALL_RESTING: "All backends for this model have asked to be left alone for a while.",
+    Reason.ALL_TRIED: "All backends for this model were tried.",
+}
+
+
+class Watcher(Protocol):
+    """Who is told of attempts: the metrics and the log."""
+
+    def attempt_closed(self, attempt: AttemptRecord, exchange: Exchange) -> None:
+        """One try ended."""
+
+    def retried(self, cause: AttemptOutcome) -> None:
+        """An exchange is tried again because of this."""
+
+    def changed(self, change: Change) -> None:
+        """A backend's state changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The backends: who decides among them, and how each is reached (by name)."""
+
+    registry: Registry
+    endpoints: Mapping[str, Endpoint]
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all exchanges of a relay share."""
+
+    cluster: Cluster
+    outside: Outside
+    retry_rules: RetryRules
+    watcher: Watcher
+    reveal: bool = False  # tell clients which backend answered, and after how many attempts
+    live: int = 0  # exchanges under way
+    is_stopping: bool = False
+    budget: RetryBudget = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start with the whole budget."""
+        self.budget = RetryBudget(self.retry_rules)
+
+
+class Course:
+    """The attempts of one exchange, and what they have taken that must be given back."""
+
+    def __init__(self, shared: Shared, exchange: Exchange, job: Job, answer: Answer) -> None:
+        """Start the keepalive comments' timer, for streams."""
+        self._shared = shared
+        self._exchange = exchange
+        self._job = job
+        self._answer = answer
+        self.limit: asyncio.Timeout | None = None  # the deadline's
+        self._tried: list[Backend] = []
+        self._overloaded: list[Ended] = []
+        self._has_budget = False
+        self._keepalive: asyncio.TimerHandle | None = None
+        if job.stream:
+            self._arm_keepalive()
+
+    async def attempts(self) -> Outcome:
+        """Try until the answer is told. Raises `AnswerError` where no backend can take the request at all."""
+        backend = self._pick(self._tried)
+        if isinstance(backend, Unavailable):
+            raise self._why_not(backend)
+        while True:
+            ended = await self._attempt(backend)
+            if ended.outcome is AttemptOutcome.OK:
+                return Outcome.OK
+            if ended.outcome is AttemptOutcome.CLIENT_GONE:
+                return Outcome.CLIENT_GONE
+            if ended.begun:
+                assert ended.error is not None
+                self._answer.fail(ended.error)
+                return Outcome.BROKEN
+            other = await self._next_backend(backend, ended)
+            if other is None:
+                self._tell(ended)
+                return ENDS[ended.outcome]
+            if AGAIN[ended.outcome] is not Again.NO:
+                self._shared.watcher.retried(ended.outcome)
+            backend = other
+
+    def release(self) -> None:
+        """Give back the retry budget and the timer."""
+        if self._has_budget:
+            self._has_budget = False
+            self._shared.budget.release()
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+
+    async def _attempt(self, backend: Backend) -> Ended:
+        shared, exchange = self._shared, self._exchange
+        registry, clock = shared.cluster.registry, shared.outside.clock
+        endpoint = shared.cluster.endpoints[backend.spec.name]
+        record = AttemptRecord(backend.spec.name, clock())
+        exchange.attempts.append(record)
+        self._tried.append(backend)
+        if shared.reveal:
+            self._answer.reveal(backend.spec.name, len(exchange.attempts))
+        lines = endpoint.to_backend.lines(self._job.headers, self._job.connection, exchange.id)
+        registry.acquire(backend)
+        attempt = Attempt(shared.outside, self._job, exchange, self._answer)
+        retry_after = None
+        try:
+            ended = await attempt.run(endpoint, lines)
+            if ended.on_dead_connection and clock() - record.started < DEAD_BEFORE:
+                # It had died while it was kept: nobody's failure, and nothing was done there.
+                attempt = Attempt(shared.outside, self._job, exchange, self._answer)
+                ended = await attempt.run(endpoint, lines, fresh=True)
+            record.outcome, retry_after = ended.outcome, ended.retry_after
+        except asyncio.CancelledError:
+            record.outcome = self._why_cancelled()
+            raise
+        finally:
+            registry.release(backend)
+            record.ended, record.status = clock(), attempt.status
+            if record.outcome is not None:
+                jitter = shared.outside.dice()
+                changes = registry.report(
+                    backend, record.outcome, now=record.ended, retry_after=retry_after, jitter=jitter
+                )
+                for change in changes:
+                    shared.watcher.changed(change)
+                shared.watcher.attempt_closed(record, exchange)
+        return ended
+
+    def _why_cancelled(self) -> AttemptOutcome:
+        if self._answer.is_whole:
+            return AttemptOutcome.OK  # only the end of the backend's framing was still waited for
+        if self._shared.is_stopping:
+            return AttemptOutcome.SHUTDOWN
+        is_late = self.limit is not None and self.limit.expired()
+        return AttemptOutcome.DEADLINE if is_late else AttemptOutcome.CLIENT_GONE
+
+    async def _next_backend(self, backend: Backend, ended: Ended) -> Backend | None:
+        """Return who is to try next, after the pause that `decide` asks for; None to give up."""
+        not_here = self._job.route.any_owner and ended.refusal is not None and ended.refusal.status == 404
+        if not_here:
+            return self._next_owner()
+        if ended.outcome is AttemptOutcome.OVERLOADED:
+            self._overloaded.append(ended)
+        shared = self._shared
+        has_room = self._has_budget or shared.budget.has_room(shared.live)
+        failed = self._failed(ended, backend)
+        step = decide(failed, shared.retry_rules, budget_left=has_room, jitter=shared.outside.dice())
+        if isinstance(step, GiveUp):
+            return None
+        if step.costs_budget and not self._has_budget:
+            self._has_budget = True
+            shared.budget.take()
+        if step.after > 0:
+            await asyncio.sleep(step.after + CLOCK_SLACK)
+        other = self._pick(self._tried)
+        if isinstance(other, Unavailable):  # then one that was tried before, if it will have us
+            other = self._pick(())
+        return other if isinstance(other, Backend) else None
+
+    def _next_owner(self) -> Backend | None:
+        """Return who is to be asked next for an object that only its maker knows.
+
+        Raises `NoBackend` where somebody who could know it cannot be asked now: "not found" would be final.
+        """
+        other = self._pick(self._tried)
+        if isinstance(other, Backend):
+            return other
+        unasked = [each for each in self._shared.cluster.registry.backends if each not in self._tried]
+        if self._overloaded or any(not each.is_down for each in unasked):
+            raise NoBackend("The backend that may hold it cannot be asked now.", retry_after=1)
+        return None
+
+    def _failed(self, ended: Ended, backend: Backend) -> Failed:
+        shared, job = self._shared, self._job
+        outcomes = [attempt.outcome for attempt in self._exchange.attempts]
+        now = shared.outside.clock()
+        return Failed(
+            ended.outcome,
+            attempts=len(outcomes),
+            alike=outcomes.count(ended.outcome),
+            begun=False,
+            other_free=shared.cluster.registry.has_free(job.model, now=now, tried=self._tried),
+            is_out=not backend.is_usable(now),
+            retry_after=ended.retry_after,
+            deadline_in=None if job.deadline is None else job.deadline - now,
+        )
+
+    def _pick(self, tried: Collection[Backend]) -> Backend | Unavailable:
+        return self._shared.cluster.registry.pick(self._job.model, now=self._shared.outside.clock(), tried=tried)
+
+    def _why_not(self, unavailable: Unavailable) -> AnswerError:
+        if unavailable.reason is not Reason.UNKNOWN_MODEL:
+            return NoBackend(WHY_NOT[unavailable.reason], retry_after=max(1.0, unavailable.retry_after))
+        known = ", ".join(f"`{name}`" for name in self._shared.cluster.registry.known_models()[:20])
+        return UnknownModel(
+            f"The model `{(self._job.model or '')[:200]}` does not exist. Available models: {known or 'none'}.",
+            param="model",
+        )
+
+    def _tell(self, ended: Ended) -> None:
+        """Tell the client of the failure that nobody could mend."""
+        # What could be tried again was tried here as often as may be: SDKs must not multiply that.
+        spent = AGAIN[ended.outcome] is not Again.NO
+        if ended.outcome is AttemptOutcome.OVERLOADED and self._overloaded:
+            ended = min(self._overloaded, key=lambda one: one.retry_after if one.retry_after is not None else 1.0)
+        refusal = ended.refusal
+        if refusal is not None and not self._answer.started:
+            self._answer.whole(refusal.status, passed_on(refusal, final=spent), refusal.body)
+        else:
+            self._answer.fail(error_of(ended), final=spent)
+
+    def _arm_keepalive(self) -> None:
+        seconds = self._shared.outside.timeouts.keepalive_after
+        if seconds is not None:
+            self._keepalive = asyncio.get_running_loop().call_later(seconds, self._keep_alive)
+
+    def _keep_alive(self) -> None:
+        if self._exchange.began is None and not self._answer.finished:
+            self._answer.keep_alive()
+            self._arm_keepalive()
