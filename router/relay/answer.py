@@ -4,7 +4,7 @@ A broken answer never looks whole: a stream ends with an error event and without
 with its connection. Whether something was sent is recorded here, and decides what may still be told.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from http import HTTPStatus
 from math import ceil
@@ -92,6 +92,11 @@ class Answer:
         if length is not None:
             head += b"Content-Length: %d\r\n" % length
         return self._connection.write_raw_head(status, reason_of(status), head, chunk, content_length=length)
+
+    @property
+    def sink(self) -> Callable[[bytes], Awaitable[None] | None]:
+        """Return what takes further pieces of the body, without counting them: for who counts them himself."""
+        return self._connection.write_chunk
 
     def write(self, chunk: bytes) -> Awaitable[None] | None:
         """Send more of the body. An awaitable means: the client is slow, wait for it before the next call."""

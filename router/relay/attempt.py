@@ -4,7 +4,6 @@ One timer serves all limits: rather than being set anew with every chunk, it loo
 """
 
 import asyncio
-from collections.abc import Awaitable
 
 from tornado.httpclient import HTTPResponse
 from tornado.iostream import StreamClosedError
@@ -57,7 +56,7 @@ class Attempt:
             body=job.body if job.body or job.route.method == "POST" else None,
             connect_timeout=self._outside.timeouts.connect,
             on_head=self._reading.on_head,
-            streaming_callback=self._on_chunk,
+            streaming_callback=self._reading.on_chunk,
             fresh=fresh,
         )
         fetch = self._fetch = self._outside.client.fetch(request, raise_error=False)
@@ -83,9 +82,6 @@ class Attempt:
                 self._timer = None
         return self._ended or self._reading.complete()
 
-    def _on_chunk(self, data: bytes) -> Awaitable[None] | None:
-        return None if self._ended is not None else self._reading.on_chunk(data)
-
     def _broken_off(self, error: WireError) -> Ended:
         if self._reading.whole:
             return WHOLE
@@ -110,6 +106,7 @@ class Attempt:
         """End the attempt with a verdict of ours; the backend's connection is closed at once."""
         if self._ended is None:
             self._ended = ended
+            self._reading.release()
             if self._fetch is not None:
                 self._fetch.cancel()
 

@@ -6,7 +6,7 @@ off, the client's stream still stands at the end of an event, ready for an error
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from router.errors import BackendUnavailable, StatusError
@@ -57,6 +57,13 @@ class Reading:
         self._outside = outside
         self._listener: Listener | None = listener
         self._splitter: EventSplitter | None = None  # of streams
+        self._feed: Callable[[bytes], bytes] = bytes
+        self._is_flowing = False  # a stream that has begun and not ended: events pass on as they come
+        self._sink = answer.sink
+        self._clock = outside.clock
+        self._event_gap = outside.event_gap
+        marks = job.route.end_marks
+        self._end_hint = marks[0] if len(marks) == 1 else b""  # in every event that may be the end; b"" is in all
         self._held: list[bytes] = []
         self._held_size = 0
         self._head: Head | None = None
@@ -83,21 +90,33 @@ class Reading:
             self._is_stream, self._is_opaque = False, True  # compressed against our wish: passed on unread
         if self._is_stream:
             self._splitter = EventSplitter()
+            self._feed = self._splitter.feed
         self._lines = self._outside.to_client.lines(head.headers, is_stream=self._is_stream)
 
     def release(self) -> None:
-        """Let go of who listens: the two know each other, and a circle would keep both bodies until it is found."""
+        """Want no further byte, and let go of who listens: a circle would keep both bodies until it is found."""
         self._listener = None
+        self._is_flowing = False
 
     def on_chunk(self, data: bytes) -> Awaitable[None] | None:
         """Take bytes of the body. An awaitable means: the client is slow, read on when it is done."""
-        if self._answer.finished:
+        now = self._clock()
+        if self._is_flowing:
+            self._event_gap(now - self.last)
+            self.last = now
+            block = self._feed(data)
+            if block and b"error" not in block and self._end_hint not in block:
+                exchange = self._exchange
+                exchange.events += block.count(b"\n\n")
+                exchange.bytes_out += len(block)
+                waiting = self._sink(block)
+            else:
+                waiting = self._send(block) if block else None
+        elif self._listener is None or self._answer.finished:
             return None
-        now = self._outside.clock()
-        if self.begun:
-            self._outside.event_gap(now - self.last)
-        self.last = now
-        waiting = self._on_stream(data) if self._is_stream else self._on_body(data)
+        else:
+            self.last = now
+            waiting = self._on_stream(data) if self._is_stream else self._on_body(data)
         if waiting is not None:
             # While the client is slow, the backend is not to blame for silence.
             asyncio.ensure_future(waiting).add_done_callback(self._on_client_ready)
@@ -122,11 +141,8 @@ class Reading:
         return self._begin()
 
     def _on_stream(self, data: bytes) -> Awaitable[None] | None:
-        assert self._splitter is not None
-        block = self._splitter.feed(data)
-        if not block:
-            return None
-        return self._send(block) if self.begun else self._look_for_beginning(block)
+        block = self._feed(data)
+        return self._look_for_beginning(block) if block else None
 
     def _look_for_beginning(self, block: bytes) -> Awaitable[None] | None:
         self._hold(block)
@@ -147,7 +163,10 @@ class Reading:
         self._exchange.began = self.last
         if self._listener is not None:
             self._listener.on_phase()
-        return self._send(held) if self._is_stream else self._put(held)
+        if not self._is_stream:
+            return self._put(held)
+        self._is_flowing = True
+        return self._send(held)
 
     def _send(self, block: bytes) -> Awaitable[None] | None:
         """Send whole events of an answer that has begun, but look closer at those that may end it."""
@@ -190,13 +209,16 @@ class Reading:
     def _finish(self) -> None:
         # The client need not wait for the end of the framing.
         self.whole = True
+        self._is_flowing = False
         self._answer.finish()
         if self._listener is not None:
             self._listener.on_phase()
 
     def _give_verdict(self, ended: Ended) -> None:
-        if self._listener is not None:
-            self._listener.on_verdict(ended)
+        listener = self._listener
+        self.release()
+        if listener is not None:
+            listener.on_verdict(ended)
 
     def _hold(self, data: bytes) -> None:
         self._held.append(data)

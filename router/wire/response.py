@@ -187,6 +187,11 @@ class ResponseWriter(HTTPConnection):
         """
         if not self._answering:
             return self._gone()
+        if self._is_chunked and not self._congested and self._head_written and 0 < len(chunk) <= JOINED_WRITE:
+            # A stream's next piece, by far the most frequent call: in as few steps as may be.
+            assert self._transport is not None
+            self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            return self._waiter() if self._congested else None
         if self._is_bodyless or not chunk:
             return self._waiter() if self._congested else None
         if not self._head_written:

@@ -41,7 +41,6 @@ class Phase(enum.Enum):
     IDLE, HEAD, BODY, ANSWER, CLOSING = range(5)
 
 
-
 class ServerConnection(Delivery, asyncio.BufferedProtocol):
     """See the module's docstring. Drives one `HTTPServerConnectionDelegate` from one transport."""
 
