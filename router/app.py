@@ -3,6 +3,7 @@
 Nothing else builds anything from the configuration, and nobody imports this module but `server` and tests.
 """
 
+import asyncio
 import logging
 import random
 import time
@@ -144,6 +145,7 @@ class App:
         outside = Outside(
             client,
             _timeouts(config),
+            loop=asyncio.get_running_loop(),
             clock=time.monotonic,
             wall_clock=time.time,
             dice=random.random,

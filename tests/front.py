@@ -97,11 +97,12 @@ async def until(condition: Callable[[], bool], *, timeout: float = 10.0) -> None
         await asyncio.sleep(0.01)
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with what `over` says otherwise, at every depth."""
+    result = dict(base)
     for key, value in over.items():
-        merged[key] = _merged(merged.get(key, {}), value) if isinstance(value, dict) else value
-    return merged
+        result[key] = merged(result.get(key, {}), value) if isinstance(value, dict) else value
+    return result
 
 
 @asynccontextmanager
@@ -116,9 +117,9 @@ async def front(
     found = list(urls or [])
     for backend in backends:
         found.append(f"http://127.0.0.1:{await backend.start()}")
-    tree = _merged(QUICK, config or {})
+    tree = merged(QUICK, config or {})
     tree["backends"] = [
-        _merged({"url": url}, dict(more))
+        merged({"url": url}, dict(more))
         for url, more in zip(found, tree.pop("backend_options", [{}] * len(found)), strict=True)
     ]
     app = App(Config.model_validate(tree))
@@ -132,7 +133,10 @@ async def front(
             await until(lambda: app.registry.usable_count(time.monotonic()) == len(found))
         yield cluster
         cluster.client.close()
+        relay = app.relay
+        assert relay is not None
         await until(lambda: app.in_flight == 0 and server.connections == 0)
+        await until(lambda: relay.live == 0)
         assert all(backend.in_flight == 0 for backend in app.registry.backends)
     finally:
         cluster.client.close()

@@ -5,12 +5,12 @@ from typing import Any
 
 import tornado.httputil
 import tornado.web
-from tornado.web import _HandlerDelegate  # the type that Tornado's own signature names
 
 from router.handlers import status
 from router.handlers.base import BaseHandler, Context, UnknownRouteHandler
-from router.handlers.relayed import RelayedHandler
+from router.handlers.dispatch import Dispatch, LeanRequest, Receiving
 from router.handlers.routes import Match, ModelsMatch, RouteTable
+from router.wire.server import ServerConnection
 
 
 class FrontDoor(tornado.web.Application):
@@ -32,13 +32,23 @@ class FrontDoor(tornado.web.Application):
         if context.metrics_path is not None:
             self._own[context.metrics_path] = status.MetricsHandler
 
-    def find_handler(self, request: tornado.httputil.HTTPServerRequest, **kwargs: Any) -> _HandlerDelegate:
+    def start_request(
+        self, server_conn: object, request_conn: tornado.httputil.HTTPConnection
+    ) -> tornado.httputil.HTTPMessageDelegate:
+        """Return who receives the next request of a connection."""
+        assert isinstance(request_conn, ServerConnection)
+        return Dispatch(self, request_conn)
+
+    def find_handler(  # type: ignore[override]  # Tornado's signature names a private class
+        self, request: tornado.httputil.HTTPServerRequest, **kwargs: Any
+    ) -> tornado.httputil.HTTPMessageDelegate:
         """Return the delegate for the request's path."""
         path = request.path
         match = self._table.find(path) if path not in self._own else None
         if isinstance(match, Match):
             target: dict[str, Any] = {"routes": match.routes, "rest": match.rest}
-            return self.get_handler_delegate(request, RelayedHandler, {"context": self._context, **target})
+            assert isinstance(request, LeanRequest)
+            return Receiving(self, request, {"context": self._context, **target})
         if isinstance(match, ModelsMatch):
             name = None if match.name is None else urllib.parse.unquote(match.name)
             return self.get_handler_delegate(request, status.ModelsHandler, {"context": self._context, "name": name})

@@ -184,4 +184,4 @@ class UnknownRouteHandler(BaseHandler):
         path = self.request.path[:200]
         raise UnknownRoute(f"Unknown path {path!r}; see / for what is served here.")
 
-    head = post = put = patch = delete = options = get
+    prepare = head = post = put = patch = delete = options = get  # without waiting for a body

@@ -35,7 +35,8 @@ class RelayedHandler(BaseHandler):
         self._routes = routes
         self._rest = rest
         self._chunks: list[bytes] = []
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None  # that runs this handler, from when its request is whole
+        self._is_relaying = False
         self._is_gone = False
         route = routes.get(self.request.method or "") or next(iter(routes.values()))
         self.route_label = route.path
@@ -47,7 +48,7 @@ class RelayedHandler(BaseHandler):
         return tuple(self._routes)
 
     def prepare(self) -> None:
-        """Refuse what need not be read to be refused."""
+        """Refuse what need not be read to be refused. Called with the head, and by Tornado when the handler runs."""
         method = self.request.method or ""
         if method not in self._routes:
             if method != "OPTIONS":
@@ -78,10 +79,10 @@ class RelayedHandler(BaseHandler):
         connection = self.request.connection
         assert isinstance(connection, ServerConnection)
         answer = Answer(connection, self.exchange, self.own_lines, named_events=job.route.named_events)
-        task = self._task = asyncio.current_task()
-        assert task is not None
+        assert self.task is not None
+        self._is_relaying = True
         try:
-            await self.context.relay.run(self.exchange, job, answer, task=task)
+            await self.context.relay.run(self.exchange, job, answer, task=self.task)
         except asyncio.CancelledError:
             if not self._is_gone:
                 answer.cut()
@@ -95,15 +96,16 @@ class RelayedHandler(BaseHandler):
 
     def _end_bookkeeping(self) -> None:
         """Tell Tornado that the answer is written; it was, below RequestHandler's own ways."""
-        self._task = None
+        self.task = None
+        self._is_relaying = False
         self._headers_written = self._finished = True
         self._break_cycles()
 
     def on_connection_close(self) -> None:
         """The client has left: close what is open on its behalf."""
-        if self._task is not None:
+        if self._is_relaying and self.task is not None:
             self._is_gone = True
-            self._task.cancel()
+            self.task.cancel()
         else:
             super().on_connection_close()
 
@@ -121,7 +123,7 @@ class RelayedHandler(BaseHandler):
         return Job(
             route,
             f"{self._rest}?{request.query}" if request.query else self._rest,
-            headers=headers.raw if content_type or route.body is not Body.JSON else [*headers.raw, JSON_TYPE],
+            headers=headers.raw if content_type or route.body is not Body.JSON else _with_json_type(headers.raw),
             connection=",".join(headers.get_list("Connection")),
             body=body,
             model=envelope.model,
@@ -156,6 +158,10 @@ class RelayedHandler(BaseHandler):
         if asked is not None:
             limits.append(_seconds(asked, context.deadline_header))
         return self.exchange.opened + min(limits) if limits else None
+
+
+def _with_json_type(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [*(pair for pair in headers if pair[0].lower() != b"content-type"), JSON_TYPE]  # an empty one says nothing
 
 
 def _peek_any(body: bytes) -> Envelope:

@@ -112,11 +112,12 @@ class Answer:
         elif not self.is_blocked:
             self._connection.write_chunk(KEEPALIVE)
 
-    def finish(self) -> None:
-        """End a body that is whole."""
+    def finish(self, chunk: bytes = b"") -> None:
+        """End a body that is whole with this last piece."""
         if not self.finished:
-            self.is_whole = True
-            self._end()
+            self._exchange.bytes_out += len(chunk)
+            self.is_whole = self.finished = True
+            self._connection.finish_with(chunk)
 
     def fail(self, error: AnswerError, *, final: bool = False) -> None:
         """Tell an error in the way that is still open: status and body, an error event, or a cut."""

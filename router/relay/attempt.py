@@ -4,6 +4,7 @@ One timer serves all limits: rather than being set anew with every chunk, it loo
 """
 
 import asyncio
+import math
 
 from tornado.httpclient import HTTPResponse
 from tornado.iostream import StreamClosedError
@@ -100,7 +101,8 @@ class Attempt:
 
     def on_phase(self) -> None:
         """Let the limit of the new phase hold."""
-        self._arm()
+        if self._reading.whole or self._timer is None:
+            self._arm()
 
     def on_verdict(self, ended: Ended) -> None:
         """End the attempt with a verdict of ours; the backend's connection is closed at once."""
@@ -113,10 +115,14 @@ class Attempt:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         seconds, since, _ = self._limit()
-        if seconds is not None:
-            left = max(0.0, since + seconds - self._outside.clock())
-            self._timer = asyncio.get_running_loop().call_later(left, self._watch)
+        left = math.inf if seconds is None else max(0.0, since + seconds - self._outside.clock())
+        idle = self._outside.timeouts.idle
+        if idle is not None and not self._reading.begun:
+            left = min(left, idle)  # then the beginning needs no timer of its own
+        if left < math.inf:
+            self._timer = self._outside.loop.call_later(left, self._watch)
 
     def _watch(self) -> None:
         seconds, since, outcome = self._limit()

@@ -264,7 +264,7 @@ class Course:
     def _arm_keepalive(self) -> None:
         seconds = self._shared.outside.timeouts.keepalive_after
         if seconds is not None:
-            self._keepalive = asyncio.get_running_loop().call_later(seconds, self._keep_alive)
+            self._keepalive = self._shared.outside.loop.call_later(seconds, self._keep_alive)
 
     def _keep_alive(self) -> None:
         if self._exchange.began is None and not self._answer.finished:

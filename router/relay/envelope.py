@@ -101,7 +101,7 @@ def _form_fields(body: bytes, boundary: bytes) -> dict[str, str]:
     """Return the short text fields of a form that routing needs; the parts themselves are never copied."""
     found: dict[str, str] = {}
     start = body.find(boundary)
-    for _ in range(MAX_PARTS):
+    for _ in range(MAX_PARTS + 1):  # the last delimiter ends the form
         start += len(boundary)
         if body.startswith(b"--", start):
             return found

@@ -1,5 +1,6 @@
 """What the relay needs of the world, and the limits it works under: clocks, dice, the client, settings."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ class Outside:
 
     client: AsyncHTTPClient
     timeouts: Timeouts
+    loop: asyncio.AbstractEventLoop  # for timers
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # seconds since the epoch
     dice: Callable[[], float]  # a random number from 0 to 1

@@ -13,7 +13,7 @@ from router.errors import BackendUnavailable, StatusError
 from router.exchange import AttemptOutcome, Exchange
 from router.relay import headers
 from router.relay.answer import Answer
-from router.relay.beginning import Sign, find_error, kind_of, sign_of
+from router.relay.beginning import DONE, Sign, find_error, kind_of, sign_of
 from router.relay.outcomes import WHOLE, Ended, Refusal, failed, outcome_of_status, reported
 from router.relay.outside import Outside
 from router.relay.route import Job
@@ -26,6 +26,7 @@ MAX_HELD = 1024 * 1024
 MAX_REFUSAL = 8 * 1024 * 1024
 
 _EVENT_STREAM = "text/event-stream"
+DONE_EVENT = b"data: [DONE]\n\n"  # as every server of this kind writes it
 NOT_A_STREAM = Ended(
     AttemptOutcome.BAD_RESPONSE, begun=True, error=BackendUnavailable("The backend did not answer as a stream.")
 )
@@ -86,7 +87,7 @@ class Reading:
         content_type = (headers.find(head.headers, b"content-type") or "").lower()
         self._is_good = 200 <= head.status < 300
         self._is_stream = self._is_good and content_type.startswith(_EVENT_STREAM)
-        if self._is_stream and (headers.find(head.headers, b"content-encoding") or "identity") != "identity":
+        if self._is_stream and (headers.find(head.headers, b"content-encoding") or "identity").lower() != "identity":
             self._is_stream, self._is_opaque = False, True  # compressed against our wish: passed on unread
         if self._is_stream:
             self._splitter = EventSplitter()
@@ -173,11 +174,11 @@ class Reading:
         self._exchange.events += block.count(b"\n\n")
         if b"error" in block:
             return self._send_until_error(block)
+        if block.endswith(DONE_EVENT) and DONE in self._job.route.end_marks:
+            return self._finish(block)
         for mark in self._job.route.end_marks:
             if mark in block and any(map(self._is_end, split_events(block))):
-                waiting = self._put(block)
-                self._finish()
-                return waiting
+                return self._finish(block)
         return self._put(block)
 
     def _send_until_error(self, block: bytes) -> Awaitable[None] | None:
@@ -190,10 +191,7 @@ class Reading:
                 self._give_verdict(Ended(outcome, begun=True, error=error))
                 return waiting
             good.append(event)
-        waiting = self._put(block)
-        if any(map(self._is_end, good)):
-            self._finish()
-        return waiting
+        return self._finish(block) if any(map(self._is_end, good)) else self._put(block)
 
     def _is_end(self, event: bytes) -> bool:
         marks = self._job.route.end_marks
@@ -206,13 +204,19 @@ class Reading:
         length = None if self._is_stream else _length_of(self._head)
         return self._answer.begin(self._head.status, self._lines, chunk, is_stream=self._is_stream, length=length)
 
-    def _finish(self) -> None:
-        # The client need not wait for the end of the framing.
+    def _finish(self, block: bytes) -> Awaitable[None] | None:
+        """Send what ends the answer; the client need not wait for the end of the backend's framing."""
         self.whole = True
         self._is_flowing = False
-        self._answer.finish()
+        waiting = None
+        if self._answer.started:
+            self._answer.finish(block)
+        else:
+            waiting = self._put(block)
+            self._answer.finish()
         if self._listener is not None:
             self._listener.on_phase()
+        return waiting
 
     def _give_verdict(self, ended: Ended) -> None:
         listener = self._listener

@@ -148,6 +148,16 @@ class ResponseWriter(HTTPConnection):
         self._answering = False
         self._answer_finished()
 
+    def finish_with(self, chunk: bytes) -> None:
+        """Write the last piece of the body and end the answer, in one write where it is chunked."""
+        if self._answering and self._head_written and self._is_chunked and 0 < len(chunk) <= JOINED_WRITE:
+            assert self._transport is not None
+            self._transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(chunk), chunk))
+            self._is_chunked = False
+        else:
+            self.write_chunk(chunk)
+        self.finish()
+
     # The same without header objects.
 
     def write_raw_head(

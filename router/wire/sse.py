@@ -92,6 +92,8 @@ def split_events(block: bytes) -> list[bytes]:
     `block` is what `EventSplitter.feed` returned. Blank lines belong to the event before them, or to the first one.
     An unfinished rest, if any, comes last.
     """
+    if block.find(b"\n\n") == len(block) - 2 and b"\r" not in block:
+        return [block]  # one event
     events = []
     start = 0
     for match in _EVENT_END.finditer(block):
@@ -112,6 +114,8 @@ def event_data(event: bytes) -> bytes | None:
 
 def event_name(event: bytes) -> str | None:
     """Return the value of the event's last `event` field, None if it has none."""
+    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and b"\r" not in event:
+        return None  # one line, of data
     names = [value for name, value in _fields(event) if name == b"event"]
     return names[-1].decode("utf-8", "replace") if names else None
 

@@ -366,24 +366,51 @@ def test_a_model_that_nobody_serves_any_more_is_still_known() -> None:
 
     assert registry.is_known("m")
     assert registry.known_models() == ["m", "new"]
-    assert registry.sole_model() is None
     assert refused(registry) is Reason.NONE_USABLE
     assert names(registry, 4, model="new") == {"b0": 2, "b1": 2}
 
 
-def test_the_one_known_model_is_told() -> None:
+def test_the_one_model_that_is_served_is_told() -> None:
     assert make(2).sole_model() == "m"
+    assert make(2, models=("m", "n")).sole_model() is None
     assert make(2, up=False).sole_model() is None
 
 
-def test_models_are_the_union_over_usable_backends_as_the_first_lists_them() -> None:
+def test_after_a_redeploy_under_a_new_name_the_new_one_is_the_one_model() -> None:
+    registry = make(2)
+    a, b = registry.backends
+    registry.listed(a, [{"id": "new"}], now=0)
+    assert registry.sole_model() is None  # the other one still serves the old one
+    registry.listed(b, [{"id": "new"}], now=0)
+    assert registry.sole_model() == "new"
+    registry.listed(a, [], now=0)
+    registry.listed(b, [], now=0)
+    assert registry.sole_model() is None
+
+
+def test_the_one_model_is_told_while_its_backends_are_down() -> None:
+    registry = make(2)
+    for backend in registry.backends:
+        registry.probed(backend, Seen.REFUSED, now=0)
+
+    assert registry.sole_model() == "m"
+
+
+def test_models_are_the_union_over_all_backends_and_usable_ones_describe_them() -> None:
     registry = make(3, up=False)
     for number, backend in enumerate(registry.backends):
         registry.listed(backend, [{"id": "m", "from": number}, {"id": f"own-{number}"}], now=0)
         registry.probed(backend, Seen.PASSED, now=0)
     registry.probed(registry.backends[0], Seen.REFUSED, now=0)
 
-    assert registry.models(now=0) == [{"id": "m", "from": 1}, {"id": "own-1"}, {"id": "own-2"}]
+    assert registry.models(now=0) == [{"id": "m", "from": 1}, {"id": "own-1"}, {"id": "own-2"}, {"id": "own-0"}]
+
+
+def test_a_model_that_nobody_lists_any_more_is_not_shown() -> None:
+    registry = make(1)
+    registry.listed(registry.backends[0], [{"id": "new"}], now=0)
+
+    assert registry.models(now=0) == [{"id": "new"}]
 
 
 def test_with_none_usable_all_that_was_listed_is_shown() -> None:

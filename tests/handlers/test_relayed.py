@@ -1,11 +1,15 @@
 """Rules of router/handlers/relayed.py: what is refused before a backend is bothered, and what reaches it."""
 
+import asyncio
 import json
+import socket
+import struct
 
 import pytest
 
 from router.simulator.settings import Settings
-from tests.front import CHAT, Front, broken, front, run
+from tests.front import CHAT, Front, broken, front, run, until
+from tests.relay.scripted import DONE, END, HEAD, TEXT, Asked, chat, chunk, gone, plain, says, scripted, stream
 
 FORM = "multipart/form-data; boundary=xyz"
 AUDIO = (
@@ -235,5 +239,193 @@ def test_the_clients_credentials_travel_where_configured_but_never_beside_ours()
                 await cluster.ask("/v1/chat/completions", CHAT, headers={"Authorization": "Bearer sk-client"})
                 posted = next(each for each in cluster.backends[0].requests if each.method == "POST")
                 assert [value.decode() for name, value in posted.headers if name.lower() == b"authorization"] == seen
+
+    run(test)
+
+
+@pytest.mark.parametrize("way", ["close", "half-close", "reset"])
+@pytest.mark.parametrize("split", [False, True], ids=["at once", "head first"])
+def test_a_client_that_leaves_right_behind_its_request_is_noticed(way: str, split: bool) -> None:
+    """Its end may be read before anything was begun on its behalf, or just after: no backend is left at work."""
+
+    async def test() -> None:
+        async with front(config={"health": {"interval": 30}}) as cluster:
+            broken(cluster.backends[0], hang=True)
+            raw = chat(stream=False)
+            head = raw.index(b"\r\n\r\n") + 4 if split else len(raw)
+            for number in range(1, 21):
+                client = socket.create_connection(("127.0.0.1", cluster.port))
+                client.sendall(raw[:head])
+                if split:
+                    await until(lambda: cluster.app.in_flight == 1)
+                    client.sendall(raw[head:])
+                if way == "reset":
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if way == "half-close":
+                    client.shutdown(socket.SHUT_WR)
+                else:
+                    client.close()
+                while way != "reset" and await cluster.metric("router_requests_total") < number:
+                    await asyncio.sleep(0.001)
+                client.close()
+            await asyncio.sleep(0.05)
+            await until(lambda: cluster.server.connections == 0 and cluster.app.in_flight == 0)
+            figures = cluster.backends[0].figures
+            await until(lambda: figures.aborted == figures.struck)
+            assert await cluster.metric("router_attempts_total", outcome="ok") == 0
+            ended = await cluster.metric("router_requests_total")
+            assert ended == await cluster.metric("router_requests_total", outcome="client_gone")
+            assert ended == 20 or way == "reset", "what a reset overtakes is never read"
+
+    run(test)
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_the_end_of_one_exchange_leaves_the_next_on_its_connection_watched(pipelined: bool) -> None:
+    """A client that leaves during the second answer frees its backend."""
+
+    async def test() -> None:
+        async with scripted(says(stream(TEXT, DONE), b"")) as (cluster, asked):
+            reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port)
+            writer.write(chat() * 2 if pipelined else chat())
+            await reader.readuntil(END)
+            if not pipelined:
+                writer.write(chat())
+            await until(lambda: len(asked) == 2)
+            await asyncio.sleep(0.1)
+            writer.close()
+            await gone(asked[1])
+            await until(lambda: cluster.app.in_flight == 0)
+            assert await cluster.metric("router_requests_total", outcome="client_gone") == 1
+
+    run(test)
+
+
+def test_a_backend_that_is_slow_behind_its_end_mark_leaves_the_next_exchange_watched() -> None:
+    async def test() -> None:
+        released = asyncio.Event()
+
+        async def script(one: Asked) -> None:
+            if len(asked) == 1:
+                one.writer.write(HEAD + chunk(TEXT) + chunk(DONE))
+                await released.wait()
+                one.writer.write(END)
+
+        async with scripted(script) as (cluster, asked):
+            reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port)
+            writer.write(chat())
+            await reader.readuntil(END)
+            writer.write(chat())
+            await until(lambda: len(asked) == 2)
+            released.set()
+            await until(lambda: cluster.app.in_flight == 1)
+            await asyncio.sleep(0.05)
+            writer.close()
+            await gone(asked[1])
+
+    run(test)
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "Content-Encoding"])
+@pytest.mark.parametrize("second", ["text/plain", "application/json", "identity", "gzip"])
+def test_two_headers_that_say_how_to_read_the_body_are_refused(name: str, second: str) -> None:
+    """Whoever reads the other one reads another request."""
+
+    async def test() -> None:
+        async with front() as cluster:
+            first = "application/json" if name == "Content-Type" else "identity"
+            lines = f"{name.lower()}: {second}\r\n"
+            if name == "Content-Encoding":
+                lines = f"{name}: {first}\r\n" + lines
+            got = await cluster.exchange(chat(stream=False, lines=(lines + "Connection: close\r\n").encode()))
+            assert got.startswith(b"HTTP/1.1 400 ")
+            assert json.loads(got.partition(b"\r\n\r\n")[2])["error"]["param"] == name
+            assert asked(cluster) == []
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["Application/JSON; charset=utf-8", "APPLICATION/VND.X+JSON", "application/json"]
+)
+def test_json_is_taken_in_any_spelling_of_its_type(content_type: str) -> None:
+    async def test() -> None:
+        async with scripted(says(plain(200, {}))) as (cluster, seen):
+            answer = await cluster.ask("/v1/chat/completions", CHAT, headers={"Content-Type": content_type})
+            assert answer.code == 200
+            assert seen[0].headers(b"content-type") == [content_type.encode()]
+
+    run(test)
+
+
+def test_a_form_is_taken_in_any_spelling_of_its_type() -> None:
+    async def test() -> None:
+        async with scripted(says(plain(200, {}))) as (cluster, seen):
+            headers = {"Content-Type": "Multipart/Form-Data; Boundary=xyz"}
+            assert (await cluster.ask("/v1/audio/transcriptions", AUDIO, headers=headers)).code == 200
+            assert seen[0].body == AUDIO
+
+    run(test)
+
+
+@pytest.mark.parametrize("line", [b"", b"Content-Type:\r\n"])
+def test_a_missing_type_is_filled_in_as_vllm_insists_on_it(line: bytes) -> None:
+    async def test() -> None:
+        async with scripted(says(plain(200, {}))) as (cluster, seen):
+            raw = chat(stream=False, lines=b"Connection: close\r\n")
+            raw = raw.replace(b"Content-Type: application/json\r\n", line)
+            assert (await cluster.exchange(raw)).startswith(b"HTTP/1.1 200 ")
+            assert seen[0].headers(b"content-type") == [b"application/json"]
+            assert json.loads(seen[0].body) == {**CHAT, "stream": False}
+
+    run(test)
+
+
+def test_after_a_redeploy_under_a_new_name_a_missing_model_is_the_new_one() -> None:
+    async def test() -> None:
+        async with scripted(says(plain(200, {})), config={"backend_options": [{"models": []}]}) as (cluster, seen):
+            registry = cluster.app.registry
+            for name in ("old", "new"):
+                registry.listed(registry.backends[0], [{"id": name}], now=0.0)
+            assert (await cluster.ask("/v1/chat/completions", {"messages": []})).code == 200
+            assert json.loads(seen[0].body) == {"messages": [], "model": "new"}
+
+    run(test)
+
+
+def test_a_model_is_filled_in_whatever_else_the_body_holds() -> None:
+    async def test() -> None:
+        async with scripted(says(plain(200, {}))) as (cluster, seen):
+            body = b'{"messages": [], "tools": [{"model": 1}], "x": 1e999, "seed": 123456789012345678901234567890}'
+            assert (await cluster.ask("/v1/chat/completions", body)).code == 200
+            assert seen[0].body == body[:-1] + b', "model": "simulated-model"}'
+
+    run(test)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/responses"])
+@pytest.mark.parametrize(
+    ("body", "headers", "method", "status"),
+    [
+        (b"{bad", {}, "POST", 400),
+        (b"{}", {"Content-Type": "text/plain"}, "POST", 415),
+        (b"{}", {"Content-Encoding": "gzip"}, "POST", 415),
+        (b"{}", {"X-Request-Timeout": "x"}, "POST", 400),
+        (b'{"model": "nope"}', {}, "POST", 404),
+        (None, {}, "GET", 405),
+    ],
+)
+def test_our_own_refusals_have_the_form_of_the_api_that_was_asked(
+    path: str, body: bytes | None, headers: dict[str, str], method: str, status: int
+) -> None:
+    """Clients of the Messages and Responses APIs tell errors by their `type`."""
+
+    async def test() -> None:
+        async with front() as cluster:
+            answer = await cluster.ask(path, body, headers=headers, method=method)
+            fields = json.loads(answer.body)
+            assert (answer.code, fields["type"]) == (status, "error")
+            assert fields["error"]["message"]
+            assert "type" not in json.loads((await cluster.ask("/v1/completions", b"{bad")).body)
 
     run(test)

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import time
 
 from router import __version__
 from router.simulator.settings import Settings
-from tests.front import broken, front, run
+from tests.front import broken, front, run, until
 
 
 def test_health_tells_the_state_of_the_cluster_in_the_fields_that_clients_know() -> None:
@@ -53,6 +54,22 @@ def test_models_are_the_union_of_what_backends_list() -> None:
                 assert (answer.code, json.loads(answer.body)["id"]) == (200, name)
             missing = await cluster.ask("/v1/models/nope")
             assert (missing.code, json.loads(missing.body)["error"]["code"]) == (404, "model_not_found")
+
+    run(test)
+
+
+def test_the_models_of_a_backend_that_is_down_are_still_models() -> None:
+    """Asking for them is told 503, so they are not denied either."""
+
+    async def test() -> None:
+        async with front(Settings(models=("a",)), Settings(models=("b",))) as cluster:
+            broken(cluster.backends[1], refuse=True)
+            await until(lambda: cluster.app.registry.usable_count(time.monotonic()) == 1)
+            listing = json.loads((await cluster.ask("/v1/models")).body)
+            assert [model["id"] for model in listing["data"]] == ["a", "b"]
+            answer = await cluster.ask("/v1/models/b")
+            assert (answer.code, json.loads(answer.body)["id"]) == (200, "b")
+            assert (await cluster.chat(model="b")).code == 503
 
     run(test)
 

@@ -86,6 +86,7 @@ class Pipe:
         self._outside = Outside(
             client,
             Timeouts(),
+            loop=loop,
             clock=lambda: 0.0,
             wall_clock=lambda: 0.0,
             dice=lambda: 0.5,

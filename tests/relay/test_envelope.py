@@ -1,6 +1,7 @@
 """Rules of router/relay/envelope.py."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from router.errors import InvalidRequest
 from router.relay.envelope import (
+    MAX_PARTS,
     Envelope,
     fill_json_model,
     fill_multipart_model,
@@ -121,3 +123,67 @@ def test_a_form_gets_the_model_that_was_meant() -> None:
     filled = fill_multipart_model(body, FORM, "m")
     assert peek_multipart(filled, FORM).model == "m"
     assert filled.endswith(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"x": 1e999, "b": {"model": 1}}',
+        b'{"seed": 123456789012345678901234567890}',
+        b'{"x": 1.0000000000000000000001, "y": -0, "z": 1E2}',
+        b'{"a": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"a": "{", "b": {"model": "inner"}}',
+        b' {\n\t"a": "\\u00e4 \xc3\xa4"\r\n} \n',
+        b'{"model": null, "n": 1}',
+        b'{"model": "", "model": null}',
+    ],
+)
+def test_filling_in_a_model_never_fails_and_keeps_all_other_bytes(body: bytes) -> None:
+    assert peek_json(body).model is None
+    filled = fill_json_model(body, 'm "ö"')
+    kept = body.rstrip()[:-1].rstrip()
+    assert filled.startswith(kept)
+    assert filled[len(kept) :] == b', "model": "m \\"\xc3\xb6\\""}'
+    assert peek_json(filled).model == 'm "ö"'
+
+
+def test_an_empty_object_gets_its_model() -> None:
+    assert json.loads(fill_json_model(b" {\n} ", "m")) == {"model": "m"}
+
+
+@pytest.mark.parametrize("head", [b"", b'\r\nContent-Disposition: form-data; name="a"'])
+def test_a_form_of_many_tiny_parts_is_refused_before_they_are_all_read(head: bytes) -> None:
+    part = head + b"\r\n\r\n\r\n--xyz"
+    body = b"--xyz" + part * (8 * 1024 * 1024 // len(part)) + b"--\r\n"
+    started = time.perf_counter()
+    with pytest.raises(InvalidRequest, match="parts"):
+        peek_multipart(body, FORM)
+    assert time.perf_counter() - started < 1
+
+
+def test_a_form_may_have_as_many_parts_as_the_bound_says() -> None:
+    parts = [(f'name="p{number}"', b"1") for number in range(MAX_PARTS - 1)]
+    assert peek_multipart(form(*parts, ('name="model"', b"m")), FORM).model == "m"
+    with pytest.raises(InvalidRequest, match="parts"):
+        peek_multipart(form(*parts, ('name="model"', b"m"), ('name="x"', b"1")), FORM)
+
+
+@pytest.mark.parametrize("content_type", ["Multipart/Form-Data; Boundary=xyz", 'multipart/form-data; boundary="xyz"'])
+def test_a_boundary_is_found_in_any_legal_spelling(content_type: str) -> None:
+    assert peek_multipart(form(('name="model"', b"m")), content_type).model == "m"
+
+
+@pytest.mark.parametrize("head", ['name="x; name=model"', 'name="x"; title="a; name=\\"model\\""', 'name="a\\"model"'])
+def test_a_quoted_name_is_not_taken_apart(head: str) -> None:
+    assert peek_multipart(form(('name="model"', b"m"), (head, b"other")), FORM).model == "m"
+
+
+@pytest.mark.parametrize("head", ["name=model", 'name="model"; charset=utf-8', 'name="model" ', 'x=";"; name="model"'])
+def test_a_models_part_is_found_in_any_legal_spelling(head: str) -> None:
+    assert peek_multipart(form((head, b"m")), FORM).model == "m"
+
+
+def test_what_stands_before_and_behind_a_form_means_nothing() -> None:
+    body = form(('name="model"', b"m"))
+    assert peek_multipart(b"preamble\r\n" + body, FORM).model == "m"
+    assert peek_multipart(body + b"\r\nepilogue\r\n\r\nmore\r\n--xyz\r\n", FORM).model == "m"

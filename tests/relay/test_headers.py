@@ -1,6 +1,8 @@
 """Rules of router/relay/headers.py."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.relay.headers import HARMLESS_ID, Forwarding, ToBackend, ToClient, find, retry_after
 
@@ -103,3 +105,32 @@ def test_a_header_is_found_whatever_its_case() -> None:
 @pytest.mark.parametrize("ident", ["", "a b", "a\r\nb", "x" * 129, "ä", "a;b", "\x1b[31m"])
 def test_an_id_that_could_harm_a_log_is_none(ident: str) -> None:
     assert HARMLESS_ID.fullmatch(ident) is None
+
+
+def test_headers_that_a_backends_connection_names_stay_here() -> None:
+    answer = [
+        (b"X-Hop", b"1"), (b"connection", b"close, X-HOP"), (b"Connection", b" x-other "), (b"x-other", b"2"),
+        (b"x-kept", b"3"),
+    ]  # fmt: skip
+    assert names(ToClient(cookies=False).lines(answer, is_stream=False)) == ["x-kept"]
+
+
+def test_a_backends_word_on_retrying_stays_here() -> None:
+    assert ToClient(cookies=False).lines([(b"X-Should-Retry", b"true")], is_stream=False) == b""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"Mon, 01 Jan 99999 00:00:00 GMT", b"Mon, 01 Jan 0001 00:00:00 +2359", b"Fri, 31 Dec 9999 23:59:59 -2359",
+     b"Mon, 01 Jan 2026 99:99:99 GMT", b"Wed, 21 Oct 2015 07:28:00 +99999999999999999999", b"a b c d e f", b"1e5",
+     b"1 2 3 4 5 6 7", b"Mon, 99 Foo", b"", b"\xb2", b"6m0s", b"Wed, 21 Oct 2015 07:28:00 -0000", b"1." + b"9" * 40],
+)  # fmt: skip
+def test_an_odd_retry_after_never_fails(value: bytes) -> None:
+    seconds = retry_after([(b"Retry-After", value)], NOW)
+    assert seconds is None or seconds >= 0
+
+
+@given(st.one_of(st.binary(max_size=60), st.from_regex(rb"\w{3}, \d{1,4} Jan \d{1,6} \d+:\d+:\d+ [+-]\d{1,25}")))
+def test_no_retry_after_fails_whatever_it_is(value: bytes) -> None:
+    seconds = retry_after([(b"Retry-After", value)], NOW)
+    assert seconds is None or seconds >= 0

@@ -4,6 +4,7 @@ The pipe runs the parser of answers, the reading, the answer and the client's fr
 """
 
 import asyncio
+import gzip
 import json
 import time
 from collections.abc import Callable
@@ -13,10 +14,14 @@ import pytest
 import uvloop
 
 from router.exchange import AttemptOutcome
+from router.handlers.routes import RELAYED
+from router.relay.reading import MAX_HELD, MAX_REFUSAL
 from router.relay.route import Route
 from router.wire.client import PooledHTTPClient
 from router.wire.sse import EventTooLong
+from tests.front import run
 from tests.relay.pipe import CHAT, Pipe, body_of, dechunk
+from tests.relay.scripted import END, HEAD, Asked, chat, chunk, says, scripted
 
 RECORDED = Path(__file__).parent.parent / "data" / "vllm"
 EVERY_SPLIT_UP_TO = 16 * 1024
@@ -172,6 +177,176 @@ def test_a_large_body_begins_before_it_is_whole_and_is_cut_when_it_breaks() -> N
         out = pipe.relay([head, b"x" * 1_500_000, b"x" * 500_000])
         assert out.startswith(b"HTTP/1.1 200 OK")
         assert pipe.aborted, "nothing else tells a broken body from a whole one"
+
+    in_loop(test)
+
+
+BIG = b"x" * 3_000_000
+
+
+@pytest.mark.parametrize("step", [1 << 16, 1 << 20, 1 << 22])
+def test_a_large_body_keeps_the_length_that_its_backend_told(step: int) -> None:
+    def test(pipe: Pipe) -> None:
+        raw = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BIG), BIG)
+        head, _, body = pipe.relay([raw[place : place + step] for place in range(0, len(raw), step)]).partition(
+            b"\r\n\r\n"
+        )
+        assert head.lower().count(b"content-length: %d" % len(BIG)) == 1
+        assert b"chunked" not in head
+        assert body == BIG
+        assert not pipe.aborted
+
+    in_loop(test)
+
+
+def test_a_large_body_without_a_length_is_chunked() -> None:
+    def test(pipe: Pipe) -> None:
+        raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(BIG) + END
+        head, _, body = pipe.relay([raw[place : place + 65536] for place in range(0, len(raw), 65536)]).partition(
+            b"\r\n\r\n"
+        )
+        assert b"content-length" not in head.lower()
+        assert dechunk(body) == BIG
+
+    in_loop(test)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 9000000", b"Transfer-Encoding: chunked"])
+def test_an_http_1_0_client_sees_a_reset_where_a_body_is_cut(framing: bytes) -> None:
+    """Nothing but the end of the connection ends its body: a clean end would make the half look whole."""
+
+    async def test() -> None:
+        async def script(asked: Asked) -> None:
+            size = b"F00000\r\n" if b"chunked" in framing else b""
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + framing + b"\r\n\r\n"
+            asked.writer.write(head + size + BIG)
+            await asked.writer.drain()
+            await asyncio.sleep(0.1)
+            asked.writer.transport.abort()
+
+        async with scripted(script) as (cluster, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port)
+            writer.write(chat(stream=False, version=b"1.0"))
+            assert b" 200 " in await reader.readline()
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+
+    run(test)
+
+
+def test_an_http_1_0_client_of_a_broken_stream_sees_the_error_event_and_a_clean_end() -> None:
+    async def test() -> None:
+        async with scripted(says(HEAD + chunk(ROLE) + chunk(TEXT) + b"no chunk")) as (cluster, _):
+            body = (await cluster.exchange(chat(version=b"1.0"))).partition(b"\r\n\r\n")[2]
+            assert body.startswith(ROLE + TEXT + b'data: {"error"')
+            assert body.endswith(b"}\n\n")
+
+    run(test)
+
+
+RESPONSES = next(route for route in RELAYED if route.path == "/v1/responses")
+DELTA = b'data: {"type":"response.output_text.delta","delta":"x"}\n\n'
+
+
+@pytest.mark.parametrize(
+    "end", [b"data: [DONE]\n", b"data: [DONE]", b"data: [DONE] \n\n", b"data:[DONE]\n\n", b"data: [DONE]\r\n\r\n"]
+)
+@pytest.mark.parametrize("split", [lambda raw: [raw], bytewise], ids=["at once", "byte by byte"])
+def test_an_end_mark_in_any_spelling_ends_a_whole_stream(end: bytes, split: Callable[[bytes], list[bytes]]) -> None:
+    def test(pipe: Pipe) -> None:
+        body = dechunk(pipe.relay(split(chunked(ROLE, TEXT, end))).partition(b"\r\n\r\n")[2])
+        assert body.rstrip() == (ROLE + TEXT + end).rstrip()  # an LF that comes behind a CR by itself means nothing
+        assert pipe.ended is not None
+        assert pipe.ended.outcome is AttemptOutcome.OK
+
+    in_loop(test)
+
+
+@pytest.mark.parametrize("kind", ["completed", "incomplete"])
+@pytest.mark.parametrize("split", [lambda raw: [raw], bytewise], ids=["at once", "byte by byte"])
+def test_a_response_whose_events_have_no_names_is_whole_by_their_types(
+    kind: str, split: Callable[[bytes], list[bytes]]
+) -> None:
+    def test(pipe: Pipe) -> None:
+        end = b'data: {"type":"response.%b","response":{}}\n\n' % kind.encode()
+        body = dechunk(pipe.relay(split(chunked(DELTA, end)), RESPONSES).partition(b"\r\n\r\n")[2])
+        assert body == DELTA + end
+
+    in_loop(test)
+
+
+def test_a_response_without_its_last_event_is_cut_though_its_text_speaks_of_it() -> None:
+    def test(pipe: Pipe) -> None:
+        text = DELTA.replace(b'"x"', b'"response.completed"')
+        out = pipe.relay([chunked(DELTA, text)], RESPONSES)
+        assert pipe.ended is not None
+        assert pipe.ended.outcome is AttemptOutcome.CUT
+        assert b"event: error\n" in out
+
+    in_loop(test)
+
+
+@pytest.mark.parametrize("content_type", [b"Text/Event-Stream", b"TEXT/EVENT-STREAM; charset=utf-8"])
+def test_a_stream_is_one_in_any_spelling_of_its_type(content_type: bytes) -> None:
+    def test(pipe: Pipe) -> None:
+        raw = chunked(ROLE, TEXT, DONE).replace(b"text/event-stream", content_type)
+        assert dechunk(pipe.relay([raw]).partition(b"\r\n\r\n")[2]) == ROLE + TEXT + DONE
+        cut = chunked(ROLE, TEXT).replace(b"text/event-stream", content_type)
+        assert b"upstream_unavailable" in pipe.relay([cut])
+
+    in_loop(test)
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"GZIP", b"br"])
+def test_a_stream_that_its_backend_compresses_is_passed_on_unread(coding: bytes) -> None:
+    def test(pipe: Pipe) -> None:
+        packed = gzip.compress(TEXT * 50 + DONE)
+        raw = chunked(packed[:9], packed[9:]).replace(b"Transfer", b"Content-Encoding: " + coding + b"\r\nTransfer")
+        head, _, body = pipe.relay(bytewise(raw)).partition(b"\r\n\r\n")
+        assert b"Content-Encoding: " + coding in head
+        assert dechunk(body) == packed
+        assert pipe.ended is not None
+        assert pipe.ended.outcome is AttemptOutcome.OK
+
+    in_loop(test)
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        b"identity",
+        b"",
+        pytest.param(b"Identity", marks=pytest.mark.xfail(strict=True, reason="compared with its case")),
+    ],
+)
+def test_a_stream_that_is_not_compressed_is_read_though_its_head_says_so_in_words(coding: bytes) -> None:
+    def test(pipe: Pipe) -> None:
+        raw = chunked(ROLE, TEXT).replace(b"Transfer", b"Content-Encoding: " + coding + b"\r\nTransfer")
+        assert b"upstream_unavailable" in pipe.relay([raw])
+
+    in_loop(test)
+
+
+def test_an_error_event_of_the_requests_own_fault_blames_no_backend() -> None:
+    def test(pipe: Pipe) -> None:
+        out = pipe.relay([chunked(ROLE, TEXT, ERROR.replace(b"500", b"400"), DONE)])
+        assert pipe.ended is not None
+        assert pipe.ended.outcome is AttemptOutcome.CLIENT_ERROR
+        assert b'"type":"invalid_request_error"' in out
+
+    in_loop(test)
+
+
+def test_a_large_refusal_is_kept_whole_up_to_its_bound() -> None:
+    def test(pipe: Pipe) -> None:
+        for size, is_kept in ((MAX_HELD + 1, True), (MAX_REFUSAL, True), (MAX_REFUSAL + 1, False)):
+            head = b"HTTP/1.1 422 X\r\nContent-Length: %d\r\n\r\n" % size
+            out = pipe.relay([head, b"x" * size])
+            assert pipe.ended is not None
+            assert pipe.ended.outcome is AttemptOutcome.CLIENT_ERROR
+            assert out.startswith(b"HTTP/1.1 422 ")
+            assert (pipe.ended.refusal is not None and len(pipe.ended.refusal.body) == size) is is_kept
 
     in_loop(test)
 
