@@ -114,6 +114,11 @@ class BaseHandler(tornado.web.RequestHandler):
             extra += self.context.cors.preflight_lines(self.request.headers.get("Access-Control-Request-Headers"))
         self.send(200, "text/plain", b"OK\n", extra=extra)
 
+    def prepare(self) -> None:
+        """Refuse a wrong method before its body is read."""
+        if self.request.method not in (*self.allowed_methods(), "OPTIONS"):
+            self.refuse_method()
+
     def allowed_methods(self) -> tuple[str, ...]:
         """Return the methods that the path takes."""
         return ("GET", "HEAD")

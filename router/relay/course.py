@@ -218,7 +218,8 @@ class Course:
         if isinstance(other, Backend):
             return other
         unasked = [each for each in self._shared.cluster.registry.backends if each not in self._tried]
-        if self._overloaded or any(not each.is_down for each in unasked):
+        asked_in_vain = any(attempt.outcome is not AttemptOutcome.CLIENT_ERROR for attempt in self._exchange.attempts)
+        if asked_in_vain or any(not each.is_down for each in unasked):
             raise NoBackend("The backend that may hold it cannot be asked now.", retry_after=1)
         return None
 

@@ -39,6 +39,7 @@ class Refusal(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+        self.headers: RequestHeaders | None = None  # where they were read to their end
 
 
 class RequestHead:
@@ -204,7 +205,11 @@ class RequestParser:
         self._check_start_line(method, version)
         self._check_size(pairs)
         headers = RequestHeaders(pairs)
-        self._check_fields(headers.fields, is_http_1_0=version == "1.0")
+        try:
+            self._check_fields(headers.fields, is_http_1_0=version == "1.0")
+        except Refusal as refusal:
+            refusal.headers = headers
+            raise
         self._keep_alive = llhttp.should_keep_alive()
         self._upgrading = llhttp.should_upgrade()
         start_line = RequestStartLine(method, self._url.decode("latin-1"), "HTTP/" + version)

@@ -242,7 +242,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             refusal.message,
             self.context.remote_ip,
             own_lines=b"" if head is None else self.own_lines,
-            headers=None if head is None else head.headers,
+            headers=refusal.headers if head is None else head.headers,
         )
         if not self._received:
             self.refused = refusal.status if can_answer else None
