@@ -203,7 +203,8 @@ class _Process:
         try:
             app = make_app()
         except OSError as error:  # a log file or certificate that cannot be opened
-            return _refuse(f"cannot start: {error}")
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            return _refuse(f"cannot start, a file that the configuration names cannot be opened: {what}")
         self._listen_to_signals(app)
         beat = asyncio.create_task(self._beat())
         try:

@@ -198,7 +198,10 @@ def test_a_port_in_use_is_named_and_the_exit_code_is_one(start: Callable[..., Ch
 def test_what_the_application_cannot_open_is_told_without_a_traceback(start: Callable[..., Child], port: int) -> None:
     code, _, err = start(str(port), "--no-start", "no such log").end()
 
-    assert (code, err) == (1, "devstral-router: cannot start: [Errno 2] no such log\n")
+    assert (code, err) == (
+        1,
+        "devstral-router: cannot start, a file that the configuration names cannot be opened: [Errno 2] no such log\n",
+    )
 
 
 @pytest.mark.parametrize(

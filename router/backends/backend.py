@@ -109,6 +109,7 @@ class BackendStatus:
     weight: int
     dialect: str
     models: tuple[str, ...]
+    listing: Listing
     resting_for: float  # seconds, 0.0 where it does not rest
 
 
@@ -248,6 +249,7 @@ class Backend:
             weight=self.spec.weight,
             dialect=self.spec.dialect,
             models=tuple(self.models),
+            listing=self.listing,
             resting_for=max(0.0, self.resting_until - now),
         )
 

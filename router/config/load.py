@@ -13,7 +13,7 @@ from router.config import checks
 from router.config.address import DEFAULT_API_PREFIX
 from router.config.document import MAX_TEXT, parse_document
 from router.config.dotenv import parse_dotenv
-from router.config.faults import from_validation, without_repeats
+from router.config.faults import fault_at, from_validation, without_repeats
 from router.config.schema import Config
 from router.config.show import DEFAULT, values
 from router.config.sources import Given, Report, drop_unused, fill_variables, lay_over
@@ -61,6 +61,8 @@ def load(
         config = Config.model_validate(plain(tree))
     except ValidationError as error:
         faults += from_validation(error, tree)
+    if config is not None:
+        faults += _missing_files(tree, config)
     if faults or config is None:
         raise ConfigError(without_repeats(faults))
     notices = (*report.notices, *checks.notices(config))
@@ -105,6 +107,16 @@ def _dotenv(env_file: str | None, report: Report) -> dict[str, str]:
     if bad:
         report.notices.append(f"{path}: no KEY=VALUE on line {', '.join(map(str, bad[:5]))}: passed over")
     return found
+
+
+def _missing_files(tree: Branch, config: Config) -> list[ConfigFault]:
+    """Return the files of certificates that are not there: else a backend would only seem to be down."""
+    return [
+        fault_at(tree, ("backends", number, "tls", key), f"there is no such file: {path}")
+        for number, backend in enumerate(config.backends)
+        for key in ("ca_file", "cert_file", "key_file")
+        if (path := getattr(backend.tls, key)) is not None and not os.path.isfile(path)
+    ]
 
 
 def _origins(tree: Branch, config: Config) -> dict[str, str]:

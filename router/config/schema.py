@@ -18,6 +18,7 @@ from router.config.values import (
     SIZE,
     SIZE_OR_OFF,
     TIMEOUT,
+    WAIT,
     WHOLE_SECONDS,
     Kind,
     choice,
@@ -98,7 +99,7 @@ class ServerConfig(Section):
     idle_timeout: Annotated[float | None, TIMEOUT] = 75.0
     write_stall_timeout: Annotated[float | None, TIMEOUT] = 60.0
     max_connections: Annotated[int | None, whole_or_off(1, 1_000_000)] = 10_000
-    drain_timeout: Annotated[float, DELAY] = 600.0  # 0: what is at work is cut at once
+    drain_timeout: Annotated[float, WAIT] = 600.0  # 0: what is at work is cut at once
     deadline_header: Annotated[str, HEADER] = "X-Request-Timeout"
     reveal_backend: Annotated[bool, FLAG] = False
     public_details: Annotated[bool, FLAG] = False

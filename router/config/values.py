@@ -85,6 +85,13 @@ def parse_delay(value: object) -> float:
     return 0.0 if is_off(value) else parse_seconds(value)
 
 
+def parse_wait(value: object) -> float:
+    """Return seconds, 0 included; `off` is refused, since it might be taken for "no limit"."""
+    if is_off(value) and not str(value).strip().startswith("0"):
+        raise ValueError("must be a time; 0 is none at all, and a large one is next to no limit")
+    return 0.0 if is_off(value) else parse_seconds(value)
+
+
 def parse_timeout(value: object) -> float | None:
     """Return seconds, or None for off."""
     if is_off(value):
@@ -279,6 +286,7 @@ def list_of(item: Callable[[object], str]) -> Kind:
 FLAG = Kind(parse_flag, show)
 DURATION = Kind(parse_duration, show_seconds)  # float seconds > 0
 DELAY = Kind(parse_delay, show_seconds)  # float seconds >= 0
+WAIT = Kind(parse_wait, show_seconds)  # the same, where `off` could be misread
 TIMEOUT = Kind(parse_timeout, show_seconds)  # float seconds, or None for off
 WHOLE_SECONDS = Kind(parse_whole_seconds, show_seconds)  # int
 SIZE = Kind(parse_size, show_size)  # int bytes > 0

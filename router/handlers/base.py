@@ -144,7 +144,7 @@ class BaseHandler(tornado.web.RequestHandler):
             error = InvalidRequest(error.log_message or "The request is malformed.")
         elif not isinstance(error, AnswerError):
             error = InternalFault("The router failed; its log says why.")
-        self.exchange.error = error.code
+        self.exchange.error = error.code or error.kind
         allow = f"Allow: {', '.join(self.allowed_methods())}\r\n".encode() if error.status == 405 else b""
         lines = error_lines(error, final=False).split(b"\r\n", 1)[1]
         envelope = {"type": "error", **error.envelope()} if self.has_named_errors else error.envelope()
@@ -186,7 +186,7 @@ class UnknownRouteHandler(BaseHandler):
 
     def get(self, *args: str) -> None:
         """Say so."""
-        path = self.request.path[:200]
-        raise UnknownRoute(f"Unknown path {path!r}; see / for what is served here.")
+        path = self.exchange.path = self.request.path[:200]
+        raise UnknownRoute(f"Unknown path {path!r}; the API is under /v1, as in /v1/chat/completions.")
 
     prepare = head = post = put = patch = delete = options = get  # without waiting for a body

@@ -145,7 +145,7 @@ class RelayedHandler(BaseHandler):
         if sole is None:
             known = self.context.registry.known_models()
             if not known:
-                raise NoBackend("The backends have not told yet which models they serve.", retry_after=1)
+                raise NoBackend("No backend has told which models it serves; /health tells of each.", retry_after=1)
             names = ", ".join(f"`{name}`" for name in known[:20])
             raise InvalidRequest(f"You must name a model; available: {names}.", param="model")
         filled = fill_multipart_model(body, content_type, sole) if form else fill_json_model(body, sole)

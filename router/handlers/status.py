@@ -67,6 +67,8 @@ class HealthHandler(BaseHandler):
                     "breaker": status.breaker.value,
                     "in_flight": status.in_flight,
                     "models": status.models,
+                    "listing": status.listing.value,
+                    "resting_for": round(status.resting_for, 3),
                     **({"url": status.url} if context.public_details else {}),
                 }
                 for status in statuses
@@ -157,7 +159,7 @@ class ModelsHandler(BaseHandler):
         registry = self.context.registry
         models = registry.models(now=self.context.clock())
         if not models and not registry.known_models():
-            raise NoBackend("The backends have not told yet which models they serve.", retry_after=1)
+            raise NoBackend("No backend has told which models it serves; /health tells of each.", retry_after=1)
         if self._name is None:
             self.send(200, "application/json", orjson.dumps({"object": "list", "data": models}))
             return

@@ -98,6 +98,7 @@ def access_fields(exchange: Exchange, when: str) -> dict[str, Any]:
         "client": exchange.client,
         "method": exchange.method[:MAX_VALUE],
         "route": exchange.route,
+        **({"path": exchange.path} if exchange.path else {}),
         "model": model[:MAX_VALUE] if model is not None else None,
         "stream": exchange.stream,
         "status": exchange.status,

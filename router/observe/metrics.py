@@ -180,7 +180,7 @@ def _add_backends(page: Page, backends: list[BackendStatus]) -> None:
     up = [(labels, int(backend.health is HealthState.UP)) for labels, backend in named]
     page.gauge("router_backend_up", "1 while its probes pass.", up)
     usable = [(labels, int(backend.usable)) for labels, backend in named]
-    page.gauge("router_backend_usable", "1 while it is up and its breaker is closed.", usable)
+    page.gauge("router_backend_usable", "1 while requests may go to it.", usable)
     in_flight = [(labels, backend.in_flight) for labels, backend in named]
     page.gauge("router_backend_in_flight", "Attempts running at it.", in_flight)
     states = [

@@ -123,7 +123,7 @@ class Answer:
         """Tell an error in the way that is still open: status and body, an error event, or a cut."""
         if self.finished:
             return
-        self._exchange.error = error.code
+        self._exchange.error = error.code or error.kind
         if not self.started:
             self.whole(error.status, error_lines(error, final=final), orjson.dumps(self._error_body(error)))
         elif self._is_stream:

@@ -47,7 +47,7 @@ ENDS: dict[AttemptOutcome, Outcome] = {
 
 WHY_NOT: dict[Reason, str] = {
     Reason.UNKNOWN_MODEL: "The model does not exist.",
-    Reason.NOT_LISTED_YET: "The backends have not told yet which models they serve.",
+    Reason.NOT_LISTED_YET: "No backend has told which models it serves; /health tells of each.",
     Reason.NONE_USABLE: "No backend for this model is usable at the moment.",
     Reason.ALL_FULL: "All backends for this model are busy.",
     Reason.ALL_RESTING: "All backends for this model have asked to be left alone for a while.",

@@ -142,7 +142,9 @@ class RequestParser:
                 return  # empty lines between requests are no request (RFC 9112 section 2.2)
         self.in_head = True
         if self._fed > limits.start_line + limits.header_bytes + SLICE:
-            self._refuse(Refusal(431, "The request's headers are too large"))
+            self._refuse(
+                Refusal(431, f"The request's headers are too large; the limit is {self._limits.header_bytes} bytes")
+            )
 
     def _refuse(self, refusal: Refusal) -> None:
         self._ended = True
@@ -188,7 +190,7 @@ class RequestParser:
             return
         self._url += url
         if len(self._url) > self._limits.start_line:
-            raise self._fault(414, "The request's target is too long")
+            raise self._fault(414, f"The request's target is too long; the limit is {self._limits.start_line} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header or a trailer. Limits are looked at later: one feed cannot bring many more."""
@@ -222,7 +224,7 @@ class RequestParser:
         """Collect the pieces of one feed."""
         self.body_size += len(body)
         if self.body_size > self._limits.body:
-            raise self._fault(413, "The request's body is too large")
+            raise self._fault(413, f"The request's body is too large; the limit is {self._limits.body} bytes")
         self._pieces.append(body)
 
     def on_message_complete(self) -> None:
@@ -256,7 +258,7 @@ class RequestParser:
         if version not in ("1.1", "1.0"):
             raise self._fault(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
         if len(method) + len(url) + len("  HTTP/1.1") > self._limits.start_line:
-            raise self._fault(414, "The request's target is too long")
+            raise self._fault(414, f"The request's target is too long; the limit is {self._limits.start_line} bytes")
         if method == "CONNECT":
             raise self._fault(501, "This server opens no tunnels")
         if url[0] != 0x2F and not (url == b"*" and method == "OPTIONS"):
@@ -265,9 +267,11 @@ class RequestParser:
     def _check_size(self, pairs: list[tuple[bytes, bytes]]) -> None:
         limits = self._limits
         if len(pairs) > limits.header_count:
-            raise self._fault(431, "The request has too many headers")
+            raise self._fault(431, f"The request has too many headers; the limit is {self._limits.header_count}")
         if self._fed > limits.header_bytes and _size(pairs) > limits.header_bytes:
-            raise self._fault(431, "The request's headers are too large")
+            raise self._fault(
+                431, f"The request's headers are too large; the limit is {self._limits.header_bytes} bytes"
+            )
 
     def _check_fields(self, fields: dict[str, list[str]], *, is_http_1_0: bool) -> None:
         hosts = fields.get("Host")
@@ -285,7 +289,7 @@ class RequestParser:
         elif "Content-Length" in fields:
             self._length = int(fields["Content-Length"][0])
             if self._length > self._limits.body:
-                raise self._fault(413, "The request's body is too large")
+                raise self._fault(413, f"The request's body is too large; the limit is {self._limits.body} bytes")
         if "Expect" in fields and [value.lower() for value in fields["Expect"]] != ["100-continue"]:
             raise self._fault(417, "The only expectation known here is 100-continue")
 

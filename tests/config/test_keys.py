@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "conf" / "router.yaml"
 ALL = list(keys())
 EXAMPLES = {"backends.*.url", "backends.*.name"}  # without a default of their own
-COMMENTED = {"server.extra_routes.*.method", "server.extra_routes.*.path"}  # shown in a comment: the list is empty
+# Shown in a comment: an empty list, and a name that would not change with the url.
+COMMENTED = {"server.extra_routes.*.method", "server.extra_routes.*.path", "backends.*.name"}
 
 
 def named(key: Key) -> str:

@@ -147,3 +147,14 @@ def test_the_first_standard_place_that_holds_a_file_is_taken(tmp_path: Path) -> 
 
     assert find_config([str(first), second]) == second
     assert find_config([str(first)]) is None
+
+
+def test_a_missing_certificate_file_is_told_with_its_place(tmp_path: Path) -> None:
+    """Else the backend would only seem to be down."""
+    path = tmp_path / "router.yaml"
+    path.write_text("backends:\n  - url: https://127.0.0.1:9102\n    tls:\n      ca_file: /nonexistent.pem\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load(str(path), environ={})
+
+    assert [(fault.path, fault.line) for fault in caught.value.faults] == [("backends.0.tls.ca_file", 4)]

@@ -177,3 +177,14 @@ def test_no_value_does_worse_than_being_refused(value: object) -> None:
     for parse in PARSERS:
         with contextlib.suppress(ValueError):
             parse(value)
+
+
+@pytest.mark.parametrize("text", ["off", "none", "OFF"])
+def test_a_wait_is_never_switched_off(text: str) -> None:
+    """`off` might be taken for "no limit", and would mean none at all."""
+    with pytest.raises(ValueError, match="must be a time"):
+        values.parse_wait(text)
+
+
+def test_a_wait_may_be_none_at_all() -> None:
+    assert [values.parse_wait(text) for text in ("0", 0, "0s", "2s")] == [0.0, 0.0, 0.0, 2.0]
