@@ -149,7 +149,7 @@ class App:
             clock=time.monotonic,
             wall_clock=time.time,
             dice=random.random,
-            event_gap=self.metrics.event_gap,
+            event_gaps=self.metrics.event_gaps,
             to_client=ToClient(cookies=config.server.forward_cookies),
         )
         shared = Shared(

@@ -38,6 +38,13 @@ class Distribution:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def observe_all(self, values: Iterable[float]) -> None:
+        """Count many values."""
+        bounds, counts = self.bounds, self.counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+            self.total += value
+
     def cumulative(self) -> list[tuple[str, int]]:
         """Return (upper bound, how many values lie at or below it)."""
         running = 0

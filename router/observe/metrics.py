@@ -6,7 +6,7 @@ The loop's thread counts; `render` may run in any thread.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, ProcessCollector, exposition
 from prometheus_client.openmetrics import exposition as openmetrics_exposition
@@ -42,7 +42,7 @@ class _Series:
 class Metrics:
     """All counts of one process, and their text."""
 
-    event_gap: Callable[[float], None]  # seconds between two events of one stream; called per event, so bound once
+    event_gaps: Callable[[Iterable[float]], None]  # seconds between events of a stream, many at a time
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Metrics:
         self._dropped = dropped_log_lines
         self._series: dict[tuple[str, str], _Series] = {}
         self._gaps = Distribution(GAP_BOUNDS)
-        self.event_gap = self._gaps.observe
+        self.event_gaps = self._gaps.observe_all
         self._bytes_in = 0
         self._bytes_out = 0
         self._events = 0

@@ -1,7 +1,7 @@
 """What the relay needs of the world, and the limits it works under: clocks, dice, the client, settings."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tornado.httpclient import AsyncHTTPClient
@@ -30,5 +30,5 @@ class Outside:
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # seconds since the epoch
     dice: Callable[[], float]  # a random number from 0 to 1
-    event_gap: Callable[[float], None]  # told the seconds between reads of a stream
+    event_gaps: Callable[[Iterable[float]], None]  # told the seconds between reads of a stream, many at a time
     to_client: ToClient  # which lines of a backend's head travel

@@ -18,13 +18,14 @@ from router.relay.outcomes import WHOLE, Ended, Refusal, failed, outcome_of_stat
 from router.relay.outside import Outside
 from router.relay.route import Job
 from router.wire.client import Head
-from router.wire.sse import EventSplitter, event_data, split_events
+from router.wire.sse import COMMON_ENDS, EventSplitter, event_data, split_events
 
 # Bytes of an answer that are held back at most before it counts as begun.
 MAX_HELD = 1024 * 1024
 # Bytes of an error answer that are passed on at most; vLLM's 400 repeats the input for each form it might have had.
 MAX_REFUSAL = 8 * 1024 * 1024
 
+MAX_GAPS = 256  # between reads of a stream, before they are told
 _EVENT_STREAM = "text/event-stream"
 DONE_EVENT = b"data: [DONE]\n\n"  # as every server of this kind writes it
 NOT_A_STREAM = Ended(
@@ -62,7 +63,8 @@ class Reading:
         self._is_flowing = False  # a stream that has begun and not ended: events pass on as they come
         self._sink = answer.sink
         self._clock = outside.clock
-        self._event_gap = outside.event_gap
+        self._gaps: list[float] = []  # seconds between reads, not yet told
+        self._rest = bytearray()  # the splitter's
         marks = job.route.end_marks
         self._end_hint = marks[0] if len(marks) == 1 else b""  # in every event that may be the end; b"" is in all
         self._held: list[bytes] = []
@@ -91,21 +93,26 @@ class Reading:
             self._is_stream, self._is_opaque = False, True  # compressed against our wish: passed on unread
         if self._is_stream:
             self._splitter = EventSplitter()
-            self._feed = self._splitter.feed
+            self._feed, self._rest = self._splitter.feed, self._splitter.rest
         self._lines = self._outside.to_client.lines(head.headers, is_stream=self._is_stream)
 
     def release(self) -> None:
         """Want no further byte, and let go of who listens: a circle would keep both bodies until it is found."""
         self._listener = None
         self._is_flowing = False
+        self._tell_gaps()
 
     def on_chunk(self, data: bytes) -> Awaitable[None] | None:
         """Take bytes of the body. An awaitable means: the client is slow, read on when it is done."""
         now = self._clock()
         if self._is_flowing:
-            self._event_gap(now - self.last)
+            gaps = self._gaps
+            gaps.append(now - self.last)
+            if len(gaps) >= MAX_GAPS:
+                self._tell_gaps()
             self.last = now
-            block = self._feed(data)
+            # What `EventSplitter.feed` does for whole events, without its call.
+            block = data if not self._rest and data.endswith(COMMON_ENDS) else self._feed(data)
             if block and b"error" not in block and self._end_hint not in block:
                 exchange = self._exchange
                 exchange.events += block.count(b"\n\n")
@@ -223,6 +230,11 @@ class Reading:
         self.release()
         if listener is not None:
             listener.on_verdict(ended)
+
+    def _tell_gaps(self) -> None:
+        if self._gaps:
+            self._outside.event_gaps(self._gaps)
+            self._gaps = []
 
     def _hold(self, data: bytes) -> None:
         self._held.append(data)

@@ -141,6 +141,20 @@ class Connection(asyncio.Protocol):
             answer.feed(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             fault = answer.fault_of(error)
+        else:
+            if self._began and len(answer.pieces) == 1 and not answer.is_complete:
+                # A stream's next piece, by far the most frequent case: in as few steps as may be.
+                self._silent = 0
+                if self._idle < INFINITE:
+                    self._timer.deadline = self._time() + self._idle
+                try:
+                    blocked = self._deliver(answer.pieces.pop())
+                except Exception as error:  # of a callback, which is not ours
+                    self._fail(error)
+                    return
+                if blocked is not None:
+                    self._wait_for(blocked)
+                return
         try:
             if not self._began:
                 fault = self._begin(fetch, data) or fault

@@ -14,7 +14,7 @@ from router.errors import RouterError
 
 MAX_EVENT = 8 * 1024 * 1024  # bytes held of one unfinished event; a full prompt_logprobs answer of vLLM is a few MB
 BOM = b"\xef\xbb\xbf"  # ignored in front of a stream; here: in front of an event, which nothing else gives a meaning
-_COMMON_ENDS = (b"\n\n", b"\r\n\r\n")  # how whole events end that nobody has to look at closer
+COMMON_ENDS = (b"\n\n", b"\r\n\r\n")  # how whole events end that nobody has to look at closer
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)+")  # a line's end and one empty line or more
 
 
@@ -37,6 +37,11 @@ class EventSplitter:
         return f"<EventSplitter held={len(self._rest)} limit={self._limit}>"
 
     @property
+    def rest(self) -> bytearray:
+        """What is held of the unfinished event: the same object for the splitter's whole life, to be looked at only."""
+        return self._rest
+
+    @property
     def held(self) -> int:
         """Bytes of the unfinished event."""
         return len(self._rest)
@@ -47,7 +52,7 @@ class EventSplitter:
         When nothing is held and `data` ends an event, `data` itself is returned. Raises `EventTooLong` when the
         unfinished event is longer than the limit; whole events before it have been returned by then.
         """
-        if not self._rest and data.endswith(_COMMON_ENDS):
+        if not self._rest and data.endswith(COMMON_ENDS):
             return data
         return self._cut(data)
 

@@ -90,7 +90,7 @@ class Pipe:
             clock=lambda: 0.0,
             wall_clock=lambda: 0.0,
             dice=lambda: 0.5,
-            event_gap=lambda gap: None,
+            event_gaps=lambda gaps: None,
             to_client=ToClient(cookies=False),
         )
         self.ended: Ended | None = None
