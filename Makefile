@@ -1,5 +1,5 @@
-# make demo | test | test-vllm | bench | lint | install | uninstall | clean
-# The environment in .venv is built once and again only when setup.py or pyproject.toml change.
+# make demo | test | test-vllm | nightly | bench | lint | install | uninstall | clean
+# The environment in .venv is built once and again only when setup.py, pyproject.toml or the pins of mistral-common change.
 
 PYTHON ?= python3
 PREFIX ?= /opt/devstral-router
@@ -10,9 +10,11 @@ DESTDIR ?=
 VENV := .venv
 RUN := $(VENV)/.for-running
 TEST := $(VENV)/.for-testing
+REAL := tests/translate/real
+MISTRAL := $(VENV)/mistral-common/.installed
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-vllm bench lint install uninstall clean
+.PHONY: help demo test test-vllm nightly bench lint install uninstall clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +32,10 @@ $(TEST): setup.py pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --editable '.[test]'
 	@touch $(RUN) $@
 
+$(MISTRAL): $(REAL)/pins.txt $(REAL)/install.sh | $(VENV)/bin/python
+	@sh $(REAL)/install.sh $(VENV)/bin/python $(VENV)/mistral-common
+	@touch $@
+
 demo: $(RUN)
 	@$(VENV)/bin/devstral-router demo
 
@@ -37,8 +43,11 @@ lint: $(TEST)
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
 
-test: lint
+test: lint $(MISTRAL)
 	@$(VENV)/bin/python -m pytest --quiet
+
+nightly: $(TEST) $(MISTRAL)
+	@ROUTER_NIGHTLY=1 $(VENV)/bin/python -m pytest --quiet tests/translate/test_conversations.py
 
 test-vllm: $(TEST)
 	@PYTHON=$(VENV)/bin/python bash tests/vllm/run.sh

@@ -6,7 +6,9 @@ Nothing else builds anything from the configuration, and nobody imports this mod
 import asyncio
 import logging
 import random
+import string
 import time
+from collections.abc import Callable
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
@@ -25,11 +27,15 @@ from router.handlers.routes import RouteTable
 from router.observe import logs
 from router.observe.metrics import Metrics, model_label
 from router.relay.course import Cluster, Shared
+from router.relay.dialects import Answers, Configured, Dialects, StreamTools
 from router.relay.endpoint import Endpoint
 from router.relay.headers import Forwarding, ToBackend, ToClient
 from router.relay.outside import Outside, Timeouts
+from router.relay.probing import Prober
 from router.relay.relay import Relay
 from router.relay.retry import RetryRules
+from router.translate.asked import AnswerForm, ReasoningField, RequestForm
+from router.translate.profile import PRESETS
 from router.wire.client import PooledHTTPClient, Request, TLSOptions, parse_url
 from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
@@ -94,6 +100,7 @@ class App:
         )
         self._observer = Observer(self.metrics, self._logs.access)
         self._endpoints = {backend.name: _endpoint(backend, config) for backend in config.backends}
+        self._dialects = _dialects(config)
         self._client: AsyncHTTPClient | None = None
         self._checker: Checker | None = None
         self.relay: Relay | None = None
@@ -150,10 +157,11 @@ class App:
             wall_clock=time.time,
             dice=random.random,
             event_gaps=self.metrics.event_gaps,
+            new_call_id=call_ids(random.Random()),  # noqa: S311  # ids are no secrets
             to_client=ToClient(cookies=config.server.forward_cookies),
         )
         shared = Shared(
-            Cluster(self.registry, self._endpoints),
+            Cluster(self.registry, self._endpoints, self._dialects),
             outside,
             RetryRules(**config.retry.model_dump()),
             self._observer,
@@ -171,7 +179,8 @@ class App:
             on_change=self._observer.changed,
             build_request=self._probe_request,
         )
-        self._checker.start()
+        prober = Prober(client, self._endpoints, self._dialects, timeout=config.health.timeout)
+        self._checker.start(inspect=prober.inspect)
 
     def drain(self) -> None:
         """Be not ready from now on."""
@@ -210,6 +219,8 @@ class App:
             new_id=lambda: f"{dice.getrandbits(128):032x}",
             exchange_opened=self._observer.exchange_opened,
             is_draining=lambda: self._is_draining,
+            reads_chats=lambda: self._dialects.any_translates,
+            dialect_of=self._dialects.describe,
             deadline_header=normalised(config.server.deadline_header.encode()),
             total_timeout=config.timeouts.total,
             public_details=config.server.public_details,
@@ -257,6 +268,28 @@ def _endpoint(backend: BackendConfig, config: Config) -> Endpoint:
         deadline_header=config.server.deadline_header,
     )
     return Endpoint(origin, api_prefix=prefix, api_key=key, to_backend=ToBackend(forwarding))
+
+
+def _dialects(config: Config) -> Dialects:
+    translation = config.translation
+    configured = {
+        backend.name: Configured(backend.dialect, PRESETS.get(backend.profile), StreamTools(backend.stream_tools))
+        for backend in config.backends
+    }
+    return Dialects(
+        configured,
+        answers=Answers(translation.answers),
+        request_form=RequestForm(
+            continue_assistant=translation.last_assistant == "continue", clamp_max_tokens=translation.clamp_max_tokens
+        ),
+        answer_form=AnswerForm(ReasoningField(translation.reasoning), call_index=translation.tool_call_index),
+    )
+
+
+def call_ids(dice: random.Random) -> Callable[[], str]:
+    """Return what makes ids of tool calls, of the form that every tokenizer of Mistral takes."""
+    letters = string.ascii_letters + string.digits
+    return lambda: "".join(dice.choices(letters, k=9))
 
 
 def _health_rules(config: Config) -> HealthRules:

@@ -73,13 +73,20 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     init.add_argument("--force", action="store_true", default=argparse.SUPPRESS, help="overwrite FILE")
     demo = commands.add_parser("demo", help="run two simulated servers and the router, and show a streamed answer")
     simulate = commands.add_parser("simulate", help="run a simulated vLLM server", allow_abbrev=False)
-    _add_flags_of_simulator(words, demo=demo, simulate=simulate)
+    translate = commands.add_parser(
+        "translate", help="show what a backend would be sent, or a client would get, and why", allow_abbrev=False
+    )
+    _add_flags_of_others(words, demo=demo, simulate=simulate, translate=translate)
     commands.add_parser("version", help="print the version")
     return parser
 
 
-def _add_flags_of_simulator(
-    words: Sequence[str], *, demo: argparse.ArgumentParser, simulate: argparse.ArgumentParser
+def _add_flags_of_others(
+    words: Sequence[str],
+    *,
+    demo: argparse.ArgumentParser,
+    simulate: argparse.ArgumentParser,
+    translate: argparse.ArgumentParser,
 ) -> None:
     """Add what these commands take, which only they know; nothing is imported for any other command."""
     if "simulate" in words:
@@ -90,6 +97,10 @@ def _add_flags_of_simulator(
         from router.simulator import demo as simulator_demo
 
         simulator_demo.add_arguments(demo)
+    if "translate" in words:
+        from router import translate_command
+
+        translate_command.add_arguments(translate)
 
 
 def _add_serve_flags(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +134,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from router.simulator import demo
 
         return int(demo.run(arguments))
+    if arguments.command == "translate":
+        from router import translate_command
+
+        return translate_command.run(arguments)
     if arguments.validate_config is not None:
         return _check(arguments.validate_config, arguments)
     if arguments.generate_config is not None:

@@ -120,12 +120,18 @@ class BackendTimeout(AnswerError):
 class StatusError(AnswerError):
     """An error whose status somebody else has told: a backend, inside of a stream, or the wire."""
 
-    def __init__(self, message: str, *, status: int, param: str | None = None) -> None:
-        """`status`: of a backend that did not say, 500."""
+    def __init__(
+        self, message: str, *, status: int, kind: str | None = None, param: str | None = None, code: str | None = None
+    ) -> None:
+        """`status`: of a backend that did not say, 500. `kind`, `code`: where None, those that go with the status."""
         # Who is told "not now" is told when.
-        super().__init__(message, param=param, code=CODES.get(status), retry_after=1 if status in (429, 503) else None)
+        retry_after = 1 if status in (429, 503) else None
+        super().__init__(
+            message, param=param, code=CODES.get(status) if kind is None else code, retry_after=retry_after
+        )
         self.status = status
-        self.kind = "invalid_request_error" if 400 <= status < 500 and status != 429 else "server_error"
+        default = "invalid_request_error" if 400 <= status < 500 and status != 429 else "server_error"
+        self.kind = default if kind is None else kind
 
 
 class WireError(RouterError):

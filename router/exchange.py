@@ -20,7 +20,8 @@ class AttemptOutcome(enum.Enum):
     OVERLOADED = "overloaded"  # 429 or 503: full, not broken
     SERVER_ERROR = "server_error"  # 500 and every other 5xx
     GATEWAY_ERROR = "gateway_error"  # 502 or 504
-    UNAUTHORIZED = "unauthorized"  # 401 or 403: wrong key in our configuration, or the client's own
+    UNAUTHORIZED = "unauthorized"  # 401 to the key in our configuration
+    FORBIDDEN = "forbidden"  # 401 to the client's own key or to none, or 403
     CLIENT_ERROR = "client_error"  # any other 4xx: the request's own fault
     ERROR_EVENT = "error_event"  # a 200 stream that carried an error
     CUT = "cut"  # the answer began and ended before its end
@@ -77,6 +78,7 @@ class Exchange:
     closed: float | None = None
     outcome: Outcome | None = None
     error: str | None = None  # code of the error we told, from our own table
+    rules: set[str] = field(default_factory=set)  # ids of the rules of translation that changed something
     attempts: list[Attempt] = field(default_factory=list)
     on_close: list[Callable[["Exchange"], None]] = field(default_factory=list)
 

@@ -111,6 +111,8 @@ async def front(
 ) -> AsyncIterator[Front]:
     """Start simulated backends (one per `settings`, at least one) or use `urls`, and a router before them.
 
+    Everything passes as it is: backends speak OpenAI's dialect unless `backend_options` says otherwise.
+
     At the end it checks that nothing is left: no exchange, no attempt, no connection of a client.
     """
     backends = [Simulator(each) for each in (settings or (Settings(),))] if urls is None else []
@@ -119,7 +121,7 @@ async def front(
         found.append(f"http://127.0.0.1:{await backend.start()}")
     tree = merged(QUICK, config or {})
     tree["backends"] = [
-        merged({"url": url}, dict(more))
+        merged({"url": url, "dialect": "openai"}, dict(more))
         for url, more in zip(found, tree.pop("backend_options", [{}] * len(found)), strict=True)
     ]
     app = App(Config.model_validate(tree))

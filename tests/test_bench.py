@@ -8,10 +8,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # bench/ is no part of the distribution
 
-from bench import figures, fronts, load, processes
+from bench import figures, fronts, load, processes, translation
 from bench.bodies import chat_body
 from bench.figures import Sample
 from bench.streams import StreamReader
+from router.translate.mistral.request import translate
 
 
 def sample(front: str, phase: str, number: int = 0, **changes: float) -> Sample:
@@ -182,3 +183,30 @@ def test_fronts_see_nothing_of_our_environment_that_configures_them(monkeypatch:
 
     kept = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "NO_PROXY", "no_proxy"}
     assert fronts.environment().keys() <= kept
+
+
+def test_what_is_measured_as_needing_no_repair_needs_none() -> None:
+    """Else the figure would be that of another case."""
+    clean = translation.body(translation.history(translation.LARGE - 4000), offered=8)
+
+    for profile in translation.PROFILES.values():
+        assert translate(clean, profile).body is clean
+
+
+def test_what_is_measured_as_needing_repairs_gets_them() -> None:
+    """Five messages and no more: the bar is for a few."""
+    raw = translation.body(translation.dirty(translation.history(translation.LARGE - 4000)), offered=8)
+
+    done = translate(raw, translation.PROFILES["v13"], explain=True)
+
+    assert done.notes.steps is not None
+    touched = {step.where.split(".")[1] for step in done.notes.steps if step.where.startswith("messages.")}
+    assert len(touched) == 5
+    assert 120 * 1024 < len(raw) < 140 * 1024
+
+
+def test_events_that_are_measured_differ_in_what_only_vllm_knows() -> None:
+    """One is passed as it is, the other loses just that."""
+    plain, extra = (translation.event("x", extra=more) for more in ("", ',"token_ids":null'))
+
+    assert extra.replace(b',"token_ids":null', b"") == plain

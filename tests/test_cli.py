@@ -188,8 +188,8 @@ def test_help_names_every_command_and_promised_flag(capsys: Capture) -> None:
     assert main(["--help"]) == DONE
 
     out = capsys.readouterr().out
-    words = "serve check init demo simulate version --config --base-url --type --api-key --host --port --log-level"
-    for word in f"{words} --validate-config --generate-config --print-config --env-file".split():
+    words = "serve check init demo simulate translate version --config --base-url --type --api-key --host --port"
+    for word in f"{words} --log-level --validate-config --generate-config --print-config --env-file".split():
         assert word in out
 
 

@@ -46,6 +46,7 @@ ROWS: dict[str, int] = {
     "router.app": 6,
     "router.server": 7,
     "router.cli": 7,
+    "router.translate_command": 7,
     "router.__main__": 7,
 }
 PURE_ROW = 2

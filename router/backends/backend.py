@@ -138,6 +138,7 @@ EFFECTS: dict[AttemptOutcome, Effect] = {
     AttemptOutcome.SERVER_ERROR: _BROKEN,
     AttemptOutcome.GATEWAY_ERROR: _BROKEN,
     AttemptOutcome.UNAUTHORIZED: Effect(BreakerEvent.UNDECIDED, alarms=True),
+    AttemptOutcome.FORBIDDEN: Effect(BreakerEvent.UNDECIDED, alarms=True),
     AttemptOutcome.CLIENT_ERROR: _SAYS_NOTHING,
     AttemptOutcome.ERROR_EVENT: _BROKEN,
     AttemptOutcome.CUT: _BROKEN,

@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
@@ -71,12 +71,18 @@ class Checker:
         self._rng = rng
         self._on_change = on_change
         self._build_request = build_request
+        self._inspect: Callable[[Backend, bool], Awaitable[None]] | None = None
         self._clock = clock
         self._tasks: dict[Backend, asyncio.Task[None]] = {}
         self._listed_at: dict[Backend, float] = {}
 
-    def start(self) -> None:
-        """Begin to watch, in the running loop; no effect on backends that are watched already."""
+    def start(self, *, inspect: Callable[[Backend, bool], Awaitable[None]] | None = None) -> None:
+        """Begin to watch, in the running loop; no effect on backends that are watched already.
+
+        `inspect(backend, rises)` asks what else there is to know, after each listing; `rises`: it is about to be up,
+        and no request shall meet it before this is done.
+        """
+        self._inspect = inspect
         for backend in self._registry.backends:
             if backend not in self._tasks:
                 name = f"checker {backend.spec.name}"
@@ -133,6 +139,8 @@ class Checker:
         if isinstance(answer, HTTPResponse) and answer.code in (401, 403):
             self._tell(self._registry.report(backend, AttemptOutcome.UNAUTHORIZED, now=now))
         self._tell(self._registry.listed(backend, _models_of(answer), now=now))
+        if self._inspect is not None:
+            await self._inspect(backend, now_at_latest)
 
     async def _ask(self, backend: Backend, path: str) -> HTTPResponse | Seen:
         """Return the answer, whatever its status; without one, what that means of the backend. Never raises."""

@@ -30,6 +30,7 @@ from router.config.values import (
     whole,
     whole_or_off,
 )
+from router.translate.profile import PRESETS
 
 PATH = matching(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", "a path that starts with /")
 HEADER = matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "the name of a header")  # a token, RFC 9110 section 5.6.2
@@ -133,6 +134,8 @@ class BackendConfig(Section):
     weight: Annotated[int, whole(1, 100)] = 1
     api_key: Annotated[SecretStr | None, SECRET] = None
     dialect: Annotated[str, choice(("auto", "openai", "mistral"))] = "auto"
+    profile: Annotated[str, choice(("auto", *PRESETS))] = "auto"  # auto: found by asking the backend
+    stream_tools: Annotated[str, choice(("auto", "passthrough", "emulate"))] = "auto"
     models: Annotated[tuple[str, ...], MODELS] = ()
     max_connections: Annotated[int | None, whole_or_off(1, 100_000)] = None
     tls: TLSConfig = TLSConfig()
@@ -220,6 +223,16 @@ class TimeoutsConfig(Section):
     keepalive_after: Annotated[float | None, TIMEOUT] = 20.0
 
 
+class TranslationConfig(Section):
+    """What becomes of requests and answers on their way (docs/translation.md)."""
+
+    answers: Annotated[str, choice(("auto", "strict", "as_is"))] = "auto"
+    reasoning: Annotated[str, choice(("off", "reasoning_content", "reasoning", "both"))] = "reasoning_content"
+    tool_call_index: Annotated[bool, FLAG] = False
+    last_assistant: Annotated[str, choice(("new_turn", "continue"))] = "new_turn"
+    clamp_max_tokens: Annotated[bool, FLAG] = False
+
+
 class PoolConfig(Section):
     """Connections to backends between requests."""
 
@@ -255,6 +268,7 @@ class Config(Section):
     breaker: BreakerConfig = BreakerConfig()
     retry: RetryConfig = RetryConfig()
     timeouts: TimeoutsConfig = TimeoutsConfig()
+    translation: TranslationConfig = TranslationConfig()
     pool: PoolConfig = PoolConfig()
     logging: LoggingConfig = LoggingConfig()
     metrics: MetricsConfig = MetricsConfig()

@@ -34,6 +34,8 @@ class Context:
     new_id: Callable[[], str]
     exchange_opened: Callable[[Exchange], None]
     is_draining: Callable[[], bool]
+    reads_chats: Callable[[], bool]  # whether some backend wants conversations translated
+    dialect_of: Callable[[str], dict[str, str]]  # what a status page tells of a backend's dialect, by its name
     deadline_header: str = "X-Request-Timeout"
     total_timeout: float | None = None  # seconds
     public_details: bool = False  # /health names the backends' addresses

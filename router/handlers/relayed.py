@@ -20,6 +20,9 @@ from router.relay.envelope import (
     peek_multipart,
 )
 from router.relay.route import Body, Job, Route
+from router.translate.mistral.request import Shape, read
+from router.translate.mistral.surrogates import mend_surrogates
+from router.translate.notes import Rule
 from router.wire.server import ServerConnection
 
 log = logging.getLogger("router.handlers")
@@ -115,7 +118,14 @@ class RelayedHandler(BaseHandler):
             raise InvalidRequest("The query of the path must be ASCII; encode it with % signs.")
         headers = self.headers_in
         content_type = headers.first("Content-Type") or ""
-        envelope, body = self._fill(route, body, content_type)
+        shape = None
+        if route.is_chat and context.reads_chats():
+            shape, body = self._read_chat(body)
+        if shape is not None and shape.model:
+            envelope = Envelope(shape.model, shape.stream)
+        else:
+            envelope, filled = self._fill(route, body, content_type)
+            body, shape = filled, shape if filled is body else None
         self.exchange.model = envelope.model
         self.exchange.known_model = envelope.model is not None and context.registry.is_known(envelope.model)
         # `stream` means nothing on routes that have no streams.
@@ -129,7 +139,18 @@ class RelayedHandler(BaseHandler):
             model=envelope.model,
             stream=self.exchange.stream,
             deadline=self._deadline(),
+            shape=shape,
         )
+
+    def _read_chat(self, body: bytes) -> tuple[Shape | None, bytes]:
+        """Return what a conversation's canonical shape tells, and the conversation in a form that can be read (R36)."""
+        shape = read(body)
+        if shape is None:
+            mended = mend_surrogates(body)
+            if mended is not body:
+                self.exchange.rules.add(Rule.R36.name)
+                return read(mended), mended
+        return shape, body
 
     def _fill(self, route: Route, body: bytes, content_type: str) -> tuple[Envelope, bytes]:
         """Return the envelope, and the body with the model that was meant where the client named none."""

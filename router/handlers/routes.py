@@ -14,7 +14,7 @@ _DONE = (b"[DONE]",)
 _RESPONSES_END = (b"response.completed", b"response.failed", b"response.incomplete")
 
 RELAYED = (
-    Route("/v1/chat/completions", "POST", end_marks=_DONE),
+    Route("/v1/chat/completions", "POST", end_marks=_DONE, is_chat=True),
     Route("/v1/completions", "POST", end_marks=_DONE),
     Route("/v1/embeddings", "POST"),
     Route("/v1/responses", "POST", end_marks=_RESPONSES_END, named_events=True),

@@ -68,6 +68,7 @@ class HealthHandler(BaseHandler):
                     "in_flight": status.in_flight,
                     "models": status.models,
                     "listing": status.listing.value,
+                    **context.dialect_of(status.name),
                     "resting_for": round(status.resting_for, 3),
                     **({"url": status.url} if context.public_details else {}),
                 }

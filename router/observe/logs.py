@@ -109,8 +109,14 @@ def access_fields(exchange: Exchange, when: str) -> dict[str, Any]:
         "bytes_in": exchange.bytes_in,
         "bytes_out": exchange.bytes_out,
         "events": exchange.events,
+        **({"rules": ",".join(sorted(exchange.rules, key=_rule_order))} if exchange.rules else {}),
         "attempts": [_attempt_fields(attempt) for attempt in exchange.attempts],
     }
+
+
+def _rule_order(rule: str) -> tuple[str, int]:
+    """R2 comes before R10."""
+    return rule[0], int(rule[1:])
 
 
 def _micro(seconds: float) -> float:

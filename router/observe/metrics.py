@@ -62,6 +62,7 @@ class Metrics:
         self._events = 0
         self._attempts: defaultdict[tuple[str, str, AttemptOutcome | None], int] = defaultdict(int)
         self._retries: defaultdict[AttemptOutcome, int] = defaultdict(int)
+        self._rules: defaultdict[str, int] = defaultdict(int)
         self._changes: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -83,6 +84,8 @@ class Metrics:
         self._bytes_in += exchange.bytes_in
         self._bytes_out += exchange.bytes_out
         self._events += exchange.events
+        for rule in exchange.rules:
+            self._rules[rule] += 1
 
     def attempt_closed(self, attempt: Attempt, model: str) -> None:
         """Count an attempt; `model` is what `model_label` returns."""
@@ -151,6 +154,8 @@ class Metrics:
         page.counter("router_attempts", "Tries at a backend, by how they ended.", attempts)
         retries = [(label_text(cause=cause.value), count) for cause, count in self._retries.copy().items()]
         page.counter("router_retries", "Further tries, by what made them needed.", retries)
+        rules = [(label_text(rule=rule), count) for rule, count in sorted(self._rules.copy().items())]
+        page.counter("router_translations", "Exchanges that a rule of docs/translation.md has changed.", rules)
         changes = [
             (label_text(backend=backend, change=change, to=to), count)
             for (backend, change, to), count in self._changes.copy().items()

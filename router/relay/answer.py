@@ -17,7 +17,8 @@ from router.wire.server import ServerConnection
 from router.wire.sse import encode_comment, encode_event
 
 _JSON = b"Content-Type: application/json\r\n"
-_EVENTS = b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+# of a stream that is ours from its head on
+EVENT_LINES = b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 _NO_BODY = (204, 304)  # RFC 9110 section 8.6: such answers carry no Content-Length
 KEEPALIVE = encode_comment("keepalive")
 
@@ -54,10 +55,15 @@ class Answer:
         self._named_events = named_events
         self._own_lines = own_lines
         self._revealed = b""
+        self._told = b""
         self.started = False  # a head was sent: the status is spent
         self.finished = False
         self.is_whole = False  # it was brought to its regular end
         self._is_stream = False
+
+    def tell(self, lines: bytes) -> None:
+        """Let the head carry these serialised lines of the attempt that is now made."""
+        self._told = lines
 
     def reveal(self, backend: str, attempts: int) -> None:
         """Tell in the head which backend answers, and how many attempts it took."""
@@ -75,7 +81,7 @@ class Answer:
         self._open(status)
         self._exchange.bytes_out += len(body)
         length = b"" if status in _NO_BODY else b"Content-Length: %d\r\n" % len(body)
-        head = lines + self._own_lines + self._revealed + length
+        head = lines + self._own_lines + self._revealed + self._told + length
         self._connection.write_raw_head(status, reason_of(status), head, body, content_length=len(body))
         self._end()
 
@@ -88,7 +94,7 @@ class Answer:
         self._open(status)
         self._is_stream = is_stream
         self._exchange.bytes_out += len(chunk)
-        head = lines + self._own_lines + self._revealed
+        head = lines + self._own_lines + self._revealed + self._told
         if length is not None:
             head += b"Content-Length: %d\r\n" % length
         return self._connection.write_raw_head(status, reason_of(status), head, chunk, content_length=length)
@@ -108,7 +114,7 @@ class Answer:
         if not self.started:
             self._open(200)
             self._is_stream = True
-            self._connection.write_raw_head(200, "OK", _EVENTS + self._own_lines, KEEPALIVE)
+            self._connection.write_raw_head(200, "OK", EVENT_LINES + self._own_lines + self._told, KEEPALIVE)
         elif not self.is_blocked:
             self._connection.write_chunk(KEEPALIVE)
 

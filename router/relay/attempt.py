@@ -17,6 +17,7 @@ from router.relay.outcomes import WHOLE, Ended, broken_off, failed
 from router.relay.outside import Outside
 from router.relay.reading import Reading
 from router.relay.route import Job
+from router.relay.translation import Outgoing
 from router.wire.client import Request
 from router.wire.sse import EventTooLong
 
@@ -27,13 +28,14 @@ AFTER_END = 1.0
 class Attempt:
     """Runs once."""
 
-    def __init__(self, outside: Outside, job: Job, exchange: Exchange, answer: Answer) -> None:
-        """Nothing is sent before `run`."""
+    def __init__(self, outside: Outside, job: Job, exchange: Exchange, answer: Answer, *, outgoing: Outgoing) -> None:
+        """Nothing is sent before `run`. `outgoing`: the request as this backend takes it."""
         self._outside = outside
         self._job = job
+        self._outgoing = outgoing
         self._answer = answer
         self._started = outside.clock()
-        self._reading = Reading(job, exchange, answer, outside, self)
+        self._reading = Reading(job, exchange, answer, outside, self, repair=outgoing.repair)
         self._ended: Ended | None = None  # a verdict of ours, before the client's
         self._timer: asyncio.TimerHandle | None = None
         self._fetch: asyncio.Future[HTTPResponse] | None = None
@@ -48,13 +50,19 @@ class Attempt:
 
         `fresh`: not on a connection that was kept from an earlier request.
         """
-        job = self._job
+        ended = await self._run(endpoint, header_lines, fresh=fresh)
+        if ended.begun and ended.outcome is not AttemptOutcome.OK:
+            self._reading.send_held_back()
+        return ended
+
+    async def _run(self, endpoint: Endpoint, header_lines: bytes, *, fresh: bool) -> Ended:
+        job, body = self._job, self._outgoing.body
         request = Request(
             origin=endpoint.origin,
             method=job.route.method,
             target=endpoint.target(job.route, job.rest),
             header_lines=header_lines + endpoint.key_lines(named_events=job.route.named_events),
-            body=job.body if job.body or job.route.method == "POST" else None,
+            body=body if body or job.route.method == "POST" else None,
             connect_timeout=self._outside.timeouts.connect,
             on_head=self._reading.on_head,
             streaming_callback=self._reading.on_chunk,
@@ -81,7 +89,7 @@ class Attempt:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-        return self._ended or self._reading.complete()
+        return self._ended or self._reading.complete(we_hold_key=endpoint.api_key is not None)
 
     def _broken_off(self, error: WireError) -> Ended:
         if self._reading.whole:
@@ -96,7 +104,8 @@ class Attempt:
         if reading.begun:
             since = self._outside.clock() if self._answer.is_blocked else reading.last
             return timeouts.idle, since, AttemptOutcome.STALLED
-        seconds = timeouts.first_byte if self._job.stream else timeouts.unstreamed
+        is_stream = self._job.stream and self._outgoing.is_stream
+        seconds = timeouts.first_byte if is_stream else timeouts.unstreamed
         return seconds, self._started, AttemptOutcome.FIRST_BYTE_TIMEOUT
 
     def on_phase(self) -> None:

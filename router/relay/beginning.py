@@ -12,6 +12,7 @@ import msgspec
 import orjson
 
 from router.errors import StatusError
+from router.translate.refusals import told_of_event
 from router.wire.sse import event_data, event_name
 
 DONE = b"[DONE]"
@@ -33,6 +34,7 @@ class Sign(enum.Enum):
 class _Event(msgspec.Struct):
     choices: Any = None
     type: Any = None
+    object: Any = None
     error: Any = None
 
 
@@ -50,7 +52,8 @@ def sign_of(event: bytes) -> Sign:
         fields = _decode(data)
     except (msgspec.DecodeError, RecursionError):
         return Sign.BEGINS
-    if fields.type in _ERRORS or (fields.error is not None and fields.type is None and not fields.choices):
+    is_flat = fields.object == "error" and not fields.choices  # vLLM before 0.10.1
+    if is_flat or fields.type in _ERRORS or (fields.error is not None and fields.type is None and not fields.choices):
         return Sign.ERROR
     if isinstance(fields.choices, list):
         return Sign.BEGINS if any(map(_carries, fields.choices)) else Sign.NOTHING_YET
@@ -88,12 +91,5 @@ def find_error(event: bytes) -> StatusError | None:
         payload = None
     if isinstance(payload, dict) and isinstance(payload.get("response"), dict):
         payload = payload["response"]
-    error = payload.get("error", payload) if isinstance(payload, dict) else payload
-    if not isinstance(error, dict):
-        error = {"message": error}
-    message, param, code = error.get("message"), error.get("param"), error.get("code")
-    return StatusError(
-        message if isinstance(message, str) and message else "The backend reported an error without a message.",
-        status=code if isinstance(code, int) and 400 <= code <= 599 else 500,
-        param=param if isinstance(param, str) else None,
-    )
+    told = told_of_event(payload)
+    return StatusError(told.message, status=told.status, kind=told.kind, param=told.param, code=told.code)

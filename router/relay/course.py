@@ -12,11 +12,13 @@ from router.exchange import Attempt as AttemptRecord
 from router.exchange import AttemptOutcome, Exchange, Outcome
 from router.relay.answer import Answer
 from router.relay.attempt import Attempt
+from router.relay.dialects import Dialects
 from router.relay.endpoint import Endpoint
-from router.relay.outcomes import Ended, error_of, passed_on
+from router.relay.outcomes import Ended, passed_on
 from router.relay.outside import Outside
 from router.relay.retry import AGAIN, Again, Failed, GiveUp, RetryBudget, RetryRules, decide
 from router.relay.route import Job
+from router.relay.translation import Outgoing, Translation, note_rules
 
 # Seconds after which a kept connection that ends was not dead before: its backend has taken the request, and broken.
 DEAD_BEFORE = 1.0
@@ -34,7 +36,8 @@ ENDS: dict[AttemptOutcome, Outcome] = {
     AttemptOutcome.OVERLOADED: Outcome.BACKEND_ERROR,
     AttemptOutcome.SERVER_ERROR: Outcome.BACKEND_ERROR,
     AttemptOutcome.GATEWAY_ERROR: Outcome.BACKEND_ERROR,
-    AttemptOutcome.UNAUTHORIZED: Outcome.CLIENT_ERROR,
+    AttemptOutcome.UNAUTHORIZED: Outcome.BACKEND_ERROR,
+    AttemptOutcome.FORBIDDEN: Outcome.CLIENT_ERROR,
     AttemptOutcome.CLIENT_ERROR: Outcome.CLIENT_ERROR,
     AttemptOutcome.ERROR_EVENT: Outcome.BACKEND_ERROR,
     AttemptOutcome.CUT: Outcome.BACKEND_ERROR,
@@ -74,6 +77,7 @@ class Cluster:
 
     registry: Registry
     endpoints: Mapping[str, Endpoint]
+    dialects: Dialects
 
 
 @dataclass(slots=True)
@@ -103,6 +107,7 @@ class Course:
         self._exchange = exchange
         self._job = job
         self._answer = answer
+        self._translation = Translation(job, shared.cluster.dialects, new_id=shared.outside.new_call_id)
         self.limit: asyncio.Timeout | None = None  # the deadline's
         self._tried: list[Backend] = []
         self._overloaded: list[Ended] = []
@@ -146,6 +151,8 @@ class Course:
         shared, exchange = self._shared, self._exchange
         registry, clock = shared.cluster.registry, shared.outside.clock
         endpoint = shared.cluster.endpoints[backend.spec.name]
+        outgoing = self._translation.outgoing(backend.spec.name)
+        self._answer.tell(outgoing.lines)
         record = AttemptRecord(backend.spec.name, clock())
         exchange.attempts.append(record)
         self._tried.append(backend)
@@ -153,13 +160,13 @@ class Course:
             self._answer.reveal(backend.spec.name, len(exchange.attempts))
         lines = endpoint.to_backend.lines(self._job.headers, self._job.connection, exchange.id)
         registry.acquire(backend)
-        attempt = Attempt(shared.outside, self._job, exchange, self._answer)
+        attempt = Attempt(shared.outside, self._job, exchange, self._answer, outgoing=outgoing)
         retry_after = None
         try:
             ended = await attempt.run(endpoint, lines)
             if ended.on_dead_connection and clock() - record.started < DEAD_BEFORE:
                 # It had died while it was kept: nobody's failure, and nothing was done there.
-                attempt = Attempt(shared.outside, self._job, exchange, self._answer)
+                attempt = Attempt(shared.outside, self._job, exchange, self._answer, outgoing=outgoing)
                 ended = await attempt.run(endpoint, lines, fresh=True)
             record.outcome, retry_after = ended.outcome, ended.retry_after
         except asyncio.CancelledError:
@@ -167,6 +174,7 @@ class Course:
             raise
         finally:
             registry.release(backend)
+            self._note_translation(backend, outgoing)
             record.ended, record.status = clock(), attempt.status
             if record.outcome is not None:
                 jitter = shared.outside.dice()
@@ -177,6 +185,13 @@ class Course:
                     shared.watcher.changed(change)
                 shared.watcher.attempt_closed(record, exchange)
         return ended
+
+    def _note_translation(self, backend: Backend, outgoing: Outgoing) -> None:
+        repair = outgoing.repair
+        if outgoing.rules or repair is not None:
+            note_rules(self._exchange, outgoing)
+        if repair is not None and repair.lost_call:
+            self._shared.cluster.dialects.lost_call(backend.spec.name)
 
     def _why_cancelled(self) -> AttemptOutcome:
         if self._answer.is_whole:
@@ -191,9 +206,12 @@ class Course:
         not_here = self._job.route.any_owner and ended.refusal is not None and ended.refusal.status == 404
         if not_here:
             return self._next_owner()
+        shared = self._shared
+        if ended.is_unknown_model and len(self._tried) < shared.retry_rules.max_attempts:
+            other = self._pick(self._tried)
+            return other if isinstance(other, Backend) else None
         if ended.outcome is AttemptOutcome.OVERLOADED:
             self._overloaded.append(ended)
-        shared = self._shared
         has_room = self._has_budget or shared.budget.has_room(shared.live)
         failed = self._failed(ended, backend)
         step = decide(failed, shared.retry_rules, budget_left=has_room, jitter=shared.outside.dice())
@@ -257,10 +275,12 @@ class Course:
         if ended.outcome is AttemptOutcome.OVERLOADED and self._overloaded:
             ended = min(self._overloaded, key=lambda one: one.retry_after if one.retry_after is not None else 1.0)
         refusal = ended.refusal
+        assert ended.error is not None
         if refusal is not None and not self._answer.started:
+            self._exchange.error = ended.error.code or ended.error.kind
             self._answer.whole(refusal.status, passed_on(refusal, final=spent), refusal.body)
         else:
-            self._answer.fail(error_of(ended), final=spent)
+            self._answer.fail(ended.error, final=spent)
 
     def _arm_keepalive(self) -> None:
         seconds = self._shared.outside.timeouts.keepalive_after

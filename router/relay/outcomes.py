@@ -19,6 +19,7 @@ from router.errors import (
     WireError,
 )
 from router.exchange import AttemptOutcome
+from router.translate import refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,11 @@ class Ended:
     error: AnswerError | None = None
     refusal: Refusal | None = None
     retry_after: float | None = None
+    is_unknown_model: bool = False  # the backend does not serve the model; another may
     on_dead_connection: bool = False  # a kept connection had died: nothing reached the backend
 
 
+JSON_LINE = b"Content-Type: application/json\r\n"
 WHOLE = Ended(AttemptOutcome.OK, begun=True)
 
 
@@ -49,12 +52,14 @@ def outcome_of_status(status: int) -> AttemptOutcome:
     """Return what a status other than 2xx says of the backend (the table "Failure, as vLLM means it")."""
     if status in (429, 503):
         return AttemptOutcome.OVERLOADED
-    if status in (502, 504):
+    if status in (408, 502, 504):
         return AttemptOutcome.GATEWAY_ERROR
+    if status == 501:  # it cannot do what was asked for
+        return AttemptOutcome.CLIENT_ERROR
     if status >= 500:
         return AttemptOutcome.SERVER_ERROR
     if status in (401, 403):
-        return AttemptOutcome.UNAUTHORIZED
+        return AttemptOutcome.UNAUTHORIZED if status == 401 else AttemptOutcome.FORBIDDEN
     return AttemptOutcome.CLIENT_ERROR if status >= 400 else AttemptOutcome.BAD_RESPONSE
 
 
@@ -80,18 +85,36 @@ def error_for(outcome: AttemptOutcome) -> AnswerError:
     return BackendUnavailable("The backend broke off its answer.")
 
 
-def error_of(ended: Ended) -> AnswerError:
-    """Return what the client is told of the end of an attempt where the backend's own answer cannot be passed on."""
-    if ended.error is not None:
-        return ended.error
-    refusal = ended.refusal
-    assert refusal is not None
+def refused(status: int, lines: bytes, body: bytes, *, we_hold_key: bool, named_events: bool) -> Ended:
+    """Return the end of an attempt that the backend has answered with an error.
+
+    The table of docs/translation.md says what the client is told. A body that says just that stays as it is.
+    `lines`: the header lines that travel; `named_events`: errors of this API carry a `type`.
+    """
+    told = refusals.told(status, body, we_hold_key=we_hold_key)
+    error = StatusError(told.message, status=told.status, kind=told.kind, param=told.param, code=told.code)
+    if not _says(body, error):
+        envelope = error.envelope()
+        body = orjson.dumps({"type": "error", **envelope} if named_events else envelope)
+        lines = JSON_LINE + b"".join(
+            line for line in lines.splitlines(keepends=True) if not line.lower().startswith(b"content-type:")
+        )
+    is_ours = status == 401 and not we_hold_key
+    outcome = AttemptOutcome.FORBIDDEN if is_ours else outcome_of_status(status)
+    unknown = told.status == 404 and told.code == "model_not_found"
+    refusal = Refusal(told.status, lines, body)
+    return Ended(outcome, error=error, refusal=refusal, is_unknown_model=unknown)
+
+
+def _says(body: bytes, error: StatusError) -> bool:
+    """Return whether an error's body is in OpenAI's form already, with just these four fields or more."""
     try:
-        message = orjson.loads(refusal.body)["error"]["message"]
+        told = orjson.loads(body)["error"]
     except (ValueError, KeyError, TypeError):
-        message = None
-    text = message if isinstance(message, str) else f"The backend answered with status {refusal.status}."
-    return StatusError(text, status=refusal.status)
+        return False
+    return isinstance(told, dict) and all(
+        told.get(name, told) == value for name, value in error.envelope()["error"].items()
+    )
 
 
 def passed_on(refusal: Refusal, *, final: bool) -> bytes:

@@ -31,4 +31,5 @@ class Outside:
     wall_clock: Callable[[], float]  # seconds since the epoch
     dice: Callable[[], float]  # a random number from 0 to 1
     event_gaps: Callable[[Iterable[float]], None]  # told the seconds between reads of a stream, many at a time
+    new_call_id: Callable[[], str]  # nine random letters or digits, for tool calls that came without an id
     to_client: ToClient  # which lines of a backend's head travel

@@ -7,21 +7,25 @@ off, the client's stream still stands at the end of an event, ready for an error
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
-from router.errors import BackendUnavailable, StatusError
+from router.errors import AnswerError, BackendUnavailable, StatusError
 from router.exchange import AttemptOutcome, Exchange
 from router.relay import headers
-from router.relay.answer import Answer
+from router.relay.answer import EVENT_LINES, Answer
 from router.relay.beginning import DONE, Sign, find_error, kind_of, sign_of
-from router.relay.outcomes import WHOLE, Ended, Refusal, failed, outcome_of_status, reported
+from router.relay.outcomes import WHOLE, Ended, failed, outcome_of_status, refused, reported
 from router.relay.outside import Outside
 from router.relay.route import Job
+from router.relay.translation import Repair
 from router.wire.client import Head
 from router.wire.sse import COMMON_ENDS, EventSplitter, event_data, split_events
 
 # Bytes of an answer that are held back at most before it counts as begun.
 MAX_HELD = 1024 * 1024
+# ... and of one that has to be whole to be translated. Beyond that it passes as it is.
+MAX_TRANSLATED = 16 * 1024 * 1024
 # Bytes of an error answer that are passed on at most; vLLM's 400 repeats the input for each form it might have had.
 MAX_REFUSAL = 8 * 1024 * 1024
 
@@ -51,8 +55,17 @@ class Listener(Protocol):
 class Reading:
     """Reads one answer of a backend."""
 
-    def __init__(self, job: Job, exchange: Exchange, answer: Answer, outside: Outside, listener: Listener) -> None:
-        """`outside`: clocks and settings."""
+    def __init__(
+        self,
+        job: Job,
+        exchange: Exchange,
+        answer: Answer,
+        outside: Outside,
+        listener: Listener,
+        *,
+        repair: Repair | None = None,
+    ) -> None:
+        """`outside`: clocks and settings. `repair`: what makes the answer OpenAI's, None where it passes as it is."""
         self._job = job
         self._exchange = exchange
         self._answer = answer
@@ -60,6 +73,8 @@ class Reading:
         self._listener: Listener | None = listener
         self._splitter: EventSplitter | None = None  # of streams
         self._feed: Callable[[bytes], bytes] = bytes
+        self._repair = repair
+        self._translate: Callable[[bytes], bytes] | None = None  # of streams
         self._is_flowing = False  # a stream that has begun and not ended: events pass on as they come
         self._sink = answer.sink
         self._clock = outside.clock
@@ -94,6 +109,8 @@ class Reading:
         if self._is_stream:
             self._splitter = EventSplitter()
             self._feed, self._rest = self._splitter.feed, self._splitter.rest
+            if self._repair is not None:
+                self._translate = self._repair.start_stream().feed
         self._lines = self._outside.to_client.lines(head.headers, is_stream=self._is_stream)
 
     def release(self) -> None:
@@ -113,6 +130,8 @@ class Reading:
             self.last = now
             # What `EventSplitter.feed` does for whole events, without its call.
             block = data if not self._rest and data.endswith(COMMON_ENDS) else self._feed(data)
+            if self._translate is not None:
+                block = self._translate(block)
             if block and b"error" not in block and self._end_hint not in block:
                 exchange = self._exchange
                 exchange.events += block.count(b"\n\n")
@@ -141,15 +160,18 @@ class Reading:
             if self._held_size > MAX_REFUSAL:
                 self._give_verdict(self._too_large())
             return None
-        if self._held_size <= MAX_HELD and not self._is_opaque:
+        repair = self._repair
+        if self._held_size <= (MAX_HELD if repair is None else MAX_TRANSLATED) and not self._is_opaque:
             return None
-        if self._answer.started:  # as a stream, to keep the client's connection open
+        if self._answer.started or (repair is not None and repair.emulates):  # the client was told, or wants, a stream
             self._give_verdict(NOT_A_STREAM)
             return None
         return self._begin()
 
     def _on_stream(self, data: bytes) -> Awaitable[None] | None:
         block = self._feed(data)
+        if block and self._translate is not None:
+            block = self._translate(block)
         return self._look_for_beginning(block) if block else None
 
     def _look_for_beginning(self, block: bytes) -> Awaitable[None] | None:
@@ -240,27 +262,56 @@ class Reading:
         self._held.append(data)
         self._held_size += len(data)
 
-    def complete(self) -> Ended:
-        """The backend's framing came to its end; say whether the answer did."""
+    def complete(self, *, we_hold_key: bool = False) -> Ended:
+        """The backend's framing came to its end; say whether the answer did. `we_hold_key`: the request carried it."""
         assert self._head is not None
         if not self._is_good:
-            return self._refused(self._head)
+            return self._refused(self._head, we_hold_key)
         if self._is_stream:
             return self._complete_stream()
         if self.begun:
             self._answer.finish()
-        elif self._answer.started:
+            return WHOLE
+        is_emulated = self._repair is not None and self._repair.emulates
+        if self._answer.started and not is_emulated:
             return NOT_A_STREAM
-        else:
-            self._exchange.began = self._outside.clock()
-            self._answer.whole(self._head.status, self._lines, b"".join(self._held))
+        body = b"".join(self._held)
+        try:
+            body = body if self._repair is None else self._repair.whole(body)
+        except AnswerError as error:  # it says of itself that it was broken off
+            return Ended(AttemptOutcome.ERROR_EVENT, error=error)
+        if is_emulated and not body.endswith(DONE_EVENT):
+            return failed(AttemptOutcome.BAD_RESPONSE, begun=False)
+        self._exchange.began = self._outside.clock()
+        self._send_whole(self._head.status, body, is_stream=is_emulated)
         return WHOLE
+
+    def _send_whole(self, status: int, body: bytes, *, is_stream: bool) -> None:
+        """Send an answer that came in one piece; `is_stream`: as the stream that the client has asked for (S16)."""
+        if not is_stream:
+            self._answer.whole(status, self._lines, body)
+            return
+        self._exchange.events += body.count(b"\n\n")
+        if self._answer.started:
+            self._answer.finish(body)
+        else:
+            self._answer.begin(status, EVENT_LINES, body, is_stream=True)
+            self._answer.finish()
+
+    def send_held_back(self) -> None:
+        """Send what the translator of a stream still holds; the stream ends here, before its end mark."""
+        translator = None if self._repair is None else self._repair.translator
+        block = b"" if translator is None or not self.begun or self._answer.finished else translator.finish()
+        if block:
+            self._put(block)
 
     def _complete_stream(self) -> Ended:
         assert self._splitter is not None
         if self.whole:
             return WHOLE
         rest = self._splitter.finish()
+        if rest and self._translate is not None:
+            rest = self._translate(rest + b"\n\n")
         if self._job.route.end_marks and not self._is_end(rest + b"\n\n"):
             return failed(AttemptOutcome.CUT, begun=self.begun)
         self._put(b"".join(self._held) + rest)
@@ -273,12 +324,15 @@ class Reading:
         error = StatusError(f"The backend answered with status {status} and more than can be passed on.", status=status)
         return Ended(outcome_of_status(status), error=error)
 
-    def _refused(self, head: Head) -> Ended:
+    def _refused(self, head: Head, we_hold_key: bool) -> Ended:
         outcome = outcome_of_status(head.status)
         if outcome is AttemptOutcome.BAD_RESPONSE:  # a redirect: never followed, as it may lead anywhere
             return failed(outcome, begun=False)
-        return Ended(
-            outcome,
-            refusal=Refusal(head.status, self._lines, b"".join(self._held)),
-            retry_after=headers.retry_after(head.headers, self._outside.wall_clock()),
+        ended = refused(
+            head.status,
+            self._lines,
+            b"".join(self._held),
+            we_hold_key=we_hold_key,
+            named_events=self._job.route.named_events,
         )
+        return replace(ended, retry_after=headers.retry_after(head.headers, self._outside.wall_clock()))

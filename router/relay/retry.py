@@ -28,7 +28,8 @@ AGAIN: dict[AttemptOutcome, Again] = {
     AttemptOutcome.OVERLOADED: Again.YES,
     AttemptOutcome.SERVER_ERROR: Again.ONCE,
     AttemptOutcome.GATEWAY_ERROR: Again.YES,
-    AttemptOutcome.UNAUTHORIZED: Again.NO,
+    AttemptOutcome.UNAUTHORIZED: Again.YES,  # another backend may take our key
+    AttemptOutcome.FORBIDDEN: Again.NO,
     AttemptOutcome.CLIENT_ERROR: Again.NO,
     AttemptOutcome.ERROR_EVENT: Again.ONCE,
     AttemptOutcome.CUT: Again.YES,  # role-only events were held: the client has nothing

@@ -4,6 +4,8 @@ import enum
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from router.translate.mistral.request import Shape
+
 
 class Body(enum.Enum):
     """What a route takes as the body of a request."""
@@ -25,6 +27,7 @@ class Route:
     end_marks: tuple[bytes, ...] = ()  # data or name of the event that ends a whole stream; () where none is defined
     named_events: bool = False  # its events have names and a `type`, its errors as well (Messages, Responses)
     any_owner: bool = False  # only one backend knows the object asked for: a 404 is asked elsewhere
+    is_chat: bool = False  # its requests are conversations, which dialects translate
 
 
 @dataclass(slots=True)
@@ -39,3 +42,4 @@ class Job:
     model: str | None = None
     stream: bool = False
     deadline: float | None = None  # monotonic seconds; the client's own, or the configured total
+    shape: Shape | None = None  # of a conversation in canonical shape: what reading the envelope has told besides

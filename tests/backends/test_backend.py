@@ -21,6 +21,7 @@ NEVER_COUNTED = {
     AttemptOutcome.REFUSED,  # takes out through health, and certain
     AttemptOutcome.OVERLOADED,
     AttemptOutcome.UNAUTHORIZED,
+    AttemptOutcome.FORBIDDEN,
     AttemptOutcome.CLIENT_ERROR,
     AttemptOutcome.CLIENT_GONE,
     AttemptOutcome.DEADLINE,
@@ -63,9 +64,12 @@ def test_only_our_own_timers_make_a_backend_suspect_and_only_a_refusal_is_certai
     assert {outcome for outcome, effect in EFFECTS.items() if effect.seen is Seen.REFUSED} == {AttemptOutcome.REFUSED}
 
 
-def test_only_overload_rests_and_only_unauthorized_alarms() -> None:
+def test_only_overload_rests_and_only_refused_credentials_alarm() -> None:
     assert {outcome for outcome, effect in EFFECTS.items() if effect.rests} == {AttemptOutcome.OVERLOADED}
-    assert {outcome for outcome, effect in EFFECTS.items() if effect.alarms} == {AttemptOutcome.UNAUTHORIZED}
+    assert {outcome for outcome, effect in EFFECTS.items() if effect.alarms} == {
+        AttemptOutcome.UNAUTHORIZED,
+        AttemptOutcome.FORBIDDEN,
+    }
 
 
 def test_no_outcome_makes_health_better() -> None:

@@ -14,7 +14,7 @@ from router.errors import BadResponse, ConnectionLost
 from router.exchange import Exchange
 from router.relay.answer import Answer
 from router.relay.headers import ToClient
-from router.relay.outcomes import Ended, broken_off, error_of
+from router.relay.outcomes import Ended, broken_off
 from router.relay.outside import Outside, Timeouts
 from router.relay.reading import Reading
 from router.relay.route import Job, Route
@@ -91,6 +91,7 @@ class Pipe:
             wall_clock=lambda: 0.0,
             dice=lambda: 0.5,
             event_gaps=lambda gaps: None,
+            new_call_id=lambda: "abcDEF123",
             to_client=ToClient(cookies=False),
         )
         self.ended: Ended | None = None
@@ -114,7 +115,7 @@ class Pipe:
         reading = Reading(Job(route, "", (), "", b"", stream=True), exchange, answer, self._outside, Verdicts(verdicts))
         ended = self._read(reading, pieces, verdicts)
         if ended.error is not None or ended.refusal is not None:
-            answer.fail(error_of(ended))
+            answer.fail(ended.error)
         self.ended, self.aborted = ended, transport.aborted
         connection.connection_lost(None)
         return b"".join(transport.written)

@@ -83,3 +83,11 @@ def test_an_error_event_of_any_shape_has_a_message(payload: str) -> None:
 )
 def test_an_answer_that_speaks_of_errors_is_none(raw: bytes) -> None:
     assert find_error(raw) is None
+
+
+def test_the_flat_error_of_older_servers_is_an_error_too() -> None:
+    raw = event({"object": "error", "message": "dead", "type": "InternalServerError", "param": None, "code": 500})
+    error = find_error(raw)
+    assert sign_of(raw) is Sign.ERROR
+    assert error is not None
+    assert (error.status, error.message, error.kind) == (500, "dead", "server_error")

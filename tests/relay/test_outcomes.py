@@ -1,16 +1,17 @@
 """Rules of router/relay/outcomes.py: the table "Failure, as vLLM means it"."""
 
+import json
+
 import pytest
 
 from router.errors import BadResponse, ConnectError, ConnectionLost, ConnectTimeout, StatusError, WireError
 from router.exchange import AttemptOutcome
 from router.relay.outcomes import (
-    Ended,
     Refusal,
     broken_off,
-    error_of,
     outcome_of_status,
     passed_on,
+    refused,
     reported,
 )
 
@@ -21,11 +22,12 @@ from router.relay.outcomes import (
         (429, AttemptOutcome.OVERLOADED),
         (503, AttemptOutcome.OVERLOADED),
         (500, AttemptOutcome.SERVER_ERROR),
-        (501, AttemptOutcome.SERVER_ERROR),
+        (501, AttemptOutcome.CLIENT_ERROR),
+        (408, AttemptOutcome.GATEWAY_ERROR),
         (502, AttemptOutcome.GATEWAY_ERROR),
         (504, AttemptOutcome.GATEWAY_ERROR),
         (401, AttemptOutcome.UNAUTHORIZED),
-        (403, AttemptOutcome.UNAUTHORIZED),
+        (403, AttemptOutcome.FORBIDDEN),
         (400, AttemptOutcome.CLIENT_ERROR),
         (404, AttemptOutcome.CLIENT_ERROR),
         (422, AttemptOutcome.CLIENT_ERROR),
@@ -50,7 +52,8 @@ def test_what_a_broken_connection_says_and_what_the_client_is_told(
     error: WireError, outcome: AttemptOutcome, told: int
 ) -> None:
     ended = broken_off(error, begun=False)
-    assert (ended.outcome, error_of(ended).status) == (outcome, told)
+    assert ended.error is not None
+    assert (ended.outcome, ended.error.status) == (outcome, told)
 
 
 def test_an_answer_that_had_begun_was_cut() -> None:
@@ -83,9 +86,52 @@ def test_a_refusal_is_passed_on_with_when_to_come_back_and_a_word_to_sdks() -> N
 
 @pytest.mark.parametrize(
     ("body", "message"),
-    [(b'{"error": {"message": "m"}}', "m"), (b'{"error": "x"}', "status 503"), (b"<html>", "status 503")],
+    [(b'{"error": {"message": "m"}}', "m"), (b'{"error": "x"}', "x"), (b"<html>", "503")],
 )
-def test_a_refusal_that_must_become_an_event_keeps_its_message(body: bytes, message: str) -> None:
-    error = error_of(Ended(AttemptOutcome.OVERLOADED, refusal=Refusal(503, b"", body)))
-    assert error.status == 503
-    assert message in error.message
+def test_a_refusal_keeps_its_message_in_openais_form(body: bytes, message: str) -> None:
+    ended = refused(503, b"Content-Type: text/html\r\nA: b\r\n", body, we_hold_key=False, named_events=False)
+
+    assert ended.error is not None
+    assert ended.refusal is not None
+    assert ended.error.status == ended.refusal.status == 503
+    assert message in ended.error.message
+    assert json.loads(ended.refusal.body) == ended.error.envelope()
+    assert ended.refusal.lines == b"Content-Type: application/json\r\nA: b\r\n"
+
+
+def test_a_refusal_in_openais_form_stays_the_bytes_it_was() -> None:
+    body = b'{"error":{"message":"m","type":"invalid_request_error","param":null,"code":null,"more":1}}'
+
+    ended = refused(400, b"A: b\r\n", body, we_hold_key=False, named_events=False)
+
+    assert ended.refusal == Refusal(400, b"A: b\r\n", body)
+
+
+def test_errors_of_apis_with_named_events_carry_a_type() -> None:
+    ended = refused(400, b"", b'{"error": "x"}', we_hold_key=False, named_events=True)
+
+    assert ended.refusal is not None
+    assert json.loads(ended.refusal.body)["type"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("we_hold_key", "outcome", "status", "code"),
+    [
+        (True, AttemptOutcome.UNAUTHORIZED, 502, "upstream_auth"),
+        (False, AttemptOutcome.FORBIDDEN, 401, "invalid_api_key"),
+    ],
+)
+def test_a_key_that_is_refused_is_ours_or_the_clients(
+    we_hold_key: bool, outcome: AttemptOutcome, status: int, code: str
+) -> None:
+    ended = refused(401, b"", b'{"error":"Unauthorized"}', we_hold_key=we_hold_key, named_events=False)
+
+    assert ended.error is not None
+    assert (ended.outcome, ended.error.status, ended.error.code) == (outcome, status, code)
+
+
+def test_a_model_that_one_backend_does_not_know_may_be_known_by_another() -> None:
+    body = b'{"error":{"message":"The model `x` does not exist.","type":"NotFoundError","param":"model","code":404}}'
+
+    assert refused(404, b"", body, we_hold_key=False, named_events=False).is_unknown_model
+    assert not refused(404, b"", b'{"detail":"Not Found"}', we_hold_key=False, named_events=False).is_unknown_model

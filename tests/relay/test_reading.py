@@ -331,7 +331,7 @@ def test_an_error_event_of_the_requests_own_fault_blames_no_backend() -> None:
     in_loop(test)
 
 
-def test_a_large_refusal_is_kept_whole_up_to_its_bound() -> None:
+def test_a_large_refusal_is_read_up_to_its_bound() -> None:
     def test(pipe: Pipe) -> None:
         for size, is_kept in ((MAX_HELD + 1, True), (MAX_REFUSAL, True), (MAX_REFUSAL + 1, False)):
             head = b"HTTP/1.1 422 X\r\nContent-Length: %d\r\n\r\n" % size
@@ -339,7 +339,7 @@ def test_a_large_refusal_is_kept_whole_up_to_its_bound() -> None:
             assert pipe.ended is not None
             assert pipe.ended.outcome is AttemptOutcome.CLIENT_ERROR
             assert out.startswith(b"HTTP/1.1 422 ")
-            assert (pipe.ended.refusal is not None and len(pipe.ended.refusal.body) == size) is is_kept
+            assert (pipe.ended.refusal is not None) is is_kept
 
     in_loop(test)
 

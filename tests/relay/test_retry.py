@@ -32,9 +32,7 @@ def test_nothing_is_retried_once_the_answer_has_begun(outcome: AttemptOutcome) -
     assert step(failed(outcome, begun=True)) is GiveUp.BEGUN
 
 
-@pytest.mark.parametrize(
-    "outcome", [AttemptOutcome.CLIENT_ERROR, AttemptOutcome.UNAUTHORIZED, AttemptOutcome.CLIENT_GONE]
-)
+@pytest.mark.parametrize("outcome", [AttemptOutcome.CLIENT_ERROR, AttemptOutcome.FORBIDDEN, AttemptOutcome.CLIENT_GONE])
 def test_the_requests_own_fault_is_not_retried(outcome: AttemptOutcome) -> None:
     assert step(failed(outcome)) is GiveUp.NOT_RETRYABLE
 

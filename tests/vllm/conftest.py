@@ -1,11 +1,13 @@
 """Tests against real vLLM servers: `make test-vllm`. They run where ROUTER_VLLM names an installed vLLM.
 
-ROUTER_VLLM         environment (venv) with vLLM in it; unset: everything here is skipped
-ROUTER_VLLM_MODEL   folder of the tiny model
-ROUTER_VLLM_FOLDER  folder for logs and the list of running process groups
-ROUTER_VLLM_DIRECT  not empty: no router, one vLLM server; shows whether the tests expect what vLLM does
+ROUTER_VLLM          environment (venv) with vLLM in it; unset: everything here is skipped
+ROUTER_VLLM_MODELS   folder of the tiny models: v11 and v13, by the versions of their tokenizers
+ROUTER_VLLM_CLIENTS  folder with the client SDKs
+ROUTER_VLLM_FOLDER   folder for logs and the list of running process groups
+ROUTER_VLLM_DIRECT   not empty: no router, one vLLM server; shows whether the tests expect what vLLM does
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,8 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from vllm_cluster import Cluster, eventually, running_cluster  # noqa: E402  (found by the line above)
+from vllm_clients import Clients, ready_clients  # noqa: E402  (found by the line above)
+from vllm_cluster import Cluster, Router, eventually, free_ports, running_cluster  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,16 +37,51 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs the router, and ROUTER_VLLM_DIRECT is set")
 
 
+def cluster_of(version: str, *, count: int) -> contextlib.AbstractContextManager[Cluster]:
+    """Return a cluster, to be started, of servers whose tokenizer has this version."""
+    return running_cluster(
+        venv=Path(os.environ["ROUTER_VLLM"]),
+        model=Path(os.environ["ROUTER_VLLM_MODELS"]) / version,
+        folder=Path(os.environ["ROUTER_VLLM_FOLDER"]),
+        count=count,
+        direct=bool(os.environ.get("ROUTER_VLLM_DIRECT")),
+    )
+
+
 @pytest.fixture(scope="session")
 def started() -> Iterator[Cluster]:
-    """The servers and the router, started once; `cluster` is what most tests want."""
-    with running_cluster(
-        venv=Path(os.environ["ROUTER_VLLM"]),
-        model=Path(os.environ["ROUTER_VLLM_MODEL"]),
-        folder=Path(os.environ["ROUTER_VLLM_FOLDER"]),
-        direct=bool(os.environ.get("ROUTER_VLLM_DIRECT")),
-    ) as cluster:
+    """Two servers with a v13 tokenizer and the router, started once; `cluster` is what most tests want."""
+    with cluster_of("v13", count=2) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def older() -> Iterator[Cluster]:
+    """One server with a v11 tokenizer, which renders ids and wants nine letters of them, behind a router of its own."""
+    with cluster_of("v11", count=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def untranslated(started: Cluster) -> Iterator[Router]:
+    """A second router in front of the servers of `started`, which passes everything as it is."""
+    (port,) = free_ports(1)
+    folder = Path(os.environ["ROUTER_VLLM_FOLDER"])
+    router = Router(backends=started.servers, port=port, folder=folder, dialect="openai")
+    router.start()
+    try:
+        router.wait_ready()
+        yield router
+    finally:
+        router.stop()
+
+
+@pytest.fixture(scope="session")
+def clients() -> Iterator[Clients]:
+    """The client SDKs, each in a process of its own that is started when it is first asked for."""
+    log = Path(os.environ["ROUTER_VLLM_FOLDER"]) / "clients.log"
+    with ready_clients(Path(os.environ["ROUTER_VLLM_CLIENTS"]), log=log) as clients:
+        yield clients
 
 
 @pytest.fixture

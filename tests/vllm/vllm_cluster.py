@@ -192,14 +192,14 @@ class VllmServer(Service):
 class Router(Service):
     """The router, started by its command line."""
 
-    def __init__(self, *, backends: list[VllmServer], port: int, folder: Path) -> None:
-        """Everything but the addresses is left at its default, except that answers tell which backend gave them."""
-        config = folder / "router.yaml"
+    def __init__(self, *, backends: list[VllmServer], port: int, folder: Path, dialect: str = "auto") -> None:
+        """Everything else is left at its default, except that answers tell which backend gave them."""
+        config = folder / f"{port}.yaml"
         config.write_text(
             json.dumps(  # JSON is YAML
                 {
                     "server": {"host": "127.0.0.1", "port": port, "reveal_backend": True},
-                    "backends": [{"url": backend.url} for backend in backends],
+                    "backends": [{"url": backend.url, "dialect": dialect} for backend in backends],
                 },
                 indent=1,
             )
@@ -213,7 +213,7 @@ class Router(Service):
 
 @dataclass
 class Cluster:
-    """Two vLLM servers behind the router; or, to check what the tests expect, one vLLM server and no router."""
+    """vLLM servers behind the router; or, to check what the tests expect, one vLLM server and no router."""
 
     servers: list[VllmServer]
     router: Router | None
@@ -262,11 +262,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(*, venv: Path, model: Path, folder: Path, direct: bool) -> Iterator[Cluster]:
-    """Start a cluster and end it, whatever happens in between."""
-    ports = free_ports(1 if direct else 3)
-    servers = [VllmServer(venv=venv, model=model, port=port, folder=folder) for port in ports[:2]]
-    router = None if direct else Router(backends=servers, port=ports[2], folder=folder)
+def running_cluster(*, venv: Path, model: Path, folder: Path, count: int, direct: bool) -> Iterator[Cluster]:
+    """Start `count` servers with the router, or one without it, and end them, whatever happens in between."""
+    ports = free_ports(1 if direct else count + 1)
+    servers = [VllmServer(venv=venv, model=model, port=port, folder=folder) for port in ports[:count]]
+    router = None if direct else Router(backends=servers, port=ports[count], folder=folder)
     cluster = Cluster(servers, router)
     try:
         cluster.up()

@@ -1,9 +1,9 @@
 """Make a tiny Mistral model, with random weights, that a real vLLM server loads in Mistral mode.
 
 Needs numpy and mistral-common only; no model hub. The tokenizer is the Tekken one that mistral-common ships, cut to
-its first ids (every byte is still there, so any text round-trips). It calls itself v13, because vLLM enforces
-tool_choice with a grammar only for Tekken >= v11. It has 64 special tokens instead of 1000, because vLLM spends
-about 45 ms per 1000 of them on each tool parser that it makes, at least two per chat request.
+its first ids (every byte is still there, so any text round-trips). It calls itself v13, or v11 when asked to: vLLM
+enforces tool_choice with a grammar only for Tekken >= v11. It has 64 special tokens instead of 1000, because vLLM
+spends about 45 ms per 1000 of them on each tool parser that it makes, at least two per chat request.
 
 Random weights alone never end an answer, never call a tool and never close a JSON string. Five channels of the
 residual stream are therefore reserved: no layer writes to them, but for one attention head, and the output head reads
@@ -57,8 +57,8 @@ class Shape:
     mean_answer: float = 24  # tokens of a sampled answer at temperature 1
 
 
-def tekken(shape: Shape) -> dict[str, object]:
-    """Return the tokenizer's file."""
+def tekken(shape: Shape, version: str) -> dict[str, object]:
+    """Return the tokenizer's file. `version` decides how conversations are rendered."""
     source = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
     original = json.loads(source.read_text("utf-8"))
     ranks = shape.vocabulary - shape.specials
@@ -66,7 +66,7 @@ def tekken(shape: Shape) -> dict[str, object]:
         "num_vocab_tokens": ranks,
         "default_vocab_size": shape.vocabulary,
         "default_num_special_tokens": shape.specials,
-        "version": "v13",
+        "version": version,
     }
     return {
         "config": original["config"] | config,
@@ -208,9 +208,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tekken-version", choices=("v11", "v13"), default="v13")
     arguments = parser.parse_args()
     shape = Shape()
-    tokenizer = tekken(shape)
+    tokenizer = tekken(shape, arguments.tekken_version)
     tensors = all_weights(shape, token_ids(tokenizer, shape), arguments.seed)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     (arguments.folder / "tekken.json").write_text(json.dumps(tokenizer, ensure_ascii=False), "utf-8")

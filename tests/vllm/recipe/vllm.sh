@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real vLLM server on two CPU cores, without a GPU and without a model hub. Needs Python 3.11 on x86-64.
 #   vllm.sh install VENV                      about a minute, 1.9 GB
-#   vllm.sh model VENV DIR                    under a second, 3 MB
+#   vllm.sh model VENV DIR [options]          under a second, 3 MB; options: those of tiny_mistral.py
 #   vllm.sh serve VENV DIR PORT [options]     stays in the foreground (exec); GET /health is 200 after about 15 s
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -36,7 +36,7 @@ serve() {
 
 case $command in
 install) install ;;
-model) exec "$venv/bin/python" "$here/tiny_mistral.py" "$1" ;;
+model) exec "$venv/bin/python" "$here/tiny_mistral.py" "$@" ;;
 serve) serve "$@" ;;
 *) echo "vllm.sh: unknown command $command" >&2; exit 2 ;;
 esac

@@ -1,0 +1,125 @@
+"""What one exchange looks like at each backend: where dialects and backends meet.
+
+    body as received -> `outgoing(backend)`: the body this backend takes -> its answer -> `Repair` -> the client's
+
+A request is translated once for each profile that it meets. Bytes that need no change stay the bytes they were.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from router.exchange import Exchange
+from router.relay.dialects import Dialects, Known
+from router.relay.route import Job
+from router.translate.asked import AnswerForm, Asked, ToolChoice
+from router.translate.mistral.answer import translate_answer
+from router.translate.mistral.asked_reader import asked_of
+from router.translate.mistral.emulate import as_stream
+from router.translate.mistral.request import translate
+from router.translate.mistral.stream import StreamTranslator
+from router.translate.mistral.unstreamed import unstreamed
+from router.translate.notes import Rule
+from router.translate.profile import Profile
+
+
+@dataclass(slots=True)
+class Repair:
+    """How the answer to one attempt becomes strictly OpenAI's, and which rules that took."""
+
+    asked: Asked
+    form: AnswerForm
+    new_id: Callable[[], str]  # nine random letters or digits
+    emulates: bool = False  # the backend answers in one piece, the client gets a stream (S16)
+    translator: StreamTranslator | None = None
+    rules: set[Rule] = field(default_factory=set)
+
+    def start_stream(self) -> StreamTranslator:
+        """Return what the events of a stream go through."""
+        self.translator = StreamTranslator(self.asked, form=self.form, new_id=self.new_id)
+        return self.translator
+
+    def whole(self, body: bytes) -> bytes:
+        """Return an answer that came in one piece as the client gets it: as JSON, or as the events of its stream."""
+        body, notes = translate_answer(body, self.asked, form=self.form, new_id=self.new_id)
+        self.rules |= notes.repaired
+        if not self.emulates:
+            return body
+        self.rules.add(Rule.S16)
+        return as_stream(body, self.asked)
+
+    def applied(self) -> set[Rule]:
+        """Return the rules that changed something so far."""
+        return self.rules if self.translator is None else self.rules | self.translator.notes.repaired
+
+    @property
+    def lost_call(self) -> bool:
+        """Return whether a stream ended as if the backend had lost a call in it (S16)."""
+        return self.translator is not None and self.translator.swallowed
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One request as one backend takes it."""
+
+    body: bytes
+    repair: Repair | None = None
+    lines: bytes = b""  # header lines for the client: which rules have lost something
+    rules: frozenset[Rule] = frozenset()
+
+    @property
+    def is_stream(self) -> bool:
+        """Return whether the backend is asked for a stream, where the client is."""
+        return self.repair is None or not self.repair.emulates
+
+
+class Translation:
+    """The forms of one exchange."""
+
+    def __init__(self, job: Job, dialects: Dialects, *, new_id: Callable[[], str]) -> None:
+        """Nothing is translated before `outgoing`."""
+        self._job = job
+        self._dialects = dialects
+        self._new_id = new_id
+        self._requests: dict[Profile, tuple[Outgoing, Asked]] = {}
+
+    def outgoing(self, backend: str) -> Outgoing:
+        """Return the request for a backend. Raises `InvalidRequest` for what no backend of its dialect could take."""
+        job = self._job
+        if not job.route.is_chat:
+            return Outgoing(job.body)
+        known = self._dialects.of(backend)
+        if known.translates:
+            request, asked = self._translated(known.profile)
+        elif known.repairs:
+            request, asked = Outgoing(job.body), asked_of(job.body)
+        else:
+            return Outgoing(job.body)
+        if not known.repairs:
+            return request
+        return self._with_repair(request, asked, known)
+
+    def _translated(self, profile: Profile) -> tuple[Outgoing, Asked]:
+        made = self._requests.get(profile)
+        if made is None:
+            done = translate(self._job.body, profile, shape=self._job.shape, form=self._dialects.request_form)
+            lost = done.notes.lost
+            lines = f"X-Router-Translation: {done.notes.ids(lost)}\r\n".encode() if lost else b""
+            outgoing = Outgoing(done.body, lines=lines, rules=frozenset(done.notes.repaired))
+            made = self._requests[profile] = outgoing, done.asked
+        return made
+
+    def _with_repair(self, request: Outgoing, asked: Asked, known: Known) -> Outgoing:
+        repair = Repair(asked, self._dialects.answer_form, self._new_id)
+        body = request.body
+        if known.emulates and self._job.stream and asked.tools and asked.tool_choice is not ToolChoice.NONE:
+            repair.emulates = True
+            body = unstreamed(body)
+        return Outgoing(body, repair, request.lines, request.rules)
+
+
+def note_rules(exchange: Exchange, outgoing: Outgoing) -> None:
+    """Put down in the record which rules changed the request and its answer."""
+    rules = set(outgoing.rules)
+    if outgoing.repair is not None:
+        rules |= outgoing.repair.applied()
+    exchange.rules.update(rule.name for rule in rules)

@@ -1,0 +1,70 @@
+"""An answer in one piece, as the backend sent it -> strictly OpenAI's form. What is no chat answer passes as it is.
+
+An answer in which nothing has to change is the bytes it was. Names, rules and fields: docs/translation.md.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from router.errors import BackendUnavailable
+from router.translate.asked import AnswerForm, Asked
+from router.translate.mistral.fields import ANSWER_KEYS
+from router.translate.mistral.finish import is_broken
+from router.translate.mistral.reply import Repairs, keep_keys, repair_choice
+from router.translate.mistral.usage import plain_usage
+from router.translate.notes import Notes
+
+_PLAIN = AnswerForm()
+
+
+def translate_answer(
+    body: bytes,
+    asked: Asked,
+    *,
+    form: AnswerForm = _PLAIN,
+    new_id: Callable[[], str],
+    leaks: bool = True,
+    explain: bool = False,
+) -> tuple[bytes, Notes]:
+    """Return the answer for the client and what was changed in it; `body` itself where nothing had to change.
+
+    `new_id` gives nine random letters or digits. `leaks`: calls in the text are looked for (S15). S23, S24: the model's
+    name, logprobs, refusal, service_tier and system_fingerprint pass.
+
+    Raises `BackendUnavailable` for an answer that says of itself that it was broken off (S18): it must not look whole.
+    """
+    payload = _chat_answer(body)
+    if payload is None:
+        return body, Notes(explain=explain)
+    notes = Notes(explain=explain)
+    try:
+        _repair(payload, Repairs(asked, form, new_id, leaks, notes))
+        if not notes.repaired:
+            return body, notes
+        return orjson.dumps(payload), notes
+    except orjson.JSONEncodeError:  # nests deeper than any answer of a model
+        return body, Notes(explain=explain)
+
+
+def _chat_answer(body: bytes) -> dict[str, Any] | None:
+    """Return the answer as an object, None if it is none: other endpoints and errors have forms of their own."""
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(payload, dict) or not isinstance(payload.get("choices"), list):
+        return None
+    return payload if payload.get("object", "chat.completion") == "chat.completion" else None
+
+
+def _repair(payload: dict[str, Any], repairs: Repairs) -> None:
+    keep_keys(payload, ANSWER_KEYS, repairs)
+    for position, choice in enumerate(payload["choices"]):
+        if isinstance(choice, dict):
+            if is_broken(choice.get("finish_reason")):
+                raise BackendUnavailable("The backend broke off its answer.")
+            repair_choice(choice, position, repairs)
+    if isinstance(usage := payload.get("usage"), dict):
+        payload["usage"] = plain_usage(usage, repairs)

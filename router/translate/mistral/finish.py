@@ -1,0 +1,37 @@
+"""S11: finish_reason takes OpenAI's values."""
+
+from router.translate.asked import Asked, ToolChoice
+from router.translate.mistral.fields import FINISH_REASONS
+
+BROKEN = frozenset(("abort", "error"))  # vLLM's words for an answer that it did not finish (S18)
+
+# What other servers and other versions say; what is in no table means that the model stopped.
+_SAME = {
+    "model_length": "length",
+    "max_tokens": "length",
+    "max_length": "length",
+    "tool_use": "tool_calls",
+    "tool_call": "tool_calls",
+}
+
+
+def is_broken(reason: object) -> bool:
+    """Return whether it says that the answer is not whole."""
+    return isinstance(reason, str) and reason in BROKEN
+
+
+def finish_reason(reason: object, *, has_calls: bool, asked: Asked) -> str:
+    """Return what a choice that is whole says in OpenAI's words (S11); `reason` as the backend gave it, None if it did
+    not.
+
+    With calls it is "tool_calls", but "stop" may stand where the request named the function, as OpenAI says it there
+    too. Without calls it is not "tool_calls", or an agent would wait for them.
+    """
+    word = _SAME.get(reason, reason) if isinstance(reason, str) else "stop"
+    if word not in FINISH_REASONS:
+        word = "stop"
+    if has_calls and word == "stop" and asked.tool_choice is not ToolChoice.NAMED:
+        return "tool_calls"
+    if not has_calls and word == "tool_calls":
+        return "stop"
+    return word

@@ -1,0 +1,196 @@
+"""A request as a client sent it -> the request that the backend takes (R1 to R37). Pure.
+
+    body -> read -> Judge: canonical? -> the same bytes
+                        | no
+    messages -> Reader: turns -> Pairing: results behind their calls -> Placement: roles in their order -> body
+
+What needs no change is the bytes it was: the whole body, a message's text, a field at the top.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import Raw
+
+from router.errors import InvalidRequest
+from router.translate.asked import Asked, RequestForm
+from router.translate.mistral.asked_reader import read_asked
+from router.translate.mistral.choice import judge_choice, translate_choice
+from router.translate.mistral.foreign import read_messages
+from router.translate.mistral.message import Assistant, Message, System, Turn, decode
+from router.translate.mistral.names import Names
+from router.translate.mistral.order import Placement
+from router.translate.mistral.pairing import Pairing
+from router.translate.mistral.parameters import needs_none, translate_parameters
+from router.translate.mistral.roles import Reader
+from router.translate.mistral.shape import CONTINUE, PROMPT, UNPAIRED, Judge, Shape, is_plain, read
+from router.translate.mistral.surrogates import mend_surrogates
+from router.translate.mistral.values import refusal
+from router.translate.notes import Notes, Rule
+from router.translate.profile import Profile
+
+__all__ = ["Shape", "Translated", "read", "translate"]
+
+PLAIN_VERSION = 1  # the only tokenizer without tools
+NO_TOOLS = "the backend's tokenizer knows no tools"
+DEFAULT_FORM = RequestForm()
+READ_FIELDS = msgspec.json.Decoder(dict[str, Raw])
+encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A request as the backend takes it."""
+
+    body: bytes  # what came in, the same object, where nothing had to change
+    notes: Notes
+    asked: Asked
+
+
+def translate(
+    body: bytes,
+    profile: Profile,
+    *,
+    shape: Shape | None = None,
+    form: RequestForm = DEFAULT_FORM,
+    explain: bool = False,
+) -> Translated:
+    """Return the request for a backend of this profile. `shape`: what `read` found in `body`, where that is known.
+
+    Raises InvalidRequest for what no such backend could take; its `param` is the place: "messages.3.content.0" (R37).
+    """
+    notes = Notes(explain=explain)
+    try:
+        if shape is None:
+            body, shape = _readable(body, notes)
+        if shape is not None:
+            asked = _judged(shape, profile, form)
+            if asked is not None:
+                return Translated(body, notes, asked)
+        return _translated(body, shape, profile, form=form, notes=notes)
+    except RecursionError:
+        raise InvalidRequest("The JSON body is nested too deeply.") from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise InvalidRequest(f"The body is not JSON that can be read: {error}") from None
+
+
+def _readable(body: bytes, notes: Notes) -> tuple[bytes, Shape | None]:
+    """R36: return a body that a strict reader takes, and its shape where it has the usual one."""
+    shape = read(body)
+    if shape is not None:
+        return body, shape
+    mended = mend_surrogates(body)
+    if mended is body:
+        return body, None
+    notes.repair(Rule.R36)
+    return mended, read(mended)
+
+
+def _judged(shape: Shape, profile: Profile, form: RequestForm) -> Asked | None:
+    """Return what is asked for where a glance tells that nothing has to change, else None."""
+    fields = shape.looked_at()
+    choice = judge_choice(fields, profile)
+    if choice is None or (choice.tools and profile.version == PLAIN_VERSION) or not needs_none(fields, profile, form):
+        return None
+    continues = CONTINUE in fields and _value(fields, CONTINUE) is True
+    if continues and _value(fields, PROMPT) is not False:
+        return None
+    for message in shape.messages:
+        if not is_plain(message, choice.tools):
+            return None
+    order = Judge(profile).look(shape.messages)
+    if not order.is_placed or not _may_end(order.last, profile, continues=continues):
+        return None
+    return read_asked(fields, choice=choice)
+
+
+def _may_end(last: type | None, profile: Profile, *, continues: bool) -> bool:
+    """Return whether R29 leaves the end as it is."""
+    if last is Assistant:
+        return continues
+    return last is not None and not (continues and profile.may_be_mistral_common)
+
+
+def _value(fields: dict[str, object], key: str) -> object:
+    value = fields.get(key)
+    return decode(value) if isinstance(value, Raw) else value
+
+
+def _translated(body: bytes, shape: Shape | None, profile: Profile, *, form: RequestForm, notes: Notes) -> Translated:
+    fields = shape.fields() if shape is not None else None
+    if fields is None:
+        fields = _all_fields(body)
+    messages = shape.messages if shape is not None else read_messages(fields.get("messages"), notes)
+    if not messages:
+        raise refusal("messages must not be empty", "messages")
+    names = Names()
+    choice = translate_choice(fields, profile, names=names, notes=notes)
+    translate_parameters(fields, profile, form=form, notes=notes)
+    if choice.tools and profile.version == PLAIN_VERSION:
+        raise refusal(NO_TOOLS, "tools")
+    reader = Reader(profile, names=names, notes=notes)
+    turns = _turns(messages, profile, reader=reader, known=choice.tools)
+    continues = form.continue_assistant or _value(fields, CONTINUE) is True
+    _order(fields, turns, profile, continues=continues, notes=notes)
+    asked = read_asked(fields, choice=choice, names=names)
+    return Translated(encode(fields) if notes.repaired else body, notes, asked)
+
+
+def _order(fields: dict[str, object], turns: list[Turn], profile: Profile, *, continues: bool, notes: Notes) -> None:
+    """Put the messages into `fields`, in an order that the backend takes."""
+    order = Judge(profile).look([turn.message for turn in turns])
+    if not order.is_paired or any(turn.media for turn in turns):
+        turns = Pairing(profile, notes).paired(turns)
+        order = UNPAIRED
+    if not order.is_placed or order.last is None or order.last is Assistant:
+        placement = Placement(profile, notes)
+        for turn in turns:
+            placement.add(turn)
+        turns = placement.finish(continues=continues)
+        continues = placement.continues
+    else:
+        continues = False
+    _continue(fields, profile, continues=continues, notes=notes)
+    fields["messages"] = [turn.message for turn in turns]
+
+
+def _all_fields(body: bytes) -> dict[str, object]:
+    if not body.isascii():
+        body.decode()
+    fields: dict[str, object] = {}
+    fields.update(READ_FIELDS.decode(body))
+    return fields
+
+
+def _turns(messages: list[Message], profile: Profile, *, reader: Reader, known: Collection[str]) -> list[Turn]:
+    """Return each message in its own canonical form. Raises InvalidRequest (R37)."""
+    turns: list[Turn] = []
+    for origin, message in enumerate(messages):
+        if is_plain(message, known):
+            turns.append(Turn(message, origin))
+        else:
+            turns += reader.turns(message, origin)
+    if profile.version == PLAIN_VERSION:
+        for turn in turns:
+            if type(turn.message) is Assistant and turn.message.tool_calls:
+                raise refusal(NO_TOOLS, f"messages.{turn.origin}.tool_calls")
+    if reader.audio_at is not None and not reader.may_sound(has_system=any(map(_is_system, turns))):
+        raise refusal("the backend's tokenizer takes no audio here", f"messages.{reader.audio_at}.content")
+    return turns
+
+
+def _is_system(turn: Turn) -> bool:
+    return type(turn.message) is System
+
+
+def _continue(fields: dict[str, object], profile: Profile, *, continues: bool, notes: Notes) -> None:
+    """R29: an assistant's last words are continued if both fields say so; mistral-common continues nobody else's."""
+    if continues:
+        if _value(fields, CONTINUE) is not True or _value(fields, PROMPT) is not False:
+            fields[CONTINUE], fields[PROMPT] = True, False
+            notes.repair(Rule.R29, CONTINUE)
+    elif profile.may_be_mistral_common and _value(fields, CONTINUE) is True:
+        del fields[CONTINUE]
+        fields.pop(PROMPT, None)
+        notes.repair(Rule.R29, CONTINUE)

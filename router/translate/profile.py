@@ -1,0 +1,73 @@
+"""What a dialect must know of one backend: how it renders a conversation into a prompt, and what it then refuses.
+
+What is not known counts as the strictest: a request that suits the strictest backend suits all.
+"""
+
+import enum
+from dataclasses import dataclass
+
+
+class Renderer(enum.Enum):
+    """Who turns messages into a prompt at the backend."""
+
+    MISTRAL_COMMON = "mistral-common"  # vLLM's --tokenizer-mode mistral
+    TEMPLATE = "template"  # a chat template of Hugging Face; Mistral's own insist on alternating roles
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One backend, as the Mistral dialect sees it. None: not known."""
+
+    renderer: Renderer | None = None
+    version: int | None = None  # of the tokenizer: 1, 2, 3, 7, 11, 13, 15
+    vision: bool | None = None  # it takes images
+    thinking: bool | None = None  # it has [THINK] tokens, so reasoning may stay in the history (R10)
+    nine_ids: bool = True  # ids of tool calls must be nine letters or digits (R3)
+    bridge: bool = True  # between a tool result and a user message an assistant must speak (R22)
+    strict_tools: bool = False  # `strict` of a function is understood (R24)
+    max_model_len: int | None = None  # tokens
+
+    @property
+    def is_mistral_common(self) -> bool:
+        """Return whether mistral-common is known to render."""
+        return self.renderer is Renderer.MISTRAL_COMMON
+
+    @property
+    def may_be_template(self) -> bool:
+        """Return whether a chat template may render, so that its stricter order of roles must be kept."""
+        return self.renderer is not Renderer.MISTRAL_COMMON
+
+    @property
+    def may_be_mistral_common(self) -> bool:
+        """Return whether mistral-common may render, so that what it refuses must not be sent."""
+        return self.renderer is not Renderer.TEMPLATE
+
+    def describe(self) -> str:
+        """Return it in a few words, for a status page: "mistral-common v13, text only, thinking"."""
+        renderer = "renderer unknown" if self.renderer is None else self.renderer.value
+        words = [renderer if self.version is None else f"{renderer} v{self.version}"]
+        if self.vision is not None:
+            words.append("vision" if self.vision else "text only")
+        if self.thinking:
+            words.append("thinking")
+        if not self.nine_ids:
+            words.append("free ids")
+        if not self.bridge:
+            words.append("no bridge")
+        return ", ".join(words)
+
+
+STRICTEST = Profile()
+
+
+def _mistral(version: int, *, thinking: bool = False) -> Profile:
+    return Profile(Renderer.MISTRAL_COMMON, version, thinking=thinking)
+
+
+# What may be configured as `profile`, besides what probing finds.
+PRESETS: dict[str, Profile] = {
+    "strictest": STRICTEST,
+    "template": Profile(Renderer.TEMPLATE),
+    **{f"v{version}": _mistral(version) for version in (1, 2, 3, 7, 11, 13, 15)},
+    "v13-think": _mistral(13, thinking=True),
+}

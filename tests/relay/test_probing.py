@@ -1,0 +1,200 @@
+"""Backends are asked for their dialect over real sockets; their answers are those recorded of vLLM 0.32."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from router.backends.backend import Backend, BackendSpec
+from router.backends.breaker import BreakerRules
+from router.backends.health import HealthRules
+from router.relay.dialects import Configured, Dialects
+from router.relay.endpoint import Endpoint
+from router.relay.probing import Prober, names_of
+from router.translate.mistral.probes import MESSAGES, Probe
+from router.translate.profile import STRICTEST, Renderer
+from router.wire.client import PooledHTTPClient, parse_url
+from tests.front import run
+
+RECORDED = json.loads((Path(__file__).parents[1] / "data/tokenize.json").read_text())
+
+
+@dataclass
+class Server:
+    """Answers probes as a vLLM server with this tokenizer does."""
+
+    tokenizer: str = "v13"
+    version: str | None = "0.32.0"
+    has_tokenize: bool = True
+    hangs: bool = False
+    asked: list[str] = field(default_factory=list)
+    keys: set[str | None] = field(default_factory=set)
+
+    def application(self) -> Application:
+        class Version(RequestHandler):
+            def get(handler) -> None:  # `self` is the server
+                self.asked.append("version")
+                handler.finish({"version": self.version} if self.version is not None else "none")
+
+        class Tokenize(RequestHandler):
+            async def post(handler) -> None:
+                body: dict[str, Any] = json.loads(handler.request.body)
+                [probe] = [probe for probe in Probe if MESSAGES[probe] == body["messages"]]
+                self.asked.append(probe.value)
+                self.keys.add(handler.request.headers.get("Authorization"))
+                if self.hangs:
+                    await asyncio.sleep(60)
+                answer = RECORDED[self.tokenizer][probe.value] if self.has_tokenize else {"status": 404, "body": "{}"}
+                handler.set_status(answer["status"])
+                handler.finish(answer["body"])
+
+        return Application([("/version", Version), ("/tokenize", Tokenize)])
+
+
+@dataclass
+class Scene:
+    """One backend, what is known of it, and who asks it."""
+
+    server: Server
+    backend: Backend
+    dialects: Dialects
+    prober: Prober
+
+
+@asynccontextmanager
+async def scene(
+    server: Server, *, model: str = "coder", configured: Configured | None = None, timeout: float = 2.0
+) -> AsyncIterator[Scene]:
+    """Start a server, and what asks it."""
+    listener = HTTPServer(server.application())
+    [found] = bind_sockets(0, "127.0.0.1")
+    listener.add_socket(found)
+    url = f"http://127.0.0.1:{found.getsockname()[1]}"
+    client = PooledHTTPClient(force_instance=True)
+    backend = Backend(BackendSpec("a", url), health_rules=HealthRules(), breaker_rules=BreakerRules())
+    backend.models = {model: {"id": model, "root": f"/models/{model}"}}
+    dialects = Dialects({"a": configured or Configured()})
+    endpoint = Endpoint(parse_url(url)[0], api_key="k")
+    try:
+        yield Scene(server, backend, dialects, Prober(client, {"a": endpoint}, dialects, timeout=timeout))
+    finally:
+        client.close()
+        listener.stop()
+        await listener.close_all_connections()
+
+
+@pytest.mark.parametrize(("tokenizer", "version"), [("v3", 3), ("v7", 7), ("v11", 11), ("v13", 13), ("v15", 15)])
+def test_a_backend_tells_its_tokenizer_when_it_comes_up(tokenizer: str, version: int) -> None:
+    async def test() -> None:
+        async with scene(Server(tokenizer)) as stage:
+            await stage.prober.inspect(stage.backend, True)
+
+            known = stage.dialects.of("a")
+            assert known.translates
+            assert (known.profile.renderer, known.profile.version) == (Renderer.MISTRAL_COMMON, version)
+            assert known.version == "0.32.0"
+            assert stage.server.keys == {"Bearer k"}
+
+    run(test)
+
+
+def test_a_template_of_another_family_is_left_as_it_is() -> None:
+    async def test() -> None:
+        async with scene(Server("template"), model="qwen") as stage:
+            await stage.prober.inspect(stage.backend, True)
+
+            assert not stage.dialects.of("a").translates
+
+    run(test)
+
+
+def test_it_is_asked_again_only_when_it_comes_up_or_is_another() -> None:
+    async def test() -> None:
+        async with scene(Server()) as stage:
+            await stage.prober.inspect(stage.backend, True)
+            await stage.prober.inspect(stage.backend, False)
+            assert stage.server.asked.count("call") == 1
+
+            stage.server.version = "0.33.0"
+            await stage.prober.inspect(stage.backend, False)
+            assert stage.server.asked.count("call") == 2
+
+            stage.backend.models = {"other": {}}
+            await stage.prober.inspect(stage.backend, False)
+            assert stage.server.asked.count("call") == 3
+
+            stage.server.tokenizer = "v7"
+            await stage.prober.inspect(stage.backend, True)
+            assert stage.dialects.of("a").profile.version == 7
+
+    run(test)
+
+
+def test_a_server_without_tokenize_is_asked_once_and_known_by_its_name() -> None:
+    async def test() -> None:
+        async with scene(Server(has_tokenize=False), model="devstral-small") as stage:
+            await stage.prober.inspect(stage.backend, True)
+
+            assert stage.dialects.of("a").translates
+            assert stage.dialects.of("a").profile == STRICTEST
+            assert stage.server.asked == ["version", "last_assistant"]
+
+    run(test)
+
+
+def test_a_server_that_hangs_does_not_keep_a_backend_down() -> None:
+    async def test() -> None:
+        async with scene(Server(hangs=True), model="devstral", timeout=0.1) as stage:
+            await stage.prober.inspect(stage.backend, True)
+
+            assert stage.dialects.of("a").profile == STRICTEST
+
+    run(test)
+
+
+def test_a_dead_server_is_nothing_to_fail_of() -> None:
+    async def test() -> None:
+        async with scene(Server()) as stage:
+            endpoint = Endpoint(parse_url("http://127.0.0.1:1")[0])
+            prober = Prober(PooledHTTPClient(force_instance=True), {"a": endpoint}, stage.dialects, timeout=1)
+            await prober.inspect(stage.backend, True)
+
+            assert not stage.dialects.of("a").translates
+
+    run(test)
+
+
+def test_who_is_configured_to_speak_openai_is_not_asked() -> None:
+    async def test() -> None:
+        async with scene(Server(), configured=Configured("openai")) as stage:
+            await stage.prober.inspect(stage.backend, True)
+
+            assert stage.server.asked == []
+
+    run(test)
+
+
+def test_a_backend_without_models_is_asked_later() -> None:
+    async def test() -> None:
+        async with scene(Server()) as stage:
+            stage.backend.models = {}
+            await stage.prober.inspect(stage.backend, True)
+
+            assert stage.server.asked == []
+
+    run(test)
+
+
+def test_names_are_those_of_models_and_of_what_they_were_made_from() -> None:
+    backend = Backend(BackendSpec("a", "http://a"), health_rules=HealthRules(), breaker_rules=BreakerRules())
+    backend.models = {"coder": {"root": "mistralai/Devstral", "parent": None}, "lora": {"parent": "coder"}, "odd": {}}
+
+    assert names_of(backend) == ("coder", "lora", "odd", "mistralai/Devstral", "coder")

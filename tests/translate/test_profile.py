@@ -1,0 +1,42 @@
+"""What a profile says of a backend."""
+
+import pytest
+
+from router.translate.profile import PRESETS, STRICTEST, Profile, Renderer
+
+
+def test_the_strictest_may_be_anything_and_takes_the_least() -> None:
+    assert STRICTEST.may_be_template and STRICTEST.may_be_mistral_common
+    assert not STRICTEST.is_mistral_common
+    assert STRICTEST.nine_ids and STRICTEST.bridge and not STRICTEST.strict_tools
+
+
+@pytest.mark.parametrize("renderer", Renderer)
+def test_a_known_renderer_is_no_other(renderer: Renderer) -> None:
+    profile = Profile(renderer)
+
+    assert profile.may_be_template is (renderer is Renderer.TEMPLATE)
+    assert profile.may_be_mistral_common is profile.is_mistral_common is (renderer is Renderer.MISTRAL_COMMON)
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        (STRICTEST, "renderer unknown"),
+        (PRESETS["template"], "template"),
+        (PRESETS["v11"], "mistral-common v11"),
+        (PRESETS["v13-think"], "mistral-common v13, thinking"),
+        (
+            Profile(Renderer.MISTRAL_COMMON, 15, vision=True, nine_ids=False, bridge=False),
+            "mistral-common v15, vision, free ids, no bridge",
+        ),
+        (Profile(Renderer.MISTRAL_COMMON, 7, vision=False), "mistral-common v7, text only"),
+    ],
+)
+def test_a_status_page_tells_it_in_a_few_words(profile: Profile, words: str) -> None:
+    assert profile.describe() == words
+
+
+def test_presets_are_named_by_the_tokenizers_version() -> None:
+    for name in ("v1", "v2", "v3", "v7", "v11", "v13", "v15"):
+        assert PRESETS[name] == Profile(Renderer.MISTRAL_COMMON, int(name[1:]), thinking=False)

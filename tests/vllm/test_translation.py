@@ -1,0 +1,126 @@
+"""What the router finds out about real vLLM by asking it, and what a client sees of the translation."""
+
+import json
+
+import openai
+import pytest
+from vllm_cluster import MODEL, Cluster, fetch
+
+from router.translate.asked import AnswerForm, Asked
+from tests.translate.client import view_of_stream
+
+pytestmark = pytest.mark.through_router
+CHAT = "/v1/chat/completions"
+QUESTION = [{"role": "user", "content": "What is the weather in Paris?"}]
+FOREIGN_NAME = "mcp.weather/get current"  # vLLM refuses it
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": FOREIGN_NAME,
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Paris", "Rome"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+FORCED = pytest.mark.parametrize(
+    "choice", ["required", {"type": "function", "function": {"name": FOREIGN_NAME}}], ids=["required", "named"]
+)
+
+
+def found(cluster: Cluster) -> list[tuple[str, str]]:
+    """Return dialect and profile of every backend, as the router tells them."""
+    assert cluster.router
+    return [(backend["dialect"], backend["profile"]) for backend in fetch(cluster.url + "/health").json()["backends"]]
+
+
+def test_the_profile_of_a_v13_tokenizer_is_found(started: Cluster) -> None:
+    """Of both servers: what renders, its version, no pictures; with this mistral-common, ids and order are free."""
+    started.up()
+    assert found(started) == [("mistral", "mistral-common v13, text only, free ids, no bridge")] * 2
+
+
+def test_the_profile_of_a_v11_tokenizer_is_found(older: Cluster) -> None:
+    """Its ids must be nine letters or digits."""
+    assert found(older) == [("mistral", "mistral-common v11, text only, no bridge")]
+
+
+def test_a_loss_is_told_in_a_header_and_counted(started: Cluster) -> None:
+    """R10: the model has no tokens for the reasoning of an earlier turn."""
+    started.up()
+    thought = {"role": "assistant", "content": "Hello.", "reasoning_content": "They greet me."}
+    lossy, lossless = ([QUESTION[0], answer, QUESTION[0]] for answer in (thought, {**thought, "reasoning_content": ""}))
+    answers = [
+        fetch(started.url + CHAT, {"model": MODEL, "messages": messages, "max_tokens": 1})
+        for messages in (lossy, lossless)
+    ]
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert [answer.headers.get("x-router-translation") for answer in answers] == ["R10", None]
+
+
+@FORCED
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_client_gets_its_own_names_back(client: openai.OpenAI, choice: object, stream: bool) -> None:
+    """Also where vLLM could not take them, and its history with them is understood."""
+    ask = {"model": MODEL, "tools": [WEATHER], "messages": QUESTION, "max_tokens": 200, "seed": 3}
+    if stream:
+        with client.chat.completions.stream(**ask, tool_choice=choice) as events:
+            message = events.get_final_completion().choices[0].message
+    else:
+        message = client.chat.completions.create(**ask, tool_choice=choice).choices[0].message
+    assert message.tool_calls
+    assert {call.function.name for call in message.tool_calls} == {FOREIGN_NAME}
+    assert all(json.loads(call.function.arguments)["city"] in {"Paris", "Rome"} for call in message.tool_calls)
+
+    results = [{"role": "tool", "tool_call_id": call.id, "content": "sunny"} for call in message.tool_calls]
+    ask["messages"] = [*QUESTION, message.model_dump(), *results]
+    assert client.chat.completions.create(**ask, tool_choice="none").choices[0].finish_reason in {"stop", "length"}
+
+
+def test_a_translated_stream_says_what_vllms_says(started: Cluster) -> None:
+    """The same text, finish reason and usage; but strictly OpenAI's, which vLLM's own is not."""
+    started.up()
+    ask = {
+        **{"model": MODEL, "messages": QUESTION, "stream": True, "temperature": 0, "max_tokens": 60},
+        **{"ignore_eos": True, "stream_options": {"include_usage": True}},
+    }
+    asked = Asked(stream=True, include_usage=True)
+    routed = view_of_stream(fetch(started.url + CHAT, ask).body, asked, AnswerForm())
+    chunks = [
+        json.loads(line.removeprefix(b"data: "))
+        for line in fetch(started.servers[0].url + CHAT, ask).body.splitlines()
+        if line.startswith(b"data: {")
+    ]
+
+    assert routed["choices"][0]["content"] == "".join(
+        chunk["choices"][0]["delta"].get("content", "") for chunk in chunks[:-1]
+    )
+    assert routed["choices"][0]["finish"] == "length"
+    assert routed["usage"] == [chunks[-1]["usage"]["prompt_tokens"], 60]
+
+
+def test_a_growing_conversation_is_found_in_vllms_prefix_cache(older: Cluster) -> None:
+    """Ids of calls stand in a v11 prompt: made from the client's own, they are the same in every turn.
+
+    vLLM's blocks hold 128 tokens on a CPU; all blocks of the first prompt but the last are found again.
+    """
+    (server,) = older.servers
+    call = {"type": "function", "function": {"name": "read", "arguments": json.dumps({"path": "a.txt"})}}
+    messages = [{"role": "user", "content": "Count. " + "one two three four " * 100}]
+    hits = []
+    for turn in range(3):
+        messages += [
+            {"role": "assistant", "content": None, "tool_calls": [{**call, "id": f"call_{turn}"}]},
+            {"role": "tool", "tool_call_id": f"call_{turn}", "content": "five six seven eight " * 50},
+        ]
+        before = server.metric("prefix_cache_hits_total")
+        answer = fetch(older.url + CHAT, {"model": MODEL, "messages": messages, "max_tokens": 1})
+        hits.append((server.metric("prefix_cache_hits_total") - before, answer.json()["usage"]["prompt_tokens"]))
+
+    (_, first), (second_hits, second), (third_hits, _) = hits
+    assert second_hits > first - 256
+    assert third_hits > second - 256
