@@ -37,6 +37,7 @@ setup(
             "setuptools<81",  # pytest-tornado 0.8.1 imports pkg_resources
             "hypothesis>=6.100",
             "openai>=1.60",
+            "jsonschema>=4.20",
             "mypy>=1.13",
             "ruff>=0.8",
             "types-PyYAML",

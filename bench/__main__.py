@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import fronts, load
 from bench.bodies import chat_body
-from bench.figures import DIRECT, PEER, ROUTER, Sample, faults, judge, report, table
+from bench.figures import DIRECT, MISTRAL, PEER, ROUTER, Sample, faults, judge, report, table
 from bench.fronts import Server
 from bench.load import Phase, Plan, Target
 from bench.processes import core_plan, free_port, running, tree_memory
@@ -20,6 +20,7 @@ from bench.processes import core_plan, free_port, running, tree_memory
 SMALL, LARGE = 2 * 1024, 128 * 1024  # bytes of the bodies
 NOISY = 0.3  # cores that others use: p99 and requests/s are theirs from there on, and CPU begins to move
 WARM_UP = 1  # seconds of load before anything is measured: caches fill, connections to the backend open
+COLUMNS = [DIRECT, "nginx", PEER, ROUTER, MISTRAL]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "devstral-router" / "bench"
 
 
@@ -29,7 +30,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="of all fronts in turn; medians over them are shown")
     parser.add_argument("--seconds", type=int, default=2, help="of each load of requests")
     parser.add_argument("--streams", type=int, default=300, help="streams in each load of streams")
-    parser.add_argument("--only", action="append", metavar="FRONT", choices=[ROUTER, "nginx", PEER, DIRECT])
+    parser.add_argument("--only", action="append", metavar="FRONT", choices=COLUMNS)
     parser.add_argument("--phase", action="append", choices=["small", "large", "paced", "streams"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write settings, samples and verdicts there")
     parser.add_argument("--no-pin", action="store_true", help="let the system choose the cores")
@@ -72,7 +73,9 @@ def chosen_fronts(backend: int, work: Path, only: Sequence[str] | None) -> tuple
         else:
             missing.append(f"{PEER} is skipped: pip could not install it; without it there are no ratios")
     if not only or ROUTER in only:
-        found.append(fronts.router(free_port(), backend))
+        found.append(fronts.router(free_port(), backend, dialect="openai"))
+    if only and MISTRAL in only:
+        found.append(replace(fronts.router(free_port(), backend, dialect="mistral"), name=MISTRAL))
     return found, missing
 
 
@@ -158,7 +161,7 @@ def show(
 
 
 def _column(front: str) -> int:
-    return [DIRECT, "nginx", PEER, ROUTER].index(front)
+    return COLUMNS.index(front)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 DIRECT = "direct"  # the load straight to the backend
 ROUTER = "router"  # the front under test
+MISTRAL = "mistral"  # the same, translating for the backend
 PEER = "vllm-router"  # the front it is held against
 
 

@@ -65,10 +65,11 @@ def simulator(port: int, *, model: str, interval_ms: float, tokens: int) -> Serv
     return Server("simulator", tuple(command), port)
 
 
-def router(port: int, backend: int) -> Server:
-    """Return this router with its defaults: one process, metrics and access log on."""
+def router(port: int, backend: int, *, dialect: str) -> Server:
+    """Return this router with its defaults, one process, metrics and access log on, and the backend's `dialect`."""
     command = [sys.executable, "-m", "router", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    return Server(ROUTER, (*command, "--base-url", f"http://127.0.0.1:{backend}"), port)
+    command += ["--type", dialect, "--base-url", f"http://127.0.0.1:{backend}"]
+    return Server(ROUTER, tuple(command), port)
 
 
 def vllm_router(program: str, port: int, backend: int, *, metrics_port: int) -> Server:

@@ -71,8 +71,9 @@ _ABOUT_TOOLS = re.compile(r"Invalid tool schema|Function name was")
 _ABOUT_MESSAGES = re.compile(
     r"Unexpected role|Expected last role|Unknown message role|Unexpected tool call id|Duplicate tool call id"
     r"|Tool call (?:id was|IDs should)|Not the same number of function calls|[Aa]ssistant message|roles must alternate"
-    r"|Only user, (?:system, )?assistant and tool roles|content chunk types|is not a multimodal model|think tokens are not available"
-    r"|Think not implemented|add_generation_prompt|continue_final_message|tool_call_id|Conversation must"
+    r"|Only user, (?:system, )?assistant and tool roles|content chunk types|is not a multimodal model"
+    r"|think tokens are not available|Think not implemented|add_generation_prompt|continue_final_message"
+    r"|tool_call_id|Conversation must"
 )
 _NO_MODEL = re.compile(r"model .{1,500} does not exist", re.DOTALL)
 _TITLE = re.compile(r"<title>([^<]{1,200})</title>", re.IGNORECASE)

@@ -18,7 +18,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = Path(__file__).resolve().parents[2] / ".venv" / "mistral-common"
     missing = [version for version in pinned_versions() if not (folder / version / SHIPPED).exists()]
     if missing:
-        reason = f"mistral-common {', '.join(missing)} is not installed in {folder.name}: `make test` does it"
+        reason = f"mistral-common {', '.join(missing)} is not installed in .venv/mistral-common: `make test` does it"
         if os.environ.get("ROUTER_CI") == "1":
             pytest.fail(f"{reason}, and ROUTER_CI=1 allows no skipping")
         pytest.skip(reason)

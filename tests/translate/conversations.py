@@ -24,6 +24,7 @@ WORDS = [
     "\ud83d",
 ]
 TEXTS = st.sampled_from(WORDS) | st.text(max_size=12)
+SAID = TEXTS.filter(str.strip)  # an answer that says nothing leaves the history
 NAMES = ["f", "get_weather", "mcp.fs/read", "mcp_fs_read", "a b", "é", "x" * 65, "x" * 64 + "y"]
 IDS = ["abcDEF123", "ghiJKL456", "call_0", "call_1", "functions.f:0", "chatcmpl-tool-000000001", "call_000000001", "7"]
 ARGUMENTS = ["{}", "", '{"a": 1}', '{"a": "é", "b": [1, {"c": null}]}', '{"a": ', "text", "[1]", "null"]
@@ -113,8 +114,26 @@ def _steps(draw: st.DrawFn) -> list[Json]:
     return [caller, *results]
 
 
+@st.composite
+def growing(draw: st.DrawFn) -> Json:
+    """An agent's whole conversation: users ask, calls get all their results, assistants answer; in many forms."""
+    messages = draw(st.lists(RULES, max_size=1))
+    for _ in range(draw(st.integers(1, 4))):
+        messages.append(draw(USERS))
+        for _ in range(draw(st.integers(0, 2))):
+            caller = draw(CALLERS)
+            results = [
+                {"role": "tool", "tool_call_id": call["id"], "content": draw(_content(TEXT_PARTS))}
+                for call in caller["tool_calls"]
+            ]
+            messages += [caller, *results]
+        messages.append({**draw(ASSISTANTS), "content": draw(SAID), "tool_calls": None})
+    names = draw(st.lists(st.sampled_from(NAMES), max_size=4, unique=True))
+    return {"messages": messages[:-1], "tools": [{"type": "function", "function": {"name": name}} for name in names]}
+
+
 SINGLE = st.one_of(USERS, USERS, ASSISTANTS, RULES, CALLERS, RESULTS, LEGACY).map(lambda message: [message])
-MESSAGES = st.lists(SINGLE | _steps(), min_size=1, max_size=6).map(lambda groups: list(itertools.chain(*groups)))
+MESSAGES = st.lists(SINGLE | _steps(), min_size=1, max_size=8).map(lambda groups: list(itertools.chain(*groups)))
 
 SCHEMAS = st.sampled_from(
     [
@@ -133,6 +152,8 @@ TOOLS = _objects(
         name=st.sampled_from(NAMES),
     ),
 )
+CUSTOM_TOOLS = _objects({}, type=st.just("custom"), custom=st.just({"name": "apply_patch", "format": {"type": "text"}}))
+OLD_FUNCTIONS = _objects({"description": TEXTS, "parameters": SCHEMAS}, name=st.sampled_from(NAMES))
 FIELDS = {
     "stream": st.booleans(),
     "stream_options": st.just({"include_usage": True}),
@@ -142,6 +163,8 @@ FIELDS = {
     "temperature": st.sampled_from([0, 0.7, 2]),
     "chat_template_kwargs": st.just({}),
     "metadata": st.just({"run": "1"}),
+    "response_format": st.sampled_from([{"type": "text"}, {"type": "json_object"}]),
+    "functions": st.lists(OLD_FUNCTIONS, min_size=1, max_size=2, unique_by=lambda function: function["name"]),
 }
 
 
@@ -151,7 +174,7 @@ def requests(draw: st.DrawFn) -> Json:
     made: Json = {"model": "devstral", "messages": draw(MESSAGES), **draw(_objects(FIELDS))}
     if draw(st.booleans()):
         offered = draw(st.lists(TOOLS, max_size=3, unique_by=lambda tool: tool["function"]["name"]))
-        made["tools"] = offered
+        made["tools"] = [*offered, *draw(st.lists(CUSTOM_TOOLS, max_size=1))]
         names = [tool["function"]["name"] for tool in offered]
         chosen = [{"type": "function", "function": {"name": name}} for name in names]
         forms = ["auto", "none", None, *chosen, *(["required"] if names else [])]
@@ -176,16 +199,18 @@ def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, each in inner for place in places(each, (*path, key)))]
 
 
+ANYWHERE = st.integers(0, 10**9)  # taken modulo what there is, so that every place is as likely as any other
+
+
 @st.composite
 def spoilt(draw: st.DrawFn) -> Json:
     """A request of the corpus, with up to three of its values replaced by anything at all, or left out."""
-    body: Any = copy.deepcopy(CASES[draw(st.integers(0, len(CASES) - 1))].request)
+    body: Any = copy.deepcopy(CASES[draw(ANYWHERE) % len(CASES)].request)
     for _ in range(draw(st.integers(1, 3))):
-        depth = draw(st.sampled_from([1, 3, 3, 4, 4, 5]))
-        found = places(body)
-        path = draw(st.sampled_from([place for place in found if len(place) >= depth] or found[1:] or [()]))
-        if not path:
+        found = places(body)[1:]
+        if not found:
             break
+        path = found[draw(ANYWHERE) % len(found)]
         holder = body
         for key in path[:-1]:
             holder = holder[key]

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 IMAGES = {"image_url", "input_image", "image"}
 THOUGHTS = {"thinking", "redacted_thinking", "reasoning"}
+SEAM = "\n\x00\x00\n"  # between texts, so that none is found across two
 SPEAKERS = {"function": "tool", "tool_results": "tool", "human": "user", "ai": "assistant", "model": "assistant"}
 
 
@@ -22,9 +23,12 @@ class Said:
         """Return the images of these roles."""
         return [url for role, url in self.images if role in roles]
 
-    def joined(self) -> str:
-        """Return all texts, for searching in them."""
-        return "\n\x00\n".join(text for _, text in self.texts)
+    def missing_in(self, other: Self, *, but: Collection[str] = ()) -> list[str]:
+        """Return the texts that stand in `other` less often than here; those of the roles in `but` may."""
+        mine = SEAM.join(text for role, text in self.texts if role not in but)
+        others = SEAM.join(text for _, text in other.texts)
+        distinct = {text for role, text in self.texts if role not in but}
+        return [text for text in distinct if others.count(text) < mine.count(text)]
 
 
 def said(body: dict[str, Any]) -> Said:

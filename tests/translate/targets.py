@@ -1,7 +1,7 @@
 """Which tokenizers a translated request must suit, and bodies as clients send them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,11 +40,13 @@ def has_text_beside_calls(body: dict[str, Any]) -> bool:
     return any(message.get("tool_calls") and message.get("content") for message in body["messages"])
 
 
-def combinations(fleet: Fleet, tokenizers: tuple[str, ...] = tuple(TOKENIZERS)) -> list[tuple[str, str]]:
-    """Return each version of mistral-common with each tokenizer that it knows."""
+def combinations(
+    fleet: Fleet, tokenizers: Iterable[str] = TOKENIZERS, *, versions: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Return each of the versions of mistral-common (none: all) with each tokenizer that it knows."""
     return [
         (version, name)
-        for version in pinned_versions()
+        for version in versions or pinned_versions()
         for name in tokenizers
         if fleet.knows(version, TOKENIZERS[name][0])
     ]
@@ -56,13 +58,17 @@ SEEN = ("messages", "tools", "reasoning_effort", "continue_final_message")  # wh
 
 
 def refusals(
-    fleet: Fleet, bodies: dict[str, list[bytes]], *, ways: Sequence[tuple[str, str]] = ALL_WAYS
+    fleet: Fleet,
+    bodies: dict[str, list[bytes]],
+    *,
+    ways: Sequence[tuple[str, str]] = ALL_WAYS,
+    versions: Sequence[str] = (),
 ) -> dict[str, dict[int, str]]:
-    """Encode the bodies of each tokenizer in every version: tokenizer -> number of the body -> the first refusal."""
+    """Encode the bodies of each tokenizer in these versions: tokenizer -> number of the body -> the first refusal."""
     unique = {name: Unique(each) for name, each in bodies.items()}
     jobs = [
         Job(version, name, how, mode, unique[name].bodies, errors_only=True)
-        for version, name in combinations(fleet, tuple(bodies))
+        for version, name in combinations(fleet, bodies, versions=versions)
         for how, mode in ways
     ]
     found: dict[str, dict[int, str]] = {name: {} for name in bodies}

@@ -164,10 +164,8 @@ def test_everything_that_was_said_is_kept(case: Case) -> None:
     for name, profile in PROFILES.items():
         done = translated(case.name, name)
         after = said(json.loads(done.body))
-        read = after.joined()
-        may_go = {"assistant"} if Rule.R23 in done.notes.lost else set()
 
-        assert not [text for role, text in before.texts if text not in read and role not in may_go], name
+        assert not before.missing_in(after, but={"assistant"} if Rule.R23 in done.notes.lost else ()), name
         assert [made for _, made in after.calls] == [made for _, made in before.calls], name
         shown = {"user"} if profile.vision is False else {"user", "tool"}
         assert Counter(after.urls()) == Counter(before.urls(shown)), name
@@ -239,5 +237,8 @@ def test_most_of_what_was_accepted_is_the_same_prompt(
 
 
 @pytest.mark.parametrize("profile", ["v13-modern", "v15-modern"])
-def test_for_a_new_server_less_is_repaired_and_all_is_accepted(meanings: dict[str, list[Meant]], profile: str) -> None:
-    assert not [(each.case.name, each.translated["error"]) for each in meanings[profile] if "error" in each.translated]
+def test_for_a_new_server_less_is_repaired_and_all_is_accepted(fleet: Fleet, profile: str) -> None:
+    bodies = [translated(case.name, profile).body for case in ACCEPTED]
+
+    found = refusals(fleet, {tokenizer_of(profile): bodies}, versions=[NEWEST])
+    assert not {ACCEPTED[number].name: error for number, error in found[tokenizer_of(profile)].items()}

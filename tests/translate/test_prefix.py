@@ -8,8 +8,10 @@ import itertools
 import json
 
 import pytest
-from router.translate.mistral.request import translate
+from hypothesis import HealthCheck, given, settings
 
+from router.translate.mistral.request import translate
+from tests.translate.conversations import growing
 from tests.translate.corpus.case import (
     TIME,
     WEATHER,
@@ -105,14 +107,14 @@ TOOLS = [WEATHER, TIME, *(tool(name) for name in ("read_file", "write_file", "ru
 KEEPING = ("v13", "v13-think", "v15")
 
 
-def steps(talk: list[Json]) -> list[Json]:
+def steps(talk: list[Json], tools: list[Json] = TOOLS) -> list[Json]:
     """Every request that an agent would have sent on the way: whenever it is the model's turn, all results there."""
     ends = [
         end
         for end in range(1, len(talk) + 1)
         if talk[end - 1]["role"] in ("user", "tool") and (end == len(talk) or talk[end]["role"] == "assistant")
     ]
-    return [{"messages": talk[:end], "tools": TOOLS} for end in ends]
+    return [{"messages": talk[:end], "tools": tools} for end in ends]
 
 
 @pytest.mark.parametrize("talk", TALKS)
@@ -120,9 +122,7 @@ def steps(talk: list[Json]) -> list[Json]:
 def test_each_prompt_begins_with_the_one_before(fleet: Fleet, talk: str, profile: str) -> None:
     bodies = [json.loads(translate(dump(body), PROFILES[profile]).body) for body in steps(TALKS[talk])]
     suited = [name for name in KEEPING if profile == "strictest" or name == profile.removesuffix("-modern")]
-    pairs = [
-        pair for pair in combinations(fleet, tuple(suited)) if "modern" not in profile or pair[0].startswith("1.13")
-    ]
+    pairs = [pair for pair in combinations(fleet, suited) if "modern" not in profile or pair[0].startswith("1.13")]
 
     jobs = [Job(version, name, "openai", "test", bodies) for version, name in pairs]
     for job, results in zip(jobs, fleet.encode(jobs), strict=True):
@@ -142,3 +142,15 @@ def test_messages_of_earlier_requests_stay_as_they_were(talk: str, profile: str)
 
     for before, after in itertools.pairwise(sent):
         assert after[: len(before) - 1] == before[:-1]
+
+
+@given(body=growing())
+@settings(max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_any_agents_conversation_keeps_its_prompt(body: Json) -> None:
+    """Whatever ids, names and parts the client uses: what was sent once is sent again as it was."""
+    for name in (*KEEPING, "strictest", "v13-modern"):
+        requests = steps(body["messages"], body["tools"])
+        sent = [json.loads(translate(dump(each), PROFILES[name]).body)["messages"] for each in requests]
+
+        for before, after in itertools.pairwise(sent):
+            assert after[: len(before)] == before, name

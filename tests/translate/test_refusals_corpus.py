@@ -213,6 +213,31 @@ def test_a_row_of_the_table(row: str) -> None:
     client.check_error(envelope(one))
 
 
+# One of each form that was seen.
+FORMS: dict[str, tuple[int, bytes, Told]] = {
+    "e_vllm_400": (
+        400,
+        vllm("Unexpected role 'user' after role 'tool'"),
+        Told(400, INVALID, None, "messages", "Unexpected role 'user' after role 'tool'"),
+    ),
+    "e_flat_400": (
+        400,
+        flat("Unknown message role: developer"),
+        Told(400, INVALID, None, "messages", "Unknown message role: developer"),
+    ),
+    "e_str_401": (401, b'{"error":"Unauthorized"}', Told(401, INVALID, "invalid_api_key", None, "Unauthorized")),
+    "e_detail_404": (404, b'{"detail":"Not Found"}', Told(404, INVALID, None, None, "Not Found")),
+    "e_html_502": (502, nginx("502 Bad Gateway"), Told(502, SERVER, "upstream_unavailable", None, "502 Bad Gateway")),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_an_error_becomes_openais(form: str) -> None:
+    status, body, expected = FORMS[form]
+
+    assert told(status, body, we_hold_key=False) == expected
+
+
 def test_a_key_that_the_router_holds_is_not_the_clients_fault() -> None:
     one = told(401, b'{"error":"Unauthorized"}', we_hold_key=True)
 

@@ -145,6 +145,16 @@ def test_openai_python_sees_what_the_case_states(case: Case, sdk: client.Sdk) ->
 
 
 @pytest.mark.parametrize("case", STREAMS, ids=str)
+def test_only_a_stream_that_counts_what_it_does_not_say_has_lost_a_call(case: Case) -> None:
+    """S16: from then on such a backend is asked for whole answers."""
+    translator = StreamTranslator(case.asked, form=case.form, new_id=cases.new_ids())
+    translator.feed(case.stream)
+    translator.finish()
+
+    assert translator.swallowed == (case.name == "136_swallowed_call")
+
+
+@pytest.mark.parametrize("case", STREAMS, ids=str)
 def test_a_translated_stream_is_translated_to_itself(case: Case) -> None:
     """What is strictly OpenAI's passes as the bytes it was, be it our own work."""
     out, _ = whole(case)

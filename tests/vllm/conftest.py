@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from vllm_clients import Clients, ready_clients  # noqa: E402  (found by the line above)
-from vllm_cluster import Cluster, Router, eventually, free_ports, running_cluster  # noqa: E402
+from vllm_cluster import Cluster, Router, Settings, eventually, running_cluster, running_router  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,15 +65,9 @@ def older() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def untranslated(started: Cluster) -> Iterator[Router]:
     """A second router in front of the servers of `started`, which passes everything as it is."""
-    (port,) = free_ports(1)
-    folder = Path(os.environ["ROUTER_VLLM_FOLDER"])
-    router = Router(backends=started.servers, port=port, folder=folder, dialect="openai")
-    router.start()
-    try:
-        router.wait_ready()
+    settings = Settings(backend={"dialect": "openai"})
+    with running_router(started.servers, folder=Path(os.environ["ROUTER_VLLM_FOLDER"]), settings=settings) as router:
         yield router
-    finally:
-        router.stop()
 
 
 @pytest.fixture(scope="session")

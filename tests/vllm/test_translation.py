@@ -1,10 +1,13 @@
 """What the router finds out about real vLLM by asking it, and what a client sees of the translation."""
 
 import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
-from vllm_cluster import MODEL, Cluster, fetch
+from vllm_cluster import MODEL, Cluster, Router, Settings, fetch, running_router
 
 from router.translate.asked import AnswerForm, Asked
 from tests.translate.client import view_of_stream
@@ -29,6 +32,21 @@ WEATHER = {
 FORCED = pytest.mark.parametrize(
     "choice", ["required", {"type": "function", "function": {"name": FOREIGN_NAME}}], ids=["required", "named"]
 )
+
+
+CALLED = {"name": "read", "arguments": json.dumps({"path": "a.txt"})}
+
+
+def step(call_id: str, result: str = "text") -> list[dict]:
+    """Return one step of an agent: a call and its result."""
+    return [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": call_id, "type": "function", "function": CALLED}],
+        },
+        {"role": "tool", "tool_call_id": call_id, "content": result},
+    ]
 
 
 def found(cluster: Cluster) -> list[tuple[str, str]]:
@@ -109,18 +127,80 @@ def test_a_growing_conversation_is_found_in_vllms_prefix_cache(older: Cluster) -
     vLLM's blocks hold 128 tokens on a CPU; all blocks of the first prompt but the last are found again.
     """
     (server,) = older.servers
-    call = {"type": "function", "function": {"name": "read", "arguments": json.dumps({"path": "a.txt"})}}
     messages = [{"role": "user", "content": "Count. " + "one two three four " * 100}]
-    hits = []
+    hits, prompts = [], []
     for turn in range(3):
-        messages += [
-            {"role": "assistant", "content": None, "tool_calls": [{**call, "id": f"call_{turn}"}]},
-            {"role": "tool", "tool_call_id": f"call_{turn}", "content": "five six seven eight " * 50},
-        ]
+        messages += step(f"call_{turn}", "five six seven eight " * 50)
         before = server.metric("prefix_cache_hits_total")
         answer = fetch(older.url + CHAT, {"model": MODEL, "messages": messages, "max_tokens": 1})
-        hits.append((server.metric("prefix_cache_hits_total") - before, answer.json()["usage"]["prompt_tokens"]))
+        hits.append(server.metric("prefix_cache_hits_total") - before)
+        prompts.append(answer.json()["usage"]["prompt_tokens"])
 
-    (_, first), (second_hits, second), (third_hits, _) = hits
-    assert second_hits > first - 256
-    assert third_hits > second - 256
+    assert hits[1] > prompts[0] - 2 * 128
+    assert hits[2] > prompts[1] - 2 * 128
+
+
+def test_each_server_of_a_mixed_pool_gets_what_it_takes(started: Cluster, older: Cluster) -> None:
+    """A v11 tokenizer refuses the client's id, a v13 one takes it: behind one router both answer."""
+    started.up()
+    servers = [started.servers[0], older.servers[0]]
+    ask = {"model": MODEL, "messages": [*QUESTION, *step("call_1")], "max_tokens": 1}
+    assert [fetch(server.url + CHAT, ask).status for server in servers] == [200, 400]
+
+    with running_router(servers, folder=Path(os.environ["ROUTER_VLLM_FOLDER"])) as router:
+        answers = [fetch(router.url + CHAT, ask) for _ in range(6)]
+    assert [answer.status for answer in answers] == [200] * 6
+    assert len({answer.headers["x-router-backend"] for answer in answers}) == 2
+
+
+@pytest.fixture(scope="module")
+def otherwise(started: Cluster) -> Iterator[Router]:
+    """A router in front of the servers of `started` that is told to do otherwise than by default."""
+    started.up()
+    settings = Settings(
+        backend={"stream_tools": "emulate"}, translation={"tool_call_index": True, "last_assistant": "continue"}
+    )
+    with running_router(started.servers, folder=Path(os.environ["ROUTER_VLLM_FOLDER"]), settings=settings) as router:
+        yield router
+
+
+def test_a_stream_made_from_a_whole_answer_is_strictly_openais(otherwise: Router) -> None:
+    """And it says what the stream of vLLM says."""
+    ask = {**{"model": MODEL, "tools": [WEATHER], "messages": QUESTION}, **{"max_tokens": 200, "seed": 3}}
+    ask |= {"tool_choice": "required", "stream": True, "stream_options": {"include_usage": True}}
+    asked = Asked(tools=frozenset((FOREIGN_NAME,)), stream=True, include_usage=True)
+    answer = fetch(otherwise.url + CHAT, ask)
+    view = view_of_stream(answer.body, asked, AnswerForm())
+
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    (choice,) = view["choices"]
+    assert choice["finish"] == "tool_calls"
+    assert {name for _, name, _ in choice["calls"]} == {FOREIGN_NAME}
+    assert all(json.loads(arguments).keys() == {"city"} for _, _, arguments in choice["calls"])
+    assert view["usage"][1] > 0
+
+
+def test_calls_of_whole_answers_have_an_index_when_that_is_configured(otherwise: Router) -> None:
+    """For clients that insist on it."""
+    ask = {"model": MODEL, "tools": [WEATHER], "messages": QUESTION, "max_tokens": 200, "seed": 8}
+    calls = fetch(otherwise.url + CHAT, ask | {"tool_choice": "required"}).json()["choices"][0]["message"]["tool_calls"]
+
+    assert [call["index"] for call in calls] == list(range(len(calls)))
+
+
+def test_a_conversation_that_ends_with_the_assistant_is_continued_when_that_is_configured(
+    started: Cluster, otherwise: Router
+) -> None:
+    """As vLLM continues it when it is asked to in its own way; by default the model gets a new turn."""
+    ask = {
+        **{"model": MODEL, "messages": [*QUESTION, {"role": "assistant", "content": "It is "}]},
+        **{"temperature": 0, "max_tokens": 12, "ignore_eos": True},
+    }
+    by_itself = fetch(
+        started.servers[0].url + CHAT, ask | {"continue_final_message": True, "add_generation_prompt": False}
+    )
+    continued, new = (fetch(router.url + CHAT, ask) for router in (otherwise, started))
+    texts = [answer.json()["choices"][0]["message"]["content"] for answer in (by_itself, continued, new)]
+
+    assert texts[0] == texts[1]
+    assert texts[1] != texts[2]

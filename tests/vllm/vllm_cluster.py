@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MODEL = "tiny-mistral"
@@ -189,17 +189,29 @@ class VllmServer(Service):
         return sum(map(float, values))
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What differs from the router's defaults."""
+
+    backend: dict[str, object] = field(default_factory=dict)  # of every backend
+    translation: dict[str, object] = field(default_factory=dict)
+
+
 class Router(Service):
     """The router, started by its command line."""
 
-    def __init__(self, *, backends: list[VllmServer], port: int, folder: Path, dialect: str = "auto") -> None:
-        """Everything else is left at its default, except that answers tell which backend gave them."""
+    def __init__(
+        self, *, backends: list[VllmServer], port: int, folder: Path, settings: Settings | None = None
+    ) -> None:
+        """Everything but `settings` is left at its default, except that answers tell which backend gave them."""
+        settings = settings or Settings()
         config = folder / f"{port}.yaml"
         config.write_text(
             json.dumps(  # JSON is YAML
                 {
                     "server": {"host": "127.0.0.1", "port": port, "reveal_backend": True},
-                    "backends": [{"url": backend.url, "dialect": dialect} for backend in backends],
+                    "backends": [{"url": backend.url, **settings.backend} for backend in backends],
+                    "translation": settings.translation,
                 },
                 indent=1,
             )
@@ -273,3 +285,16 @@ def running_cluster(*, venv: Path, model: Path, folder: Path, count: int, direct
         yield cluster
     finally:
         cluster.down()
+
+
+@contextlib.contextmanager
+def running_router(backends: list[VllmServer], *, folder: Path, settings: Settings | None = None) -> Iterator[Router]:
+    """Start one more router in front of servers that run, and end it, whatever happens in between."""
+    (port,) = free_ports(1)
+    router = Router(backends=backends, port=port, folder=folder, settings=settings)
+    router.start()
+    try:
+        router.wait_ready()
+        yield router
+    finally:
+        router.stop()

@@ -94,7 +94,7 @@ def made_call(name: str, arguments: str, asked: Asked, notes: Notes, *, new_id: 
 
 
 def _repaired(call: Call, asked: Asked, notes: Notes, *, new_id: Callable[[], str], where: str) -> Call:
-    """Return the call with exactly id, type and function; a backend's own index stays for `_index` to judge."""
+    """Return the call with exactly id (S3), type (S4) and function; its own index stays for `_index` to judge."""
     function = call.get("function")
     if not isinstance(function, dict):
         function = call  # name and arguments beside the id

@@ -1,6 +1,6 @@
 """Calls of assistant messages: id, type and function{name, arguments}, and nothing else (R4, R11, R12, R13).
 
-Ids stay the client's own here; `order.py` maps them together with those of the results.
+Ids stay the client's own here; `pairing.py` maps them together with those of the results.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,51 +9,35 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from router.translate.mistral.message import QUOTE, Call, Field, Function, decode, encoded
+from router.translate.mistral.message import Call, Function, decode, encoded, is_some_text
 from router.translate.mistral.names import Names, is_valid_name
 from router.translate.mistral.parts import Use, arguments_text, json_text, text_or_none
 from router.translate.mistral.values import UNREADABLE, refusal
 from router.translate.notes import Notes, Rule
 
-NO_ARGUMENTS = Raw(b'"{}"')
-CALL_EXTRAS = tuple(name for name in Call.__struct_fields__ if name not in ("id", "type", "function"))
 READ_CALL = msgspec.json.Decoder(Call)
 
 
 def is_plain_call(call: Call, known: Collection[str]) -> bool:
     """Return whether R4, R12 and R13 leave a call as it is; its id is another's matter. `known`: valid names."""
     function = call.function
-    if not isinstance(function, Function) or call.type != "function":
-        return False
-    name = function.name
-    if name not in known and not (isinstance(name, str) and is_valid_name(name)):
-        return False
-    arguments = function.arguments
-    if arguments is UNSET or not (call.index is call.provider_specific_fields is call.extra_content is UNSET):
-        return False
-    view = memoryview(arguments)
-    return view[0] == QUOTE and len(view) > len(b'""')
+    return (
+        is_some_text(function.arguments)
+        and (function.name in known or is_valid_name(function.name))
+        and call.index is call.provider_specific_fields is call.extra_content is UNSET
+    )
 
 
 def canonical_call(call: Call, *where: object, names: Names, notes: Notes) -> Call:
-    """Return a call as it goes to the backend but for its id: R4, R12, R13.
-
-    Raises InvalidRequest where nothing is called (R37).
-    """
+    """Return a call as it goes to the backend but for its id: R4, R12, R13."""
     function = call.function
-    if not isinstance(function, Function):
-        raise refusal("a tool call needs a function", ".".join(map(str, where)))
-    arguments, name = function.arguments, function.name
-    if not isinstance(name, str):
+    name = names.to_backend(function.name)
+    if name is not function.name:
         notes.repair(Rule.R12, *where, "function.name")
-        name = ""
-    given = names.to_backend(name)
-    if given is not name:
-        notes.repair(Rule.R12, *where, "function.name")
-    kept = _arguments(arguments, *where, notes=notes)
-    if call.type != "function" or any(getattr(call, extra) is not UNSET for extra in CALL_EXTRAS):
+    arguments = _arguments(function.arguments, *where, notes=notes)
+    if not call.index is call.provider_specific_fields is call.extra_content is UNSET:
         notes.repair(Rule.R4, *where)
-    return Call(call.id, "function", Function(given, kept))
+    return Call(call.id, "function", Function(name, arguments))
 
 
 def made_call(use: Use, *where: object, names: Names, notes: Notes) -> Call:
@@ -61,7 +45,7 @@ def made_call(use: Use, *where: object, names: Names, notes: Notes) -> Call:
     given = names.to_backend(use.name)
     if given is not use.name:
         notes.repair(Rule.R12, *where)
-    return Call(use.id, "function", Function(given, encoded(use.arguments)))
+    return Call(use.id or "", "function", Function(given, encoded(use.arguments)))
 
 
 def legacy_call(held: Raw) -> Use | None:
@@ -72,15 +56,11 @@ def legacy_call(held: Raw) -> Use | None:
     return Use(None, value["name"], arguments_text(value.get("arguments")))
 
 
-def _arguments(arguments: Field, *where: object, notes: Notes) -> Raw:
+def _arguments(arguments: Raw, *where: object, notes: Notes) -> Raw:
     """R13: arguments become JSON text; strings stay as they are, also broken ones."""
-    if isinstance(arguments, Raw):
-        view = memoryview(arguments)
-        if view[0] == QUOTE and len(view) > len(b'""'):
-            return arguments
+    if is_some_text(arguments):
+        return arguments
     notes.repair(Rule.R13, *where, "function.arguments")
-    if not isinstance(arguments, Raw):
-        return NO_ARGUMENTS
     return encoded(arguments_text(decode(arguments)))
 
 
@@ -103,27 +83,26 @@ def _read_call(entry: object, *where: object, notes: Notes) -> Call:
     try:
         return READ_CALL.decode(encoded(entry))
     except UNREADABLE:
-        pass
-    notes.repair(Rule.R4, *where)
-    ident = text_or_none(entry.get("id"))
-    custom = entry.get("custom")
+        notes.repair(Rule.R4, *where)
+    ident = text_or_none(entry.get("id")) or ""
+    custom, function = entry.get("custom"), entry.get("function")
     if isinstance(custom, dict):
         notes.repair(Rule.R11, *where)
         return Call(ident, "function", _custom(custom))
-    function = entry.get("function")
     if not isinstance(function, dict):
+        if "name" not in entry:
+            raise refusal("a tool call needs a function", ".".join(map(str, where)))
         function = entry  # flat, as in the Responses API
         notes.repair(Rule.R11, *where)
     return Call(ident, "function", _read_function(function))
 
 
 def _read_function(function: Mapping[str, Any]) -> Function:
-    arguments = function.get("arguments", function.get("input", UNSET))
-    return Function(text_or_none(function.get("name")), UNSET if arguments is UNSET else encoded(arguments))
+    arguments = function.get("arguments", function.get("input"))
+    return Function(text_or_none(function.get("name")) or "", encoded(arguments))
 
 
 def _custom(custom: Mapping[str, Any]) -> Function:
     """R11: a custom tool's call, whose input is text, is a call with this one argument."""
-    return Function(
-        text_or_none(custom.get("name")), encoded(arguments_text({"input": json_text(custom.get("input"))}))
-    )
+    arguments = {"input": json_text(custom.get("input"))}
+    return Function(text_or_none(custom.get("name")) or "", encoded(json_text(arguments)))

@@ -79,7 +79,8 @@ class Choice:
         sent = [self.of_delta(one) for one in before]
         if delta or reason is not None or _says_more(out):
             return sent, out
-        self._repairs.notes.repair(Rule.S20, "delta")
+        if not choice.get("delta"):  # else another rule has taken what it said
+            self._repairs.notes.repair(Rule.S20, "delta")
         return sent, None
 
     def of_delta(self, delta: Object) -> Object:

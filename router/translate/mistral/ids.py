@@ -53,8 +53,8 @@ class Ids:
             return True
         return self._free is not None and bool(ident) and (self._free < 0 or len(ident) <= self._free)
 
-    def of_block(self, idents: list[str | None]) -> list[str]:
-        """Return the backend's ids of the calls of one message, given the client's; None or "": it has none.
+    def of_block(self, idents: list[str]) -> list[str]:
+        """Return the backend's ids of the calls of one message, given the client's; "": it has none.
 
         Valid ids stay, others are hashed. The second of one id becomes hash(id#2), and so on: results are given to
         such calls in order. Calls without id are counted over the conversation, so that the history's stay the same.

@@ -5,28 +5,28 @@ often seen to send); a canonical one has none of it, so it is encoded as it goes
 belong to several translations: it is never changed in place.
 """
 
-from typing import Any
+import struct
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 Field = Raw | UnsetType
-Text = str | UnsetType | None
 
 
 class Function(Struct, forbid_unknown_fields=True, gc=False):
     """What is called, and with what."""
 
-    name: Text = UNSET
-    arguments: Field = UNSET  # canonical: a string, of JSON text
+    name: str
+    arguments: Raw  # canonical: a string, of JSON text
 
 
 class Call(Struct, forbid_unknown_fields=True, gc=False):
     """One call of an assistant message."""
 
-    id: Text = UNSET
-    type: Text = UNSET
-    function: Function | UnsetType | None = UNSET
+    id: str  # "": the client gave none
+    type: Literal["function"]
+    function: Function
     # dropped (R4)
     index: Field = UNSET
     provider_specific_fields: Field = UNSET
@@ -75,7 +75,7 @@ class Tool(Struct, tag_field="role", tag="tool", forbid_unknown_fields=True, gc=
     """The result of one call."""
 
     content: Field = UNSET
-    tool_call_id: Text = UNSET
+    tool_call_id: str | UnsetType | None = UNSET
     name: Field = UNSET  # canonical for tokenizers of version 2 only (R12)
 
 
@@ -92,7 +92,12 @@ class Turn(Struct, gc=False):
     prefix: bool = False  # an assistant's, to be continued (R29)
 
 
-QUOTE = 0x22  # what the JSON of a string begins with
+# The first byte of a JSON text, in a tuple: the quickest look into a `msgspec.Raw`.
+first_byte = struct.Struct("B").unpack_from
+QUOTE = (0x22,)  # what a string begins with
+# Two bytes of a string, which has as many.
+first_two = struct.Struct("2s").unpack_from
+EMPTY_STRING = (b'""',)
 EMPTY = Raw(b'""')
 SPACE = Raw(b'" "')
 _encode = msgspec.json.Encoder().encode
@@ -106,13 +111,12 @@ def encoded(value: object) -> Raw:
 
 def is_text(content: Raw) -> bool:
     """Return whether it is a string."""
-    return memoryview(content)[0] == QUOTE
+    return first_byte(content) == QUOTE
 
 
 def is_some_text(content: Raw) -> bool:
     """Return whether it is a string that is not empty."""
-    view = memoryview(content)
-    return view[0] == QUOTE and len(view) > len(b'""')
+    return first_byte(content) == QUOTE and first_two(content) != EMPTY_STRING
 
 
 def is_silent(message: Assistant) -> bool:
@@ -120,8 +124,7 @@ def is_silent(message: Assistant) -> bool:
     content = message.content
     if message.tool_calls is not UNSET or message.reasoning is not UNSET or content is UNSET:
         return False
-    view = memoryview(content)
-    return view[0] == QUOTE and len(view) == len(b'""')
+    return first_byte(content) == QUOTE and first_two(content) == EMPTY_STRING
 
 
 def as_parts(content: Raw) -> list[Any]:

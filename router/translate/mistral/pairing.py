@@ -14,7 +14,6 @@ from router.translate.mistral.message import (
     EMPTY,
     Assistant,
     Call,
-    Function,
     Tool,
     Turn,
     User,
@@ -139,8 +138,7 @@ class Pairing:
         if block.unanswered is None:
             block.unanswered = {None: deque()}
             for place, call in enumerate(block.calls):
-                name = call.function.name if isinstance(call.function, Function) else None
-                for key in {None, name if isinstance(name, str) else None}:
+                for key in (None, call.function.name):
                     block.unanswered.setdefault(key, deque()).append(place)
         name = text_or_none(decode(message.name)) if isinstance(message.name, Raw) else None
         for key in (name, None):
@@ -155,7 +153,7 @@ class Pairing:
         """Append a message with calls and its results, with ids that the backend takes (R3)."""
         message = turn.message
         assert type(message) is Assistant
-        own = [call.id if isinstance(call.id, str) else None for call in block.calls]
+        own = [call.id for call in block.calls]
         given = self._ids.of_block(own)
         if given != own:
             self._notes.repair(Rule.R3, "messages", turn.origin, "tool_calls")
@@ -174,7 +172,7 @@ class Pairing:
     def _result(self, ident: str, call: Call, answers: list[Turn], origin: int) -> Turn:
         """R17: a call without a result gets one. R18: a second one is joined to the first. R12: names are left out."""
         name: Any = UNSET
-        if self._wants_names and isinstance(call.function, Function):
+        if self._wants_names:
             name = encoded(call.function.name)
         if not answers:
             self._notes.repair(Rule.R17, "messages", origin, "tool_calls")

@@ -37,6 +37,7 @@ Pattern = tuple[bytes, bytes, slice, Guard | None, bool, list[bytes] | None]
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
 _KEYS = {key: re.compile(rb'"%b"\s*:\s*(?=")' % key.encode()) for key in ("content", "arguments", *REASONING_KEYS)}
+_REASONING = frozenset(REASONING_KEYS)
 _OTHER = "\x00\x00"  # stands for any text
 _OTHER_JSON = orjson.dumps(_OTHER)
 
@@ -91,7 +92,7 @@ class Patterns:
         elif slot.key == "content":
             guard = choice.unless_leaking if choice.watches else None
         split = _taken_apart(event, chunk, slot)
-        pieces = None if main is chunk else _pieces(slot.holder[slot.key], main)
+        pieces = None if main is chunk else _pieces(slot, main)
         if split is None or pieces == []:
             return
         prefix, suffix = split
@@ -182,19 +183,25 @@ def _taken_apart(event: bytes, chunk: Object, slot: _Slot) -> tuple[bytes, bytes
     return (before + b'"', b'"' + behind) if is_same else None
 
 
-def _pieces(text: str, main: Object | None) -> list[bytes]:
-    """Return what stands around the text in the event to send: as many pieces as times that it is said, and one."""
+def _pieces(slot: _Slot, main: Object | None) -> list[bytes]:
+    """Return what stands around the text in the event to send: as many pieces as times that it is said, and one. None
+    at all if more is said in it than the text, as what was held back before."""
     if main is None:
         return [b""]
     (choice,) = main["choices"]
     delta = choice["delta"]
-    if "tool_calls" in delta:
+    text = slot.holder[slot.key]
+    if slot.call is not None:
+        if delta.keys() != {"tool_calls"}:
+            return []
         function = delta["tool_calls"][0]["function"]
         other = {**delta["tool_calls"][0], "function": {**function, "arguments": _OTHER}}
         said, wanted = [function["arguments"]], {**delta, "tool_calls": [other]}
     else:
-        said = [value for value in delta.values() if value]
-        wanted = {key: _OTHER if value else value for key, value in delta.items()}
+        told = {key: value for key, value in delta.items() if value is not None}
+        if not told.keys() <= (_REASONING if slot.key in _REASONING else {slot.key}):
+            return []
+        said, wanted = list(told.values()), {**delta, **dict.fromkeys(told, _OTHER)}
     out = orjson.dumps({**main, "choices": [{**choice, "delta": wanted}]})
     pieces = (b"data: " + out + b"\n\n").split(_OTHER_JSON)
     return pieces if len(pieces) == len(said) + 1 and all(one == text for one in said) else []

@@ -76,6 +76,7 @@ def _repair_message(message: Object, where: str, repairs: Repairs) -> None:
         message["content"], thoughts = text_of(content)
         if thoughts and not reasoning.has_any(message):
             message["reasoning_content"] = thoughts
+            notes.repair(Rule.S17, where, "content")
         notes.repair(Rule.S13, where, "content")
     _repair_reasoning(message, where, repairs)
     keep_keys(message, _MESSAGE_KEYS, repairs, where)

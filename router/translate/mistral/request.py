@@ -18,13 +18,14 @@ from router.translate.asked import Asked, RequestForm
 from router.translate.mistral.asked_reader import read_asked
 from router.translate.mistral.choice import judge_choice, translate_choice
 from router.translate.mistral.foreign import read_messages
-from router.translate.mistral.message import Assistant, Message, System, Turn, decode
+from router.translate.mistral.judge import UNPAIRED, Glance, Judge, Order, is_plain, past_steps
+from router.translate.mistral.message import Assistant, Message, System, Tool, Turn, decode
 from router.translate.mistral.names import Names
 from router.translate.mistral.order import Placement
 from router.translate.mistral.pairing import Pairing
 from router.translate.mistral.parameters import needs_none, translate_parameters
 from router.translate.mistral.roles import Reader
-from router.translate.mistral.shape import CONTINUE, PROMPT, UNPAIRED, Judge, Shape, is_plain, read
+from router.translate.mistral.shape import CONTINUE, PROMPT, Shape, read
 from router.translate.mistral.surrogates import mend_surrogates
 from router.translate.mistral.values import refusal
 from router.translate.notes import Notes, Rule
@@ -65,10 +66,12 @@ def translate(
         if shape is None:
             body, shape = _readable(body, notes)
         if shape is not None:
-            asked = _judged(shape, profile, form)
+            asked, glance = _judged(shape, profile, form)
             if asked is not None:
                 return Translated(body, notes, asked)
-        return _translated(body, shape, profile, form=form, notes=notes)
+        else:
+            glance = Glance(0, [], UNPAIRED)
+        return _translated(body, shape, profile, glance=glance, form=form, notes=notes)
     except RecursionError:
         raise InvalidRequest("The JSON body is nested too deeply.") from None
     except (msgspec.MsgspecError, ValueError) as error:
@@ -87,29 +90,29 @@ def _readable(body: bytes, notes: Notes) -> tuple[bytes, Shape | None]:
     return mended, read(mended)
 
 
-def _judged(shape: Shape, profile: Profile, form: RequestForm) -> Asked | None:
-    """Return what is asked for where a glance tells that nothing has to change, else None."""
+def _judged(shape: Shape, profile: Profile, form: RequestForm) -> tuple[Asked | None, Glance]:
+    """Return what is asked for where a glance tells that nothing has to change, else None; and what the glance told."""
     fields = shape.looked_at()
     choice = judge_choice(fields, profile)
-    if choice is None or (choice.tools and profile.version == PLAIN_VERSION) or not needs_none(fields, profile, form):
-        return None
+    if choice is None or (choice.tools and profile.version == PLAIN_VERSION):
+        return None, Glance(0, [], UNPAIRED)
+    glance = Judge(profile).glance(shape.messages, choice.tools)
+    last = glance.order.last
+    if not glance.order.is_placed or last is None or not needs_none(fields, profile, form):
+        return None, glance
     continues = CONTINUE in fields and _value(fields, CONTINUE) is True
     if continues and _value(fields, PROMPT) is not False:
-        return None
-    for message in shape.messages:
-        if not is_plain(message, choice.tools):
-            return None
-    order = Judge(profile).look(shape.messages)
-    if not order.is_placed or not _may_end(order.last, profile, continues=continues):
-        return None
-    return read_asked(fields, choice=choice)
+        return None, glance
+    if not _may_end(last, profile, continues=continues):
+        return None, glance
+    return read_asked(fields, choice=choice), glance
 
 
-def _may_end(last: type | None, profile: Profile, *, continues: bool) -> bool:
+def _may_end(last: type, profile: Profile, *, continues: bool) -> bool:
     """Return whether R29 leaves the end as it is."""
     if last is Assistant:
         return continues
-    return last is not None and not (continues and profile.may_be_mistral_common)
+    return not (continues and profile.may_be_mistral_common)
 
 
 def _value(fields: dict[str, object], key: str) -> object:
@@ -117,7 +120,9 @@ def _value(fields: dict[str, object], key: str) -> object:
     return decode(value) if isinstance(value, Raw) else value
 
 
-def _translated(body: bytes, shape: Shape | None, profile: Profile, *, form: RequestForm, notes: Notes) -> Translated:
+def _translated(
+    body: bytes, shape: Shape | None, profile: Profile, *, glance: Glance, form: RequestForm, notes: Notes
+) -> Translated:
     fields = shape.fields() if shape is not None else None
     if fields is None:
         fields = _all_fields(body)
@@ -130,19 +135,11 @@ def _translated(body: bytes, shape: Shape | None, profile: Profile, *, form: Req
     if choice.tools and profile.version == PLAIN_VERSION:
         raise refusal(NO_TOOLS, "tools")
     reader = Reader(profile, names=names, notes=notes)
-    turns = _turns(messages, profile, reader=reader, known=choice.tools)
+    turns, order = _turns(messages, profile, glance=glance, reader=reader, known=choice.tools)
+    _refuse(turns, profile, reader)
     continues = form.continue_assistant or _value(fields, CONTINUE) is True
-    _order(fields, turns, profile, continues=continues, notes=notes)
-    asked = read_asked(fields, choice=choice, names=names)
-    return Translated(encode(fields) if notes.repaired else body, notes, asked)
-
-
-def _order(fields: dict[str, object], turns: list[Turn], profile: Profile, *, continues: bool, notes: Notes) -> None:
-    """Put the messages into `fields`, in an order that the backend takes."""
-    order = Judge(profile).look([turn.message for turn in turns])
-    if not order.is_paired or any(turn.media for turn in turns):
+    if not order.is_paired:
         turns = Pairing(profile, notes).paired(turns)
-        order = UNPAIRED
     if not order.is_placed or order.last is None or order.last is Assistant:
         placement = Placement(profile, notes)
         for turn in turns:
@@ -153,6 +150,8 @@ def _order(fields: dict[str, object], turns: list[Turn], profile: Profile, *, co
         continues = False
     _continue(fields, profile, continues=continues, notes=notes)
     fields["messages"] = [turn.message for turn in turns]
+    asked = read_asked(fields, choice=choice, names=names)
+    return Translated(encode(fields) if notes.repaired else body, notes, asked)
 
 
 def _all_fields(body: bytes) -> dict[str, object]:
@@ -163,21 +162,39 @@ def _all_fields(body: bytes) -> dict[str, object]:
     return fields
 
 
-def _turns(messages: list[Message], profile: Profile, *, reader: Reader, known: Collection[str]) -> list[Turn]:
-    """Return each message in its own canonical form. Raises InvalidRequest (R37)."""
-    turns: list[Turn] = []
-    for origin, message in enumerate(messages):
-        if is_plain(message, known):
-            turns.append(Turn(message, origin))
-        else:
-            turns += reader.turns(message, origin)
+def _turns(
+    messages: list[Message], profile: Profile, *, glance: Glance, reader: Reader, known: Collection[str]
+) -> tuple[list[Turn], Order]:
+    """Return each message in its own canonical form, and what is to be done about their order.
+
+    Raises InvalidRequest (R37).
+    """
+    judge = Judge(profile)
+    at, rest = glance.plain, glance.rest
+    turns = [Turn(message, origin) for origin, message in enumerate(messages[:at])]
+    if turns and at == len(messages):
+        return turns, glance.order
+    while at < len(messages):
+        message = messages[at]
+        made = [Turn(message, at)] if is_plain(message, known) else reader.turns(message, at)
+        turns += made
+        rest += [turn.message for turn in made]
+        at += 1
+        if judge.skips_steps and rest and type(rest[-1]) is Tool:
+            past = past_steps(messages, at, known)
+            turns += [Turn(messages[step], step) for step in range(at, past)]
+            at = past
+    return turns, UNPAIRED if any(turn.media for turn in turns) else judge.look(rest)
+
+
+def _refuse(turns: list[Turn], profile: Profile, reader: Reader) -> None:
+    """Raise InvalidRequest for what the tokenizer cannot hold (R9, R37)."""
     if profile.version == PLAIN_VERSION:
         for turn in turns:
             if type(turn.message) is Assistant and turn.message.tool_calls:
                 raise refusal(NO_TOOLS, f"messages.{turn.origin}.tool_calls")
     if reader.audio_at is not None and not reader.may_sound(has_system=any(map(_is_system, turns))):
         raise refusal("the backend's tokenizer takes no audio here", f"messages.{reader.audio_at}.content")
-    return turns
 
 
 def _is_system(turn: Turn) -> bool:

@@ -68,6 +68,18 @@ def tell_dropped(key: str, value: Raw, origin: int, notes: Notes) -> None:
         notes.lose(Rule.R1, "messages", origin, key)
 
 
+def _has_more(message: Assistant) -> bool:
+    """Return whether a message may say more than its text and its calls."""
+    return not (
+        message.reasoning
+        is message.reasoning_content
+        is message.reasoning_details
+        is message.refusal
+        is message.prefix
+        is UNSET
+    )
+
+
 def _says_something(piece: Piece) -> bool:
     return not isinstance(piece, Words | Thought) or bool(piece.text)
 
@@ -161,6 +173,9 @@ class Reader:
         """R5: no nulls and no empty lists. What says nothing is left out where its place is found (R14)."""
         content = message.content
         pieces: list[Piece]
+        if isinstance(content, Raw) and is_text(content) and not _has_more(message):
+            calls = self._calls(message, origin)
+            return [Turn(Assistant(content, calls or UNSET), origin)]
         if isinstance(content, Raw) and is_text(content):
             pieces = [Words(str(decode(content)))] if is_some_text(content) else []
         else:

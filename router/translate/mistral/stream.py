@@ -12,8 +12,9 @@ from typing import Any
 
 import orjson
 
-from router.errors import BackendUnavailable
+from router.errors import error_object
 from router.translate.asked import AnswerForm, Asked
+from router.translate.mistral.chunk import encode, is_chunk, is_error, read, split
 from router.translate.mistral.delta import Choice
 from router.translate.mistral.fields import CHUNK_KEYS
 from router.translate.mistral.leaked import MARK_ENDS, MARK_PART
@@ -21,7 +22,7 @@ from router.translate.mistral.pattern import Patterns
 from router.translate.mistral.reply import Repairs, keep_keys
 from router.translate.mistral.usage import plain_usage
 from router.translate.notes import Notes, Rule
-from router.wire.sse import encode_event, event_data, event_name, split_events
+from router.wire.sse import encode_event, event_data, event_name
 
 Object = dict[str, Any]
 
@@ -32,9 +33,10 @@ CHUNK = "chat.completion.chunk"
 MAX_CHOICES = 128  # vLLM's own bound of n is far above what anybody asks; further ones pass unrepaired
 
 _PLAIN = AnswerForm()
-_BROKEN = encode_event(orjson.dumps(BackendUnavailable("The backend broke off its answer.").envelope()))
+_BROKEN = encode_event(
+    orjson.dumps(error_object("The backend broke off its answer.", "server_error", code="upstream_unavailable"))
+)
 _LF = 0x0A
-_DEEP = 200  # opening brackets, above which nesting is checked: orjson writes no more than 254 levels
 
 
 class StreamTranslator:
@@ -104,7 +106,7 @@ class StreamTranslator:
         return self._feed_slowly(block)
 
     def _feed_slowly(self, block: bytes) -> bytes:
-        events = _split(block)
+        events = split(block)
         if len(events) == 1:
             translated = self._take(block)
             self._known = self._patterns.live()
@@ -129,17 +131,17 @@ class StreamTranslator:
             return b""
         if data.strip() == DONE:
             return self._end(event)
-        chunk = _read(data)
+        chunk = read(data)
         if chunk is None:
             self._is_odd = True
             return event
         name = event_name(event)
-        if _is_error(chunk, name):
+        if is_error(chunk, name):
             self._is_passing = True
             self.notes.repair(Rule.S18, "error")  # by the relay, which tells the client of any failure
             held = self._give_up()
             return held + event if held else event
-        if not _is_chunk(chunk):
+        if not is_chunk(chunk):
             self._is_odd = True
             return event
         return self._chunk(event, chunk, name)
@@ -164,7 +166,7 @@ class StreamTranslator:
         self._take_usage(main, has_choices=bool(given))
         main["choices"] = kept
         is_sent = bool(kept or (not given and main.get("usage")))
-        out = event if main == chunk else _encode(main, name) if is_sent else b""
+        out = event if main == chunk else encode(main, name) if is_sent else b""
         if any(choice.is_broken for choice in choices):
             return self._events(first, before) + out + self._break_off()
         if any(choice.calls.take_renewed() for choice in choices):
@@ -232,14 +234,14 @@ class StreamTranslator:
 
     def _end(self, event: bytes) -> bytes:
         """End the stream with [DONE], or with an error where an answer is not whole (S19)."""
-        is_cut = not self._is_finished and not self._is_odd
+        is_cut = not (self._is_odd or (self._choices and self._is_finished))
         out = self._give_up()
         if is_cut:
             self.notes.repair(Rule.S19, "choices")
             return out + self._break_off()
         self._is_done = True
         if self._usage is not None and self._repairs.asked.include_usage and not self._usage_told:
-            out += _encode({**(self._first or {}), "choices": [], "usage": self._usage}, None)
+            out += encode({**(self._first or {}), "choices": [], "usage": self._usage}, None)
         return out + event if out else event
 
     def _give_up(self) -> bytes:
@@ -250,50 +252,4 @@ class StreamTranslator:
 
     @staticmethod
     def _events(first: Object, choices: list[Object]) -> bytes:
-        return b"".join([_encode({**first, "choices": [choice]}, None) for choice in choices])
-
-
-def _split(block: bytes) -> list[bytes]:
-    """Return each event of the block, as `split_events` does, at less cost for what servers usually send."""
-    if b"\r" not in block and block.endswith(b"\n\n"):
-        events = block[:-2].split(b"\n\n")
-        if all(event and event[0] != _LF for event in events):  # no blank lines but those between
-            return [event + b"\n\n" for event in events]
-    return split_events(block)
-
-
-def _read(data: bytes) -> Object | None:
-    """Return the object that the data is, None if it is none, or one that nests too deep to be written again."""
-    try:
-        chunk = orjson.loads(data)
-        if data.count(b"[") + data.count(b"{") > _DEEP:
-            orjson.dumps(chunk)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        return None
-    return chunk if isinstance(chunk, dict) else None
-
-
-def _is_chunk(chunk: Object) -> bool:
-    kind, choices = chunk.get("object"), chunk.get("choices")
-    if not (kind is None or (isinstance(kind, str) and kind.startswith("chat.completion"))):
-        return False
-    if choices is None:
-        return isinstance(chunk.get("usage"), dict)
-    return isinstance(choices, list) and all(map(_is_choice, choices))
-
-
-def _is_choice(choice: object) -> bool:
-    if not isinstance(choice, dict) or "text" in choice or "message" in choice:
-        return False
-    return choice.get("delta") is None or isinstance(choice["delta"], dict)
-
-
-def _is_error(chunk: Object, name: str | None) -> bool:
-    """Return whether an event says that the backend failed (S18), in any form."""
-    if name == "error" or chunk.get("object") == "error" or chunk.get("type") == "error":
-        return True
-    return chunk.get("error") is not None and not chunk.get("choices")
-
-
-def _encode(chunk: Object, name: str | None) -> bytes:
-    return encode_event(orjson.dumps(chunk), event=name)
+        return b"".join([encode({**first, "choices": [choice]}, None) for choice in choices])

@@ -1,11 +1,13 @@
 """All requests of the corpus."""
 
-from tests.translate.corpus import calls, messages, order, parameters, parts, tools
+from tests.translate.corpus import assistants, calls, ids, messages, order, parameters, parts, tools
 from tests.translate.corpus.case import Case
 
 CASES: list[Case] = [
     *messages.CASES,
+    *assistants.CASES,
     *calls.CASES,
+    *ids.CASES,
     *order.CASES,
     *parts.CASES,
     *tools.CASES,

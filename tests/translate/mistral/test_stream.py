@@ -133,9 +133,6 @@ _texts = st.text(max_size=6) | st.sampled_from(
         *("[THINK]", "[/THINK]", "<think>", "</think>", "{", "}", "[ARGS]", "é\n", "\x00", '"content":"', " "),
     ]
 )
-_kinds = st.sampled_from(
-    ["content"] * 4 + ["reasoning", "arguments", "arguments", "role", "null", "call", "other", "end"]
-)
 _asked = st.sampled_from(
     [
         {},
@@ -147,49 +144,58 @@ _asked = st.sampled_from(
 )
 
 
+# Deltas with a place for the text: those that come in rows, and those that come alone.
+_rows: list[Callable[[str], Any]] = [
+    lambda text: {"content": text},
+    lambda text: {"content": text, "reasoning_content": None, "tool_calls": None},
+    lambda text: {"reasoning": text},
+    lambda text: {"reasoning_content": text},
+    lambda text: {"role": "assistant", "content": text},
+    lambda text: {"tool_calls": [{"index": 0, "function": {"arguments": text}}]},
+    lambda text: {"tool_calls": [{"index": 1, "type": "function", "function": {"arguments": text}}]},
+]
+_alone: list[Callable[[str], Any]] = [
+    lambda text: {"tool_calls": [{"index": 0, "id": "abcDEF123", "function": {"name": "add", "arguments": text}}]},
+    lambda text: {"tool_calls": [{"index": 0, "id": "xyz", "function": {"name": "get_weather", "arguments": "{}"}}]},
+    lambda text: {"tool_calls": [{"index": 1, "function": {"name": "add", "arguments": text}}]},
+    lambda text: {"reasoning": text, "content": text},
+]
+_others = st.sampled_from([b": ping\n\n", usage_event(), DONE, b"data: x\n\n", b'data: {"error": {"m": 1}}\n\n'])
+_breaks = st.sampled_from([b'"', b"\\", b"\x01", b"\xff", b'","content":"', b"\\ud800", b"\n", b"\n\n"])
+
+
 @st.composite
-def made_events(draw: st.DrawFn) -> bytes:
-    """One event in any of the forms that come, its strings written in any way."""
-    kind, text, index = draw(_kinds), draw(_texts), draw(st.sampled_from([0, 0, 0, 1]))
-    delta: Any = {"content": text}
-    if kind == "reasoning":
-        delta = {draw(st.sampled_from(["reasoning", "reasoning_content"])): text}
-    elif kind == "arguments":
-        delta = {"tool_calls": [{"index": draw(st.sampled_from([0, 0, 1])), "function": {"arguments": text}}]}
-    elif kind == "role":
-        delta = {"role": "assistant", "content": text}
-    elif kind == "null":
-        delta = {"content": text, "reasoning_content": None, "tool_calls": None}
-    elif kind == "call":
-        id_ = draw(st.sampled_from(["abcDEF123", "xyzDEF123", ""]))
-        function = {"name": draw(st.sampled_from(["add", "get_weather", ""])), "arguments": text}
-        delta = {"tool_calls": [{"index": draw(st.sampled_from([0, 0, 1])), "id": id_, "function": function}]}
-    elif kind == "other":
-        return draw(
-            st.sampled_from([b": ping\n\n", usage_event(), DONE, b"data: x\n\n", b'data: {"error": {"m": 1}}\n\n'])
-        )
-    reason = draw(st.sampled_from(["stop", "tool_calls", "length", "abort"])) if kind == "end" else None
-    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
-    if draw(st.booleans()):
-        choice["token_ids"] = None
+def rows(draw: st.DrawFn) -> list[bytes]:
+    """Events of one form in a row, their strings written in any way; sometimes one that cannot be understood."""
+    if not draw(st.integers(0, 9)):
+        return [draw(_others)]
+    is_alone = not draw(st.integers(0, 3))
+    form = draw(st.sampled_from(_alone if is_alone else _rows))
+    extra = draw(st.sampled_from([{}, {"token_ids": None}]))
+    reason = draw(st.sampled_from(["stop", "length", "abort", *[None] * 8])) if is_alone else None
+    index = draw(st.sampled_from([0, 0, 0, 1]))
     separators = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
-    data = json.dumps({**HEAD, "choices": [choice]}, separators=separators, ensure_ascii=draw(st.booleans())).encode()
-    start, end = draw(st.sampled_from([(b"data: ", b"\n\n")] * 6 + [(b"data:", b"\n\n"), (b"data: ", b"\r\n\r\n")]))
-    broken = draw(st.sampled_from([b""] * 12 + [b'"', b"\\", b"\x01", b"\xff", b'","content":"', b"\\ud800"]))
-    places = [data.find(b'"content":"') + 11] if broken and b'"content":"' in data else []
-    for place in places:
-        data = data[:place] + broken + data[place:]
-    return start + data + end
+    ascii_ = draw(st.booleans())
+    start, end = draw(st.sampled_from([(b"data: ", b"\n\n")] * 4 + [(b"data:", b"\n\n"), (b"data: ", b"\r\n\r\n")]))
+    events = []
+    for text in draw(st.lists(_texts, min_size=1, max_size=1 if is_alone else 6)):
+        choice = {"index": index, "delta": form(text), "logprobs": None, "finish_reason": reason, **extra}
+        data = json.dumps({**HEAD, "choices": [choice]}, separators=separators, ensure_ascii=ascii_).encode()
+        if not draw(st.integers(0, 15)):
+            place = data.find(b'"', data.find(b'"content"') + 9) + 1
+            data = data[:place] + draw(_breaks) + data[place:]
+        events.append(start + data + end)
+    return events
 
 
-@given(st.lists(made_events(), max_size=25), _asked, st.sampled_from(ReasoningField), st.lists(st.integers(1, 5)))
+@given(st.lists(rows(), max_size=10), _asked, st.sampled_from(ReasoningField), st.lists(st.integers(1, 5)))
 @settings(max_examples=200, deadline=None)
 def test_what_was_learned_changes_nothing_but_the_time(
-    events: list[bytes], asked: Any, reasoning: ReasoningField, sizes: list[int]
+    runs: list[list[bytes]], asked: Any, reasoning: ReasoningField, sizes: list[int]
 ) -> None:
     """The fast path is exact, for any texts, any order and any grouping of events."""
     form = AnswerForm(reasoning=reasoning)
-    events = [event(ROLE), event(ROLE, index=1), *events]
+    events = [event(ROLE), event(ROLE, index=1), event(CALL), *itertools.chain(*runs)]
     slow = translator(form=form, is_fast=False, **asked)
     expected = split_events(b"".join(map(slow.feed, events)) + slow.finish())
     fast = translator(form=form, **asked)
@@ -202,6 +208,41 @@ def test_what_was_learned_changes_nothing_but_the_time(
 
     assert list(map(meaning, got)) == list(map(meaning, expected))
     assert fast.swallowed == slow.swallowed
+    assert fast.notes.repaired == slow.notes.repaired
+
+
+def _texts_of(*texts: str) -> list[bytes]:
+    return [event({"content": text}, token_ids=None) for text in texts]
+
+
+def _entry(arguments: str, **more: Any) -> bytes:
+    return event({"tool_calls": [{"index": 0, "function": {"arguments": arguments}, **more}]})
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [*_texts_of("x", "[TOOL_CALLS]"), _entry("{", type="function"), _entry('"', type="function")],
+        _texts_of("[THINK]", "v", "w", "[/THINK]", "x", "y", "[/THINK]", "z"),
+        _texts_of("<think>", "v", "w", "</think>", "</think>", "x", "<think>", "y"),
+        [_entry("{}"), event({"tool_calls": [{**CALL["tool_calls"][0], "id": "other"}]}), _entry("{"), _entry("}")],
+        [*_texts_of("v", "w"), event({"content": "x"}, "abort", index=1), *_texts_of("y", "z")],
+        [*_texts_of("v", "w"), DONE, *_texts_of("x", "y"), DONE],
+        [*_texts_of("v", "w"), event({}, "stop"), *_texts_of("x", "y"), DONE],
+        [*_texts_of("v", "[TOOL_", "w", "x", " [TOOL_CALLS]add", '{"v": ', "1}", " ", "x", "y")],
+        [*_texts_of("v", "w"), b'data: {"error": {"message": "m"}}\n\n', *_texts_of("x", "y")],
+        [_entry("{"), _entry('"a'), _entry('": 1}'), _entry(" more"), _entry(" and more"), event({}, "stop"), DONE],
+    ],
+)
+@pytest.mark.parametrize("asked", [{}, {"tools": TOOLS}])
+def test_what_was_learned_does_not_outlive_what_it_was_learned_of(events: list[bytes], asked: Any) -> None:
+    outs = []
+    for is_fast in (True, False):
+        stream = translator(is_fast=is_fast, **asked)
+        out = b"".join(map(stream.feed, [event(ROLE), event(ROLE, index=1), event(CALL), *events])) + stream.finish()
+        outs.append(list(map(meaning, split_events(out))))
+
+    assert outs[0] == outs[1]
 
 
 def meaning(one: bytes) -> Any:
@@ -309,8 +350,9 @@ def test_done_is_believed_where_an_event_was_not_understood() -> None:
     assert stream.feed(DONE) is DONE
 
 
-def test_done_alone_passes() -> None:
-    assert translator().feed(DONE) is DONE
+def test_done_alone_is_an_error() -> None:
+    """S19."""
+    assert payloads(translator().feed(DONE))[0]["error"]["code"] == "upstream_unavailable"
 
 
 @pytest.mark.parametrize("reason", ["abort", "error"])

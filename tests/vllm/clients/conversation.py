@@ -31,8 +31,7 @@ TOOL = {
     "function": {"name": NAME, "description": DESCRIPTION, "strict": True, "parameters": PARAMETERS},
 }
 RESULT = json.dumps({"temperature": 21, "sky": "clear"})
-MOST_TOKENS = 1000  # of the first turn: room for calls
-MOST_TOKENS_OF_TEXT = 40  # of the second one
+MOST_TOKENS = 1000  # of a turn: room for calls, and for text to end by itself
 TIMEOUT = 60  # seconds
 
 Json = dict[str, Any]

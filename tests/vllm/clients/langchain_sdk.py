@@ -34,17 +34,18 @@ def converse(asked: Json) -> list[Json]:
         api_key="none",
         model=asked["model"],
         seed=asked["seed"],
+        max_tokens=conversation.MOST_TOKENS,
         max_retries=0,
         timeout=conversation.TIMEOUT,
         stream_usage=True,
     )
     messages: list[BaseMessage] = [HumanMessage(conversation.QUESTION)]
     choice = conversation.NAME if asked["choice"] == "named" else asked["choice"]
-    calling = model.bind_tools([conversation.TOOL], tool_choice=choice, max_tokens=conversation.MOST_TOKENS)
+    calling = model.bind_tools([conversation.TOOL], tool_choice=choice)
     first = ask(calling, messages, is_streamed=asked["is_streamed"])
     messages.append(first)
     messages.extend(ToolMessage(conversation.RESULT, tool_call_id=call["id"]) for call in first.tool_calls)
-    telling = model.bind_tools([conversation.TOOL], tool_choice="none", max_tokens=conversation.MOST_TOKENS_OF_TEXT)
+    telling = model.bind_tools([conversation.TOOL], tool_choice="none")
     second = ask(telling, messages, is_streamed=asked["is_streamed"])
     return [turn(first), turn(second)]
 

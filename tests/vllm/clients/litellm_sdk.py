@@ -41,23 +41,19 @@ def converse(asked: Json) -> list[Json]:
         "seed": asked["seed"],
         "tools": [conversation.TOOL],
         "messages": messages,
+        "max_tokens": conversation.MOST_TOKENS,
         "max_retries": 0,
         "timeout": conversation.TIMEOUT,
     }
-    first = ask(
-        request | {"tool_choice": conversation.tool_choice(asked["choice"]), "max_tokens": conversation.MOST_TOKENS},
-        is_streamed=asked["is_streamed"],
-    )
+    first_choice = conversation.tool_choice(asked["choice"])
+    first = ask(request | {"tool_choice": first_choice}, is_streamed=asked["is_streamed"])
     message = first.choices[0].message
     messages.append(message)
     messages.extend(
         {"role": "tool", "tool_call_id": call.id, "name": call.function.name, "content": conversation.RESULT}
         for call in message.tool_calls or []
     )
-    second = ask(
-        request | {"tool_choice": "none", "max_tokens": conversation.MOST_TOKENS_OF_TEXT},
-        is_streamed=asked["is_streamed"],
-    )
+    second = ask(request | {"tool_choice": "none"}, is_streamed=asked["is_streamed"])
     return [turn(first), turn(second)]
 
 

@@ -30,27 +30,25 @@ def turn(answer: ChatCompletion) -> Json:
 def converse(asked: Json) -> list[Json]:
     """Hold one conversation."""
     messages: list[Json] = [{"role": "user", "content": conversation.QUESTION}]
-    request = {"model": asked["model"], "seed": asked["seed"], "tools": [conversation.TOOL], "messages": messages}
+    request = {
+        "model": asked["model"],
+        "seed": asked["seed"],
+        "tools": [conversation.TOOL],
+        "messages": messages,
+        "max_tokens": conversation.MOST_TOKENS,
+    }
+    first_choice = conversation.tool_choice(asked["choice"])
     with openai.OpenAI(
         base_url=asked["base_url"], api_key="none", max_retries=0, timeout=conversation.TIMEOUT
     ) as client:
-        first = ask(
-            client,
-            request
-            | {"tool_choice": conversation.tool_choice(asked["choice"]), "max_tokens": conversation.MOST_TOKENS},
-            is_streamed=asked["is_streamed"],
-        )
+        first = ask(client, request | {"tool_choice": first_choice}, is_streamed=asked["is_streamed"])
         message = first.choices[0].message
         messages.append(message.model_dump())
         messages.extend(
             {"role": "tool", "tool_call_id": call.id, "content": conversation.RESULT}
             for call in message.tool_calls or []
         )
-        second = ask(
-            client,
-            request | {"tool_choice": "none", "max_tokens": conversation.MOST_TOKENS_OF_TEXT},
-            is_streamed=asked["is_streamed"],
-        )
+        second = ask(client, request | {"tool_choice": "none"}, is_streamed=asked["is_streamed"])
     return [turn(first), turn(second)]
 
 
