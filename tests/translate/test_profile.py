@@ -6,9 +6,12 @@ from router.translate.profile import PRESETS, STRICTEST, Profile, Renderer
 
 
 def test_the_strictest_may_be_anything_and_takes_the_least() -> None:
-    assert STRICTEST.may_be_template and STRICTEST.may_be_mistral_common
+    assert STRICTEST.may_be_template
+    assert STRICTEST.may_be_mistral_common
     assert not STRICTEST.is_mistral_common
-    assert STRICTEST.nine_ids and STRICTEST.bridge and not STRICTEST.strict_tools
+    assert STRICTEST.nine_ids
+    assert STRICTEST.bridge
+    assert not STRICTEST.strict_tools
 
 
 @pytest.mark.parametrize("renderer", Renderer)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
+from router.translate.mistral.limits import calls_tally
 from router.translate.mistral.message import Call, Function, decode, encoded, is_some_text
 from router.translate.mistral.names import Names, is_valid_name
 from router.translate.mistral.parts import Use, arguments_text, json_text, text_or_none
@@ -74,6 +75,7 @@ def read_calls(raw: Raw, *where: object, notes: Notes) -> list[Call] | None:
         return None
     if not isinstance(value, list):
         raise refusal("tool_calls must be a list", ".".join(map(str, where)))
+    calls_tally().add(len(value), ".".join(map(str, where)))
     return [_read_call(entry, *where, number, notes=notes) for number, entry in enumerate(value)]
 
 

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from router.translate.mistral.calls import read_calls
+from router.translate.mistral.limits import calls_tally, check_messages
 from router.translate.mistral.message import Assistant, Developer, Message, System, Tool, User, decode
 from router.translate.mistral.parts import LONGEST_TOLD, text_or_none
 from router.translate.mistral.roles import tell_dropped
@@ -34,7 +35,15 @@ def read_messages(raw: object, notes: Notes) -> list[Message]:
         listed = None
     if listed is None:
         raise refusal("messages must be a list", "messages")
-    return [read_message(entry, origin, notes) for origin, entry in enumerate(listed)]
+    check_messages(len(listed))
+    tally = calls_tally()
+    messages = []
+    for origin, entry in enumerate(listed):
+        message = read_message(entry, origin, notes)
+        if isinstance(message, Assistant) and message.tool_calls:
+            tally.add(len(message.tool_calls), f"messages.{origin}.tool_calls")
+        messages.append(message)
+    return messages
 
 
 def read_message(raw: Raw, origin: int, notes: Notes) -> Message:
@@ -45,7 +54,10 @@ def read_message(raw: Raw, origin: int, notes: Notes) -> Message:
     try:
         return READ_MESSAGE.decode(raw)
     except UNREADABLE:
-        pass
+        return _read_oddly(raw, origin, notes)
+
+
+def _read_oddly(raw: Raw, origin: int, notes: Notes) -> Message:
     try:
         held = READ_KEYS.decode(raw)
     except UNREADABLE:

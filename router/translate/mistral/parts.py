@@ -116,11 +116,10 @@ def pieces_of(content: object, where: str) -> list[Piece]:
     """
     if content is None:
         return []
-    if not isinstance(content, list):
-        content = [content]
+    listed = content if isinstance(content, list) else [content]
     pieces = []
-    for number, part in enumerate(content):
-        piece = piece_of(part, f"{where}.{number}")
+    for number, part in enumerate(listed):
+        piece = piece_of(part, f"{where}.{number}" if listed is content else where)
         if piece is not None and not (isinstance(piece, Words) and not piece.text):
             pieces.append(piece)
     return pieces
@@ -131,7 +130,7 @@ def piece_of(part: object, where: str) -> Piece | None:
     if part is None or isinstance(part, str):
         return Words(part or "")
     if not isinstance(part, dict):
-        raise refusal(f"{where} must be an object", where)
+        raise refusal(f"{where} must be text or a part", where)
     kind = part.get("type")
     if not isinstance(kind, str):
         kind = _guessed(part)

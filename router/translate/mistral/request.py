@@ -19,6 +19,7 @@ from router.translate.mistral.asked_reader import read_asked
 from router.translate.mistral.choice import judge_choice, translate_choice
 from router.translate.mistral.foreign import read_messages
 from router.translate.mistral.judge import UNPAIRED, Glance, Judge, Order, is_plain, past_steps
+from router.translate.mistral.limits import UNCOUNTED, check_calls, check_messages
 from router.translate.mistral.message import Assistant, Message, System, Tool, Turn, decode
 from router.translate.mistral.names import Names
 from router.translate.mistral.order import Placement
@@ -66,6 +67,9 @@ def translate(
         if shape is None:
             body, shape = _readable(body, notes)
         if shape is not None:
+            check_messages(len(shape.messages))
+            if len(body) > UNCOUNTED:
+                check_calls(shape.messages)
             asked, glance = _judged(shape, profile, form)
             if asked is not None:
                 return Translated(body, notes, asked)
@@ -94,7 +98,7 @@ def _judged(shape: Shape, profile: Profile, form: RequestForm) -> tuple[Asked | 
     """Return what is asked for where a glance tells that nothing has to change, else None; and what the glance told."""
     fields = shape.looked_at()
     choice = judge_choice(fields, profile)
-    if choice is None or (choice.tools and profile.version == PLAIN_VERSION):
+    if choice is None or profile.version == PLAIN_VERSION:
         return None, Glance(0, [], UNPAIRED)
     glance = Judge(profile).glance(shape.messages, choice.tools)
     last = glance.order.last

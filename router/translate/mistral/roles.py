@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import UNSET, Raw
 
 from router.translate.mistral.calls import canonical_call, legacy_call, made_call
+from router.translate.mistral.limits import parts_tally
 from router.translate.mistral.message import (
     EMPTY,
     Assistant,
@@ -87,13 +88,14 @@ def _says_something(piece: Piece) -> bool:
 class Reader:
     """Reads the messages of one request for one profile."""
 
-    __slots__ = ("_join", "_names", "_notes", "_profile", "_thoughts", "audio_at")
+    __slots__ = ("_join", "_names", "_notes", "_parts", "_profile", "_thoughts", "audio_at")
 
     def __init__(self, profile: Profile, *, names: Names, notes: Notes) -> None:
         """`names`: of the request's tools, already declared."""
         self._profile = profile
         self._names = names
         self._notes = notes
+        self._parts = parts_tally()
         # As mistral-common joins the texts of one message.
         self._join = "" if profile.is_mistral_common and profile.version == RICH_VERSION else "\n\n"
         self._thoughts = Place.NOWHERE
@@ -247,6 +249,8 @@ class Reader:
         value: object = decode(content) if isinstance(content, Raw) else None
         if value is None or value == "":
             return []
+        if isinstance(value, list):
+            self._parts.add(len(value), f"messages.{origin}.content")
         pieces = pieces_of(value, f"messages.{origin}.content")
         is_rich = any(isinstance(piece, Media | Thought) for piece in pieces)
         if not is_rich or [part_of(piece) for piece in pieces] != value:

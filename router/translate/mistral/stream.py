@@ -85,15 +85,13 @@ class StreamTranslator:
         for prefix, suffix, place, guard, is_text, pieces in self._known:
             if block.startswith(prefix) and block.endswith(suffix):
                 literal = block[place]
-                if _LF in literal:  # several events
-                    several = self._patterns.apply_to_many(block)
-                    if several is None:
-                        break
-                    return several
                 try:
                     text = _loads(literal)  # proves that it is one JSON string
                 except orjson.JSONDecodeError:
-                    break
+                    several = self._patterns.apply_to_many(block) if _LF in literal else None  # several events
+                    if several is None:
+                        break
+                    return several
                 # May a leaked call begin in it? See leaked.py.
                 if guard is None or (is_text and text and text[-1] not in MARK_ENDS and MARK_PART not in text):
                     return block if pieces is None else literal.join(pieces)

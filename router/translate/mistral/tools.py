@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from router.translate.mistral.limits import check_tools
 from router.translate.mistral.names import Names, is_valid_name
 from router.translate.mistral.schema import Mender
 from router.translate.mistral.values import UNREADABLE, refusal, text_of, value_of
@@ -76,6 +77,7 @@ def translate_tools(
         return None
     if not isinstance(tools, list):
         raise refusal(f"{where} must be an array", where)
+    check_tools(len(tools), where)
     if not tools:
         notes.repair(Rule.R27, where)
     read = [(f"{where}.{number}", tool) for number, tool in enumerate(tools)]

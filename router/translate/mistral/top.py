@@ -27,11 +27,13 @@ class KnownFields(Struct, forbid_unknown_fields=True, gc=False):
     max_tokens: Field = UNSET
     metadata: Field = UNSET
     modalities: Field = UNSET
+    moderation: Field = UNSET
     n: Field = UNSET
     parallel_tool_calls: Field = UNSET
     prediction: Field = UNSET
     presence_penalty: Field = UNSET
     prompt_cache_key: Field = UNSET
+    prompt_cache_options: Field = UNSET
     prompt_cache_retention: Field = UNSET
     reasoning_effort: Field = UNSET
     response_format: Field = UNSET
