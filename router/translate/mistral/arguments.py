@@ -90,15 +90,19 @@ class Arguments:
         return self._follow(nesting, fragment, 0)
 
     def _begin(self, fragment: str) -> str:
-        start = len(fragment) - len(fragment.lstrip(BLANK))
-        if self._is_free or start == len(fragment):
+        """Drop blanks before the JSON: openai-python parses what came so far, and fails on blanks alone."""
+        if self._is_free or not fragment:
             return fragment
+        begun = fragment.lstrip(BLANK)
+        if not begun:
+            return ""
+        fragment = fragment if len(begun) == len(fragment) else begun
         self.is_empty = False
-        if fragment[start] not in '{["':
+        if fragment[0] not in '{["':
             self._is_free = True
             return fragment
         self._nesting = Nesting()
-        return self._follow(self._nesting, fragment, start)
+        return self._follow(self._nesting, fragment, 0)
 
     def _follow(self, nesting: Nesting, fragment: str, start: int) -> str:
         end = nesting.scan(fragment, start)

@@ -79,7 +79,7 @@ def test_blanks_are_no_arguments(blank: str) -> None:
     """S9."""
     arguments = Arguments()
 
-    assert arguments.feed(blank) == blank
+    assert arguments.feed(blank) == ""
     assert arguments.is_empty
     assert arguments.feed("{}") == "{}"
     assert not arguments.is_empty
@@ -91,3 +91,12 @@ def test_what_begins_like_no_value_that_can_be_followed_passes() -> None:
 
 def test_depth_has_no_bound() -> None:
     assert fed(["[" * 100_000, "]" * 100_000, "x"]) == "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize("fragments", [[' {"a": 1}'], ["\n", "\t ", '{"a"', ": 1}"], ["", "  {", '"a": 1}']])
+def test_blanks_before_the_json_are_dropped_wherever_it_is_cut(fragments: list[str]) -> None:
+    """A client that parses what came so far (openai-python's .stream()) fails on blanks alone."""
+    arguments = Arguments()
+
+    assert "".join(map(arguments.feed, fragments)) == '{"a": 1}'
+    assert arguments.is_whole
