@@ -7,7 +7,6 @@ from typing import Any, Self
 
 IMAGES = {"image_url", "input_image", "image"}
 THOUGHTS = {"thinking", "redacted_thinking", "reasoning"}
-SEAM = "\n\x00\x00\n"  # between texts, so that none is found across two
 SPEAKERS = {"function": "tool", "tool_results": "tool", "human": "user", "ai": "assistant", "model": "assistant"}
 
 
@@ -25,10 +24,14 @@ class Said:
 
     def missing_in(self, other: Self, *, but: Collection[str] = ()) -> list[str]:
         """Return the texts that stand in `other` less often than here; those of the roles in `but` may."""
-        mine = SEAM.join(text for role, text in self.texts if role not in but)
-        others = SEAM.join(text for _, text in other.texts)
-        distinct = {text for role, text in self.texts if role not in but}
-        return [text for text in distinct if others.count(text) < mine.count(text)]
+        mine = [text for role, text in self.texts if role not in but]
+        others = [text for _, text in other.texts]
+        return [wanted for wanted in set(mine) if count(wanted, others) < count(wanted, mine)]
+
+
+def count(wanted: str, texts: list[str]) -> int:
+    """Return how often it stands in the texts; texts that became one count as much as before."""
+    return sum(text.count(wanted) for text in texts)
 
 
 def said(body: dict[str, Any]) -> Said:

@@ -13,6 +13,7 @@ from router.translate.mistral.message import (
     EMPTY,
     SPACE,
     Assistant,
+    Message,
     System,
     Tool,
     Turn,
@@ -58,7 +59,9 @@ class Placement:
     def add(self, turn: Turn) -> None:
         """Put the turn behind all others."""
         message = turn.message
-        if type(message) is Tool:
+        if not self._run and self._is_plain_step(message):
+            self.placed.append(turn)
+        elif type(message) is Tool:
             self._close()
             self.placed.append(turn)
         elif type(message) is Assistant:
@@ -68,6 +71,17 @@ class Placement:
         else:
             assert type(message) is System
             self._system(turn, message)
+
+    def _is_plain_step(self, message: Message) -> bool:
+        """Return whether a message is a result, or calls behind one (a result follows them): nothing is done to these.
+
+        It holds for nearly all of a long conversation, so it is asked first.
+        """
+        if type(message) is Tool:
+            return True
+        if type(message) is not Assistant or message.tool_calls is UNSET or self._one_or_other:
+            return False
+        return bool(self.placed) and type(self.placed[-1].message) is Tool
 
     def finish(self, *, continues: bool) -> list[Turn]:
         """Return all turns. `continues`: an assistant's last words are to be continued, not answered (R29)."""

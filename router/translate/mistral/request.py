@@ -38,7 +38,8 @@ PLAIN_VERSION = 1  # the only tokenizer without tools
 NO_TOOLS = "the backend's tokenizer knows no tools"
 DEFAULT_FORM = RequestForm()
 READ_FIELDS = msgspec.json.Decoder(dict[str, Raw])
-encode = msgspec.json.Encoder().encode
+ENCODER = msgspec.json.Encoder()
+GROWTH = 2048  # bytes by which a request usually grows at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,14 @@ def _translated(
     _continue(fields, profile, continues=continues, notes=notes)
     fields["messages"] = [turn.message for turn in turns]
     asked = read_asked(fields, choice=choice, names=names)
-    return Translated(encode(fields) if notes.repaired else body, notes, asked)
+    return Translated(_encoded(fields, len(body)) if notes.repaired else body, notes, asked)
+
+
+def _encoded(fields: dict[str, object], length: int) -> bytes:
+    """Return a request's JSON. `length`: about as many bytes; room for them at once halves the cost of a long one."""
+    buffer = bytearray(length + GROWTH)
+    ENCODER.encode_into(fields, buffer)
+    return bytes(buffer)
 
 
 def _all_fields(body: bytes) -> dict[str, object]:

@@ -40,7 +40,7 @@ def request(body: dict[str, Any], how: str, *, settings: bool) -> Any:
     """Build mistral-common's request as vLLM 0.11 and later ("openai") or 0.10 ("direct") do."""
     from mistral_common.protocol.instruct.request import ChatCompletionRequest
 
-    messages, tools, last = body["messages"], body.get("tools"), bool(body.get("continue_final_message"))
+    messages, tools, last = body["messages"], body.get("tools"), body.get("continue_final_message") is True
     effort = {"reasoning_effort": body["reasoning_effort"]} if settings and body.get("reasoning_effort") else {}
     if how == "openai":
         return ChatCompletionRequest.from_openai(
@@ -89,7 +89,7 @@ def render(arguments: dict[str, Any], bodies: list[dict[str, Any]]) -> list[dict
     chosen = template(json.dumps(arguments))
     results: list[dict[str, Any]] = []
     for body in bodies:
-        last = bool(body.get("continue_final_message"))
+        last = body.get("continue_final_message") is True
         for call in (call for message in body["messages"] for call in message.get("tool_calls", ())):
             call["function"]["arguments"] = parsed(call["function"]["arguments"])
         try:
