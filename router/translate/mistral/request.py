@@ -38,6 +38,7 @@ PLAIN_VERSION = 1  # the only tokenizer without tools
 NO_TOOLS = "the backend's tokenizer knows no tools"
 DEFAULT_FORM = RequestForm()
 READ_FIELDS = msgspec.json.Decoder(dict[str, Raw])
+TRUE_WORDS = (True, "true", "1", "yes", "y", "on", "t")
 ENCODER = msgspec.json.Encoder()
 GROWTH = 2048  # bytes by which a request usually grows at most
 
@@ -105,8 +106,8 @@ def _judged(shape: Shape, profile: Profile, form: RequestForm) -> tuple[Asked | 
     last = glance.order.last
     if not glance.order.is_placed or last is None or not needs_none(fields, profile, form):
         return None, glance
-    continues = CONTINUE in fields and _value(fields, CONTINUE) is True
-    if continues and _value(fields, PROMPT) is not False:
+    continues = CONTINUE in fields and _value(fields, CONTINUE) is not False
+    if continues and not (_value(fields, CONTINUE) is True and _value(fields, PROMPT) is False):
         return None, glance
     if not _may_end(last, profile, continues=continues):
         return None, glance
@@ -123,6 +124,11 @@ def _may_end(last: type, profile: Profile, *, continues: bool) -> bool:
 def _value(fields: dict[str, object], key: str) -> object:
     value = fields.get(key)
     return decode(value) if isinstance(value, Raw) else value
+
+
+def _means_true(value: object) -> bool:
+    """Return whether vLLM reads a value as true; pydantic takes words and numbers too."""
+    return value in TRUE_WORDS if not isinstance(value, str) else value.lower() in TRUE_WORDS
 
 
 def _translated(
@@ -142,7 +148,7 @@ def _translated(
     reader = Reader(profile, names=names, notes=notes)
     turns, order = _turns(messages, profile, glance=glance, reader=reader, known=choice.tools)
     _refuse(turns, profile, reader)
-    continues = form.continue_assistant or _value(fields, CONTINUE) is True
+    continues = form.continue_assistant or _means_true(_value(fields, CONTINUE))
     if not order.is_paired:
         turns = Pairing(profile, notes).paired(turns)
     if not order.is_placed or order.last is None or order.last is Assistant:
@@ -219,7 +225,7 @@ def _continue(fields: dict[str, object], profile: Profile, *, continues: bool, n
         if _value(fields, CONTINUE) is not True or _value(fields, PROMPT) is not False:
             fields[CONTINUE], fields[PROMPT] = True, False
             notes.repair(Rule.R29, CONTINUE)
-    elif profile.may_be_mistral_common and _value(fields, CONTINUE) is True:
+    elif profile.may_be_mistral_common and CONTINUE in fields and _value(fields, CONTINUE) is not False:
         del fields[CONTINUE]
         fields.pop(PROMPT, None)
         notes.repair(Rule.R29, CONTINUE)

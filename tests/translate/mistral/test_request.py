@@ -340,3 +340,23 @@ def test_whatever_comes_is_repaired_once_or_refused(messages: list[Any], name: s
     again = translate(done.body, PROFILES[name])
     assert again.body is done.body
     assert again.asked.tools == done.asked.tools
+
+
+@pytest.mark.parametrize("value", ["1", "1.0", '"true"', '"YES"'])
+def test_words_and_numbers_that_mean_true_to_vllm_continue_too(value: str) -> None:
+    """R29."""
+    body = b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"continue_final_message":'
+
+    sent = json.loads(translate(body + value.encode() + b"}", PRESETS["v13"]).body)
+
+    assert sent["continue_final_message"] is True
+    assert sent["add_generation_prompt"] is False
+    assert sent["messages"][-1]["role"] == "assistant"
+
+
+@pytest.mark.parametrize("value", ["0", "null", '"no"', '"odd"', "[]"])
+def test_what_does_not_mean_true_is_left_out(value: str) -> None:
+    """R29."""
+    body = b'{"messages":[{"role":"user","content":"a"}],"continue_final_message":%b}' % value.encode()
+
+    assert "continue_final_message" not in json.loads(translate(body, PRESETS["v13"]).body)
