@@ -1,11 +1,11 @@
 """Answers in one piece made into streams (S16): openai-python joins them to the same message."""
 
 import pytest
-from router.translate.mistral.stream import StreamTranslator
 
 from router.translate.asked import Asked
 from router.translate.mistral.answer import translate_answer
 from router.translate.mistral.emulate import as_stream
+from router.translate.mistral.stream import StreamTranslator
 from router.wire.sse import split_events
 from tests.translate import cases, client
 from tests.translate.cases import Case
