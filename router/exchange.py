@@ -78,6 +78,7 @@ class Exchange:
     closed: float | None = None
     outcome: Outcome | None = None
     error: str | None = None  # code of the error we told, from our own table
+    param: str | None = None  # the place in the request that it is about
     rules: set[str] = field(default_factory=set)  # ids of the rules of translation that changed something
     attempts: list[Attempt] = field(default_factory=list)
     on_close: list[Callable[["Exchange"], None]] = field(default_factory=list)

@@ -147,6 +147,7 @@ class BaseHandler(tornado.web.RequestHandler):
         elif not isinstance(error, AnswerError):
             error = InternalFault("The router failed; its log says why.")
         self.exchange.error = error.code or error.kind
+        self.exchange.param = error.param
         allow = f"Allow: {', '.join(self.allowed_methods())}\r\n".encode() if error.status == 405 else b""
         lines = error_lines(error, final=False).split(b"\r\n", 1)[1]
         envelope = {"type": "error", **error.envelope()} if self.has_named_errors else error.envelope()

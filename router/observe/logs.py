@@ -104,6 +104,7 @@ def access_fields(exchange: Exchange, when: str) -> dict[str, Any]:
         "status": exchange.status,
         "outcome": outcome._value_ if outcome is not None else None,
         "error": exchange.error,
+        **({"param": exchange.param[:MAX_VALUE]} if exchange.param else {}),
         "duration": _micro(closed - opened) if closed is not None else None,
         "first": _micro(began - opened) if began is not None else None,
         "bytes_in": exchange.bytes_in,

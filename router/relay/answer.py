@@ -130,6 +130,7 @@ class Answer:
         if self.finished:
             return
         self._exchange.error = error.code or error.kind
+        self._exchange.param = error.param
         if not self.started:
             self.whole(error.status, error_lines(error, final=final), orjson.dumps(self._error_body(error)))
         elif self._is_stream:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from router.backends.backend import Backend, Change, Reason, Unavailable
 from router.backends.registry import Registry
-from router.errors import AnswerError, NoBackend, UnknownModel
+from router.errors import AnswerError, InvalidRequest, NoBackend, UnknownModel
 from router.exchange import Attempt as AttemptRecord
 from router.exchange import AttemptOutcome, Exchange, Outcome
 from router.relay.answer import Answer
@@ -19,6 +19,7 @@ from router.relay.outside import Outside
 from router.relay.retry import AGAIN, Again, Failed, GiveUp, RetryBudget, RetryRules, decide
 from router.relay.route import Job
 from router.relay.translation import Outgoing, Translation, note_rules
+from router.translate.notes import Rule
 
 # Seconds after which a kept connection that ends was not dead before: its backend has taken the request, and broken.
 DEAD_BEFORE = 1.0
@@ -151,7 +152,7 @@ class Course:
         shared, exchange = self._shared, self._exchange
         registry, clock = shared.cluster.registry, shared.outside.clock
         endpoint = shared.cluster.endpoints[backend.spec.name]
-        outgoing = self._translation.outgoing(backend.spec.name)
+        outgoing = self._outgoing(backend)
         self._answer.tell(outgoing.lines)
         record = AttemptRecord(backend.spec.name, clock())
         exchange.attempts.append(record)
@@ -185,6 +186,13 @@ class Course:
                     shared.watcher.changed(change)
                 shared.watcher.attempt_closed(record, exchange)
         return ended
+
+    def _outgoing(self, backend: Backend) -> Outgoing:
+        try:
+            return self._translation.outgoing(backend.spec.name)
+        except InvalidRequest:
+            self._exchange.rules.add(Rule.R37.name)
+            raise
 
     def _note_translation(self, backend: Backend, outgoing: Outgoing) -> None:
         repair = outgoing.repair
@@ -278,6 +286,7 @@ class Course:
         assert ended.error is not None
         if refusal is not None and not self._answer.started:
             self._exchange.error = ended.error.code or ended.error.kind
+            self._exchange.param = ended.error.param
             self._answer.whole(refusal.status, passed_on(refusal, final=spent), refusal.body)
         else:
             self._answer.fail(ended.error, final=spent)

@@ -110,8 +110,11 @@ class Dialects:
         """Return what a status page tells of it."""
         known = self._known[backend]
         told = {"dialect": "mistral" if known.translates else "openai"}
+        if self._configured[backend].dialect == "auto" and backend not in self._found:
+            told["dialect"] = "auto"  # it was not asked yet, and until then passes as it is
         if known.translates:
             told["profile"] = known.profile.describe()
+        if known.translates or known.emulates:
             told["stream_tools"] = "emulate" if known.emulates else "passthrough"
         if known.version is not None:
             told["version"] = known.version
@@ -132,16 +135,15 @@ class Dialects:
         )
         repairs = self._answers is Answers.STRICT or (is_mistral and self._answers is Answers.AUTO)
         version = None if found is None else found.version
+        numbers = numbers_of(version)
+        swallows = backend in self._swallows or (numbers is not None and numbers < FIRST_SOUND_VERSION)
+        wants = configured.stream_tools
         if not is_mistral:
-            return Known(repairs=repairs, version=version)
+            return Known(repairs=repairs, emulates=wants is StreamTools.EMULATE, version=version)
         profile = configured.profile or (STRICTEST if found is None else found.profile)
         if found is not None and profile.max_model_len is None:
             profile = replace(profile, max_model_len=found.profile.max_model_len)
-        numbers = numbers_of(version)
-        swallows = backend in self._swallows or (numbers is not None and numbers < FIRST_SOUND_VERSION)
-        emulates = configured.stream_tools is StreamTools.EMULATE or (
-            configured.stream_tools is StreamTools.AUTO and swallows
-        )
+        emulates = wants is StreamTools.EMULATE or (wants is StreamTools.AUTO and swallows)
         return Known(translates=True, repairs=repairs, emulates=emulates, profile=profile, version=version)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from router.exchange import Exchange
-from router.relay.dialects import Dialects, Known
+from router.relay.dialects import Dialects
 from router.relay.route import Job
 from router.translate.asked import AnswerForm, Asked, ToolChoice
 from router.translate.mistral.answer import translate_answer
@@ -90,13 +90,15 @@ class Translation:
         known = self._dialects.of(backend)
         if known.translates:
             request, asked = self._translated(known.profile)
-        elif known.repairs:
+        elif known.repairs or known.emulates:
             request, asked = Outgoing(job.body), asked_of(job.body)
         else:
             return Outgoing(job.body)
-        if not known.repairs:
-            return request
-        return self._with_repair(request, asked, known)
+        emulates = known.emulates and job.stream and bool(asked.tools) and asked.tool_choice is not ToolChoice.NONE
+        # Names that were changed for the backend are the client's own again whatever else is left as it is (R12, S6).
+        if known.repairs or emulates or asked.names:
+            return self._with_repair(request, asked, emulates=emulates)
+        return request
 
     def _translated(self, profile: Profile) -> tuple[Outgoing, Asked]:
         made = self._requests.get(profile)
@@ -108,12 +110,9 @@ class Translation:
             made = self._requests[profile] = outgoing, done.asked
         return made
 
-    def _with_repair(self, request: Outgoing, asked: Asked, known: Known) -> Outgoing:
-        repair = Repair(asked, self._dialects.answer_form, self._new_id)
-        body = request.body
-        if known.emulates and self._job.stream and asked.tools and asked.tool_choice is not ToolChoice.NONE:
-            repair.emulates = True
-            body = unstreamed(body)
+    def _with_repair(self, request: Outgoing, asked: Asked, *, emulates: bool) -> Outgoing:
+        repair = Repair(asked, self._dialects.answer_form, self._new_id, emulates=emulates)
+        body = unstreamed(request.body) if emulates else request.body
         return Outgoing(body, repair, request.lines, request.rules)
 
 

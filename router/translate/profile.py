@@ -4,7 +4,7 @@ What is not known counts as the strictest: a request that suits the strictest ba
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class Renderer(enum.Enum):
@@ -54,6 +54,8 @@ class Profile:
             words.append("free ids")
         if not self.bridge:
             words.append("no bridge")
+        if self.strict_tools:
+            words.append("strict tools")
         return ", ".join(words)
 
 
@@ -71,3 +73,30 @@ PRESETS: dict[str, Profile] = {
     **{f"v{version}": _mistral(version) for version in (1, 2, 3, 7, 11, 13, 15)},
     "v13-think": _mistral(13, thinking=True),
 }
+
+_WORDS: dict[str, dict[str, bool]] = {
+    "vision": {"vision": True},
+    "text only": {"vision": False},
+    "thinking": {"thinking": True},
+    "free ids": {"nine_ids": False},
+    "no bridge": {"bridge": False},
+    "strict tools": {"strict_tools": True},
+}
+
+
+def parse_profile(text: str) -> Profile:
+    """Return the profile of this name among `PRESETS`, or the one that `describe` tells so.
+
+    Raises ValueError, with what would be understood, for any other text.
+    """
+    if text in PRESETS:
+        return PRESETS[text]
+    words = [word.strip() for word in text.split(",")]
+    first, _, version = words[0].partition(" v")
+    renderers = {"renderer unknown": None, **{renderer.value: renderer for renderer in Renderer}}
+    unknown = next((word for word in words[1:] if word not in _WORDS), None)
+    if first not in renderers or (version and not version.isdecimal()) or unknown is not None:
+        known = ", ".join(PRESETS)
+        raise ValueError(f"{text!r} is no profile; known are {known}, and what /health tells as a backend's profile")
+    properties = {name: value for word in words[1:] for name, value in _WORDS[word].items()}
+    return replace(Profile(renderers[first], int(version) if version else None), **properties)  # type: ignore[arg-type]

@@ -69,6 +69,14 @@ def test_an_exchange_without_an_attempt_has_a_line_too() -> None:
     assert (fields["attempts"], fields["model"], fields["first"], fields["status"]) == ([], None, None, 404)
 
 
+def test_a_line_tells_the_rules_of_translation_in_their_order_and_the_place_of_an_error() -> None:
+    fields = json.loads(
+        json_line(exchange(rules={"S1", "R10", "R2"}, error="unsupported_value", param="messages.1"), "")
+    )
+
+    assert (fields["rules"], fields["param"]) == ("R2,R10,S1", "messages.1")
+
+
 HOSTILE = ['a"b\\', "two\nlines\r\n", "\x1b[2Jescape", "\x9b31m", "\u2028", "lone \ud800 surrogate", "x" * 100_000, ""]
 
 

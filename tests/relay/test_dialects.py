@@ -108,7 +108,7 @@ def test_finding_the_same_again_is_nothing_new() -> None:
 
 def test_a_status_page_is_told_dialect_profile_and_version() -> None:
     known = dialects(Configured())
-    assert known.describe("a") == {"dialect": "openai"}
+    assert known.describe("a") == {"dialect": "auto"}, "it was not asked yet"
 
     known.found("a", Found(True, V13, "0.32.0"))
 
@@ -124,3 +124,10 @@ def test_versions_that_are_not_understood_are_none() -> None:
     assert numbers_of("0.12.0") == (0, 12)
     assert numbers_of("0.32.0+cpu") == (0, 32)
     assert [numbers_of(text) for text in (None, "", "dev", "1", "v1.2", "0.x")] == [None] * 6
+
+
+def test_emulation_that_is_configured_holds_for_every_dialect() -> None:
+    known = dialects(Configured("openai", stream_tools=StreamTools.EMULATE))
+
+    assert known.of("a").emulates
+    assert known.describe("a") == {"dialect": "openai", "stream_tools": "emulate"}

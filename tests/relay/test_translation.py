@@ -304,3 +304,49 @@ def test_half_a_surrogate_pair_does_not_keep_a_request_out(escape: bytes) -> Non
             assert await cluster.metric("router_translations_total", rule="R36") == 1
 
     run(test)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_names_come_back_even_where_answers_stay_as_they_are(streams: bool) -> None:
+    async def test() -> None:
+        async with front(config={**AUTO, "translation": {"answers": "as_is"}}) as cluster:
+            tool = {**TOOL, "function": {**TOOL["function"], "name": "mcp.fs/read"}}  # type: ignore[dict-item]
+
+            answer = await cluster.chat(tools=[tool], tool_choice="required", stream=streams)
+
+            assert b'"mcp.fs/read"' in answer.body
+            assert b"mcp_fs_read" not in answer.body
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"backend_options": [{"dialect": "openai", "stream_tools": "emulate"}]},
+        {
+            "backend_options": [{"dialect": "mistral", "stream_tools": "emulate"}],
+            "translation": {"answers": "as_is"},
+        },
+    ],
+)
+def test_streams_are_emulated_whatever_else_is_translated(config: dict[str, Any]) -> None:
+    async def test() -> None:
+        async with front(config=config) as cluster:
+            await cluster.chat(tools=[TOOL], stream=True)
+
+            assert json.loads(sent(cluster)[0])["stream"] is False
+
+    run(test)
+
+
+def test_a_refusal_tells_its_place_and_counts_as_a_rule() -> None:
+    async def test() -> None:
+        async with front(config=AUTO) as cluster:
+            answer = await cluster.chat(messages=[{"role": "user", "content": [{"type": "file"}]}])
+
+            assert answer.code == 400
+            assert json.loads(answer.body)["error"]["param"] == "messages.0.content.0"
+            assert await cluster.metric("router_translations_total", rule="R37") == 1
+
+    run(test)
