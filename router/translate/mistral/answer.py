@@ -9,11 +9,12 @@ from typing import Any
 import orjson
 
 from router.errors import BackendUnavailable
-from router.translate.asked import AnswerForm, Asked
+from router.translate.asked import AnswerForm, Asked, ToolChoice
 from router.translate.mistral.fields import ANSWER_KEYS
 from router.translate.mistral.finish import is_broken
 from router.translate.mistral.reply import Repairs, keep_keys, repair_choice
 from router.translate.mistral.usage import plain_usage
+from router.translate.mistral.usual import read_usual
 from router.translate.notes import Notes
 
 _PLAIN = AnswerForm()
@@ -27,14 +28,22 @@ def translate_answer(
     new_id: Callable[[], str],
     leaks: bool = True,
     explain: bool = False,
+    is_fast: bool = True,
 ) -> tuple[bytes, Notes]:
     """Return the answer for the client and what was changed in it; `body` itself where nothing had to change.
 
     `new_id` gives nine random letters or digits. `leaks`: calls in the text are looked for (S15). S23, S24: the model's
     name, logprobs, refusal, service_tier and system_fingerprint pass.
 
+    `is_fast`: usual answers are read quickly, which changes nothing but the time that it takes.
+
     Raises `BackendUnavailable` for an answer that says of itself that it was broken off (S18): it must not look whole.
     """
+    if is_fast and not explain:
+        may_leak = leaks and bool(asked.tools) and asked.tool_choice is not ToolChoice.NONE
+        usual = read_usual(body, asked, may_leak=may_leak)
+        if usual is not None:
+            return usual
     payload = _chat_answer(body)
     if payload is None:
         return body, Notes(explain=explain)

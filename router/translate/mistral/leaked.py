@@ -24,7 +24,8 @@ from router.translate.mistral.heads import MARKERS, MAX_HEAD, MORE, head_at, ski
 MAX_HELD = 256 * 1024  # characters of leaked calls, as a call may write a file; more is released as text
 
 _PREFIXES = "|".join(re.escape(marker[:size]) for marker in MARKERS for size in range(len(marker), 0, -1))
-_CANDIDATE = re.compile(rf"\[TOOL_CALLS\]|TOOL_CALLS|(?:{_PREFIXES})\Z")
+_LAST_PART = re.compile(rf"(?:{_PREFIXES})\Z")
+_LONGEST = max(len(marker) for marker in MARKERS)
 # No mark begins in a text that does not hold this part of all of them and does not end in one of these letters.
 MARK_PART = "TOOL"
 MARK_ENDS = "[TOL_CAS"
@@ -48,6 +49,19 @@ def find_calls(text: str, tools: Collection[str]) -> tuple[str, list[Call]] | No
     before = watcher.feed(text)
     rest, calls = watcher.finish()
     return (before + rest, calls) if calls else None
+
+
+def mark_at(text: str, start: int) -> int:
+    """Return where the first mark begins, or at the end what may become one; the text's length if there is none."""
+    bracketed, bare = MARKERS
+    at = text.find(bare, start)
+    if at < 0:
+        found = _LAST_PART.search(text, max(start, len(text) - _LONGEST))
+        return len(text) if found is None else found.start()
+    front = at - 1
+    if front >= start and (text.startswith(bracketed, front) or text[front:] == bracketed[:-1]):
+        return front
+    return at
 
 
 class LeakWatcher:
@@ -85,7 +99,7 @@ class LeakWatcher:
     @staticmethod
     def may_begin_in(text: str) -> bool:
         """Return whether an idle watcher would hold back anything of `text`, or at least has to look closer."""
-        return _CANDIDATE.search(text) is not None
+        return mark_at(text, 0) < len(text)
 
     def feed(self, text: str) -> str:
         """Take the next piece of content and return what is certain to be text by now."""
@@ -128,8 +142,7 @@ class LeakWatcher:
             self._start = start == len(text)
             self._bare = not self._start and head_at(text, start, self._tools, bare=True) is not None
         if not self._start and not self._bare:
-            found = _CANDIDATE.search(text, start)
-            start = len(text) if found is None else found.start()
+            start = mark_at(text, start)
         passed.append(text[at:start])
         if start < len(text):
             self._head = ""

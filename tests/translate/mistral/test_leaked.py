@@ -1,12 +1,14 @@
 import itertools
 import json
+import re
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.translate.mistral.leaked import MARK_ENDS, MARK_PART, LeakWatcher, find_calls
+from router.translate.mistral.heads import MARKERS
+from router.translate.mistral.leaked import MARK_ENDS, MARK_PART, LeakWatcher, find_calls, mark_at
 
 TOOLS = frozenset(("add", "get_weather", "The"))
 CALL = '{"city": "P\\"}aris"}'
@@ -165,3 +167,19 @@ def test_hostile_texts_take_no_longer_than_others(unit: str) -> None:
         watcher.feed(text[at : at + 10])
 
     assert time.process_time() - start < 3
+
+
+PREFIXES = "|".join(re.escape(mark[:size]) for mark in MARKERS for size in range(len(mark), 0, -1))
+SEARCH = re.compile(rf"\[TOOL_CALLS\]|TOOL_CALLS|(?:{PREFIXES})\Z")
+
+
+@bounded
+@given(
+    st.lists(st.sampled_from([*"[]TOL_CAS", "TOOL", "_CALLS", "[TOOL_CALLS", "]", "x", "\n"]), max_size=12).map("".join)
+)
+def test_a_mark_is_found_where_a_search_for_all_its_forms_finds_it(text: str) -> None:
+    """The search by one expression is thirty times slower on long texts."""
+    for start in range(len(text) + 1):
+        found = SEARCH.search(text, start)
+
+        assert mark_at(text, start) == (len(text) if found is None else found.start())
