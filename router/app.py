@@ -103,6 +103,7 @@ class App:
         self._dialects = _dialects(config)
         self._client: AsyncHTTPClient | None = None
         self._checker: Checker | None = None
+        self._prober: Prober | None = None
         self.relay: Relay | None = None
         self._context: Context | None = None
         self._delegate: FrontDoor | None = None
@@ -171,6 +172,10 @@ class App:
         extra = [(route.method, route.path) for route in config.server.extra_routes]
         self._context = self._build_context(self.relay)
         self._delegate = FrontDoor(self._context, RouteTable(config.server.path_prefixes, extra))
+        self._watch(client)
+
+    def _watch(self, client: AsyncHTTPClient) -> None:
+        config = self._config
         self._checker = Checker(
             self.registry,
             client,
@@ -179,8 +184,10 @@ class App:
             on_change=self._observer.changed,
             build_request=self._probe_request,
         )
-        prober = Prober(client, self._endpoints, self._dialects, timeout=config.health.timeout)
-        self._checker.start(inspect=prober.inspect)
+        self._prober = Prober(
+            client, self._endpoints, self._dialects, timeout=config.health.timeout, clock=time.monotonic
+        )
+        self._checker.start(inspect=self._prober.inspect)
 
     def drain(self) -> None:
         """Be not ready from now on."""
@@ -192,6 +199,8 @@ class App:
             await self.relay.stop()
         if self._checker is not None:
             await self._checker.stop()
+        if self._prober is not None:
+            await self._prober.stop()
         if self._client is not None:
             self._client.close()
         self._logs.close()

@@ -5,11 +5,12 @@ to standard error, so that both can be read at once.
 """
 
 import argparse
+import contextlib
+import os
 import re
 import secrets
 import string
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,27 +18,30 @@ from typing import Any
 import orjson
 
 from router.errors import AnswerError, InvalidRequest
-from router.translate.asked import Asked
+from router.relay.envelope import peek_json
+from router.translate.asked import AnswerForm, Asked, ReasoningField
+from router.translate.listing import changed, lines, printable, told_profile
 from router.translate.mistral.answer import translate_answer
 from router.translate.mistral.asked_reader import asked_of
 from router.translate.mistral.request import translate
 from router.translate.mistral.stream import StreamTranslator
-from router.translate.notes import Notes, Rule, Step
-from router.translate.profile import PRESETS
+from router.translate.mistral.surrogates import mend_surrogates
+from router.translate.notes import Notes, Rule
+from router.translate.profile import PRESETS, STRICTEST, Profile, parse_profile
 from router.translate.refusals import envelope, told, told_of_event
 from router.wire.sse import BOM, EventSplitter, encode_event, event_data, event_name, split_events
 
-DONE, UNUSABLE = 0, 1
-SHOWN_PLACES = 20  # of one rule; a long conversation has the same change in every message
-SHOWN_PATH = 120  # characters
-DEFAULT_PROFILE = "strictest"
+DONE, UNUSABLE, USAGE = 0, 1, 2
+REFUSED = "unsupported_value"  # the code of what R37 refuses
 
+_PLAIN = AnswerForm()
 _LETTERS = string.ascii_letters + string.digits
 _HTTP_HEAD = re.compile(rb"HTTP/[\d.]+ (\d{3})[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")  # as `curl -i` writes it
 _STREAM = re.compile(rb"(?:data|event|id|retry)?:")
 _EPILOG = """\
 examples:
   devstral-router translate --explain < request.json
+  devstral-router translate --profile "mistral-common v13, vision, no bridge" < request.json
   devstral-router translate < request.json | curl --data-binary @- -H 'Content-Type: application/json' \\
       http://127.0.0.1:8000/v1/chat/completions
   devstral-router translate --answer --request request.json --explain < answer.txt
@@ -45,7 +49,8 @@ examples:
 --answer tells JSON from a stream by its first bytes; the head that `curl -i` writes may stand in front. Without
 --request the answer counts as one to a request that has the tools it calls and asks for usage.
 
-Exit code 1: the request would be refused; the error that the client would get is printed instead.
+Exit code 1: the request would be refused, and the error that the client would get is printed instead; or what was read
+is no answer. 2: the command line is wrong, or there is no answer to read.
 """
 
 
@@ -66,84 +71,163 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = _EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    names = ", ".join(PRESETS)
+    parser.add_argument("file", nargs="?", help=argparse.SUPPRESS)  # only to say that it is read from standard input
     parser.add_argument(
-        "--profile", choices=PRESETS, default=DEFAULT_PROFILE, metavar="P", help=f"the backend's: {names} (%(default)s)"
+        "--profile",
+        type=_profile,
+        default=STRICTEST,
+        metavar="P",
+        help=f"the backend's: what /health tells as `profile`, or {', '.join(PRESETS)} (strictest)",
     )
     parser.add_argument("--explain", action="store_true", help="list every rule that changed something, and where")
     parser.add_argument("--answer", action="store_true", help="what is read is a backend's answer, JSON or a stream")
     parser.add_argument("--request", metavar="FILE", help="with --answer: the client's request that it answers")
+    parser.add_argument(
+        "--reasoning",
+        choices=[field.value for field in ReasoningField],
+        help=f"with --answer: as translation.reasoning ({_PLAIN.reasoning.value})",
+    )
+    parser.add_argument("--call-index", action="store_true", help="with --answer: as translation.tool_call_index")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, translate, print; return the exit code."""
-    request = None
-    if arguments.request is not None:
-        if not arguments.answer:
-            return _fail("--request goes with --answer; a request to translate comes from standard input")
-        try:
-            with open(arguments.request, "rb") as file:
-                request = file.read()
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            return _fail(f"{arguments.request} cannot be read: {getattr(error, 'strerror', error)}")
-    if sys.stdin.isatty():
-        what = "an answer" if arguments.answer else "a request"
-        _tell([f"reading {what} from the terminal; end it with Ctrl-D"])
-    data = sys.stdin.buffer.read()
+    try:
+        _check_flags(arguments)
+        request = None if arguments.request is None else _read_request(arguments.request)
+        data = _read_input("an answer" if arguments.answer else "a request")
+        if arguments.answer and not data.strip():
+            raise _Usage("standard input is empty; an answer was expected, as in: --answer < answer.txt")
+    except _Usage as wrong:
+        _tell([f"devstral-router translate: {wrong}"])
+        return USAGE
     if arguments.answer:
-        shown = show_answer(data, request, profile=arguments.profile)
+        reasoning = _PLAIN.reasoning if arguments.reasoning is None else ReasoningField(arguments.reasoning)
+        form = AnswerForm(reasoning, call_index=arguments.call_index)
+        shown = show_answer(data, request, profile=arguments.profile, form=form)
     else:
         shown = show_request(data, profile=arguments.profile)
-    if arguments.explain:
+    try:
+        return _print(shown, explain=arguments.explain)
+    except OSError as error:
+        return _give_up(error)
+
+
+class _Usage(Exception):
+    """The command line cannot be followed; the text says why."""
+
+
+def _profile(text: str) -> Profile:
+    try:
+        return parse_profile(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+    """Raise _Usage for what does not go together."""
+    if arguments.file is not None:
+        raise _Usage(f"it reads standard input: devstral-router translate < {arguments.file}")
+    if arguments.answer:
+        return
+    for flag, given in (
+        ("--request", arguments.request is not None),
+        ("--reasoning", arguments.reasoning is not None),
+        ("--call-index", arguments.call_index),
+    ):
+        if given:
+            raise _Usage(f"{flag} goes with --answer; without it a request is read, from standard input")
+
+
+def _read_request(path: str) -> bytes:
+    """Return the client's request that an answer is for. Raises _Usage where it is none."""
+    try:
+        with open(path, "rb") as file:
+            request = file.read()
+        peek_json(mend_surrogates(request))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _Usage(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except InvalidRequest as refusal:
+        raise _Usage(f"{path} is no request: {refusal.message}") from None
+    return request
+
+
+def _read_input(what: str) -> bytes:
+    """Return what standard input holds. Raises _Usage where it cannot be read."""
+    if sys.stdin is None:
+        raise _Usage(f"standard input is closed; {what} was expected there")
+    if sys.stdin.isatty():
+        _tell([f"reading {what} from the terminal; end it with Ctrl-D"])
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise _Usage(f"standard input cannot be read: {error.strerror}") from None
+
+
+def _print(shown: Shown, *, explain: bool) -> int:
+    """Print the listing and the result. Raises OSError where nobody can take it."""
+    if explain:
         _tell(shown.listing)
     _tell(shown.notes)
-    sys.stderr.flush()
-    sys.stdout.flush()
-    sys.stdout.buffer.write(set_out(shown.out) if sys.stdout.isatty() else shown.out)
-    sys.stdout.buffer.flush()
+    if shown.out:
+        if sys.stdout is None:
+            raise OSError(0, "it is closed")
+        sys.stdout.buffer.write(set_out(shown.out) if sys.stdout.isatty() else shown.out)
+        sys.stdout.buffer.flush()
     return shown.code
 
 
-def show_request(body: bytes, *, profile: str = DEFAULT_PROFILE) -> Shown:
+def _give_up(error: OSError) -> int:
+    """Say that the output cannot be written, once: what is left of it goes nowhere when the process ends."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _tell([f"devstral-router translate: the output cannot be written: {error.strerror}"])
+    return UNUSABLE
+
+
+def show_request(body: bytes, *, profile: Profile = STRICTEST) -> Shown:
     """Return what a backend would be sent, or the refusal that the client would get."""
     try:
-        translated = translate(body, PRESETS[profile], explain=True)
+        peek_json(mend_surrogates(body))
+        translated = translate(body, profile, explain=True)
     except InvalidRequest as refusal:
-        place = _printable(refusal.param or "")
-        rule = f"{Rule.R37.name}  {Rule.R37.value}: {place}".removesuffix(": ")
-        return Shown(_line(orjson.dumps(refusal.envelope())), ("The request is refused.", "", rule), code=UNUSABLE)
-    listing = [f"Profile {profile}: {PRESETS[profile].describe()}.", *lines(translated.notes, "request")]
+        listing = ["The request is refused."]
+        if refusal.code == REFUSED:
+            place = printable(refusal.param or "")
+            listing += ["", f"{Rule.R37.name}  {Rule.R37.value}: {place}".removesuffix(": ")]
+        return Shown(_line(orjson.dumps(refusal.envelope())), tuple(listing), code=UNUSABLE)
+    changes = changed(body, translated.body, names=translated.asked.names)
+    listing = [*told_profile(profile), *lines(translated.notes, "request", changes=changes)]
     return Shown(_line(translated.body), tuple(listing))
 
 
-def show_answer(data: bytes, request: bytes | None = None, *, profile: str = DEFAULT_PROFILE) -> Shown:
+def show_answer(
+    data: bytes, request: bytes | None = None, *, profile: Profile = STRICTEST, form: AnswerForm = _PLAIN
+) -> Shown:
     """Return what the client would get of a backend's answer, JSON or a stream. `request`: the client's own."""
     status, body = _without_head(data)
     if _STREAM.match(body):
-        return _show_stream(body, _asked(request, profile, answer=body))
+        return _show_stream(body, _asked(request, profile, answer=body), form)
     error = _error(status, body)
     if error is not None:
         listing = "The answer is an error. It takes OpenAI's form, with the status that the table of errors gives it."
         return Shown(_line(orjson.dumps(error)), (listing,))
     try:
-        out, notes = translate_answer(body, _asked(request, profile, answer=body), new_id=_new_id, explain=True)
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError as fault:
+        note = (
+            f"What was read is neither JSON nor a stream of events ({fault}). Of an error, give the head too: curl -i."
+        )
+        return Shown(b"", notes=(note,), code=UNUSABLE)
+    if not _is_chat_answer(payload):
+        return Shown(_line(body), notes=("note: this is no chat answer; the router passes it as it is",))
+    asked = _asked(request, profile, answer=body)
+    try:
+        out, notes = translate_answer(body, asked, form=form, new_id=_new_id, explain=True)
     except AnswerError as broken:
         return Shown(_line(orjson.dumps(broken.envelope())), (f"The client gets an error: {broken.message}",))
     return Shown(_line(out), tuple(lines(notes, "answer")))
-
-
-def lines(notes: Notes, what: str) -> list[str]:
-    """Return the listing: rule by rule what was changed, where, and whether something of it got lost."""
-    if not notes.repaired:
-        return [f"Nothing had to change in the {what}."]
-    count = len(notes.repaired)
-    lost = ", and something of it got lost (!)" if notes.lost else ""
-    found = [f"{count} rule{'s' if count > 1 else ''} changed the {what}{lost}:"]
-    for rule in Rule:
-        if rule in notes.repaired:
-            found += ["", f"{rule.name:4} {rule.value}{' (!)' if rule in notes.lost else ''}"]
-            found += _places([step for step in notes.steps or () if step.rule is rule])
-    return found
 
 
 def set_out(body: bytes) -> bytes:
@@ -154,8 +238,8 @@ def set_out(body: bytes) -> bytes:
         return body
 
 
-def _show_stream(body: bytes, asked: Asked) -> Shown:
-    translator = StreamTranslator(asked, new_id=_new_id, is_fast=False)
+def _show_stream(body: bytes, asked: Asked, form: AnswerForm) -> Shown:
+    translator = StreamTranslator(asked, form=form, new_id=_new_id, is_fast=False)
     translator.notes.steps = []
     splitter = EventSplitter(len(body))
     out = [translator.feed(event) for event in split_events(splitter.feed(body))]
@@ -184,12 +268,12 @@ def _with_told_error(stream: bytes, notes: Notes) -> bytes:
     return stream
 
 
-def _asked(request: bytes | None, profile: str, *, answer: bytes) -> Asked:
+def _asked(request: bytes | None, profile: Profile, *, answer: bytes) -> Asked:
     """Return what the request asks for; without one, what the answer lets suppose."""
     if request is None:
         return Asked(tools=frozenset(_called(answer)), stream=True, include_usage=True)
     try:
-        return translate(request, PRESETS[profile]).asked
+        return translate(request, profile).asked
     except InvalidRequest:
         return asked_of(request)
 
@@ -237,25 +321,13 @@ def _error(status: int | None, body: bytes) -> object | None:
     payload = _object(body)
     if payload.get("error") or payload.get("object") == "error" or ("detail" in payload and "choices" not in payload):
         return envelope(told_of_event(payload))
-    if body.startswith((b"{", b"[")):
-        return None
-    return envelope(told(502, body, we_hold_key=False))
+    return None
 
 
-def _places(steps: list[Step]) -> Iterator[str]:
-    """Yield a line for each place, a few of them if there are many; losses are marked, and how often in a stream."""
-    counted = Counter((step.where, step.is_loss) for step in steps)
-    for (where, is_loss), count in list(counted.items())[:SHOWN_PLACES]:
-        times = f" ({count} times)" if count > 1 else ""
-        yield f"       {_printable(where) or 'the whole'}{times}{' (!)' if is_loss else ''}"
-    if len(counted) > SHOWN_PLACES:
-        yield f"       and {len(counted) - SHOWN_PLACES} more"
-
-
-def _printable(path: str) -> str:
-    """Return a path fit for a terminal: names in it are the client's own."""
-    text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in path)
-    return text if len(text) <= SHOWN_PATH else text[: SHOWN_PATH - 1] + "…"
+def _is_chat_answer(payload: object) -> bool:
+    """Return whether it is an answer that rules are for; what else has choices is of another route."""
+    choices = payload.get("choices") if isinstance(payload, dict) else None
+    return isinstance(choices, list) and _object(payload).get("object", "chat.completion") == "chat.completion"
 
 
 def _line(body: bytes) -> bytes:
@@ -267,10 +339,9 @@ def _new_id() -> str:
 
 
 def _tell(texts: Iterable[str]) -> None:
-    for text in texts:
-        sys.stderr.write(text + "\n")
-
-
-def _fail(text: str) -> int:
-    _tell([f"devstral-router translate: {text}"])
-    return UNUSABLE
+    """Write lines to standard error, if anybody takes them."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            for text in texts:
+                sys.stderr.write(text + "\n")
+            sys.stderr.flush()

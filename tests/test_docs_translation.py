@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from router.translate.mistral.limits import MAX_CALLS, MAX_MESSAGES, MAX_PARTS, MAX_TOOLS
 from router.translate.notes import Rule
-from router.translate.profile import PRESETS
+from router.translate.profile import PRESETS, Profile, Renderer, parse_profile
 from router.translate.refusals import told
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +77,35 @@ def test_every_id_in_a_docstring_is_a_rule() -> None:
 def test_every_profile_that_can_be_configured_is_explained() -> None:
     for name in PRESETS:
         assert f"\n| `{name}` |" in PAGE
+
+
+def test_every_word_of_a_status_page_is_explained() -> None:
+    rows = PAGE[PAGE.index("\n### What /health says") : PAGE.index("\n### How to see what it did")]
+    full = {"thinking": True, "nine_ids": False, "bridge": False, "strict_tools": True}
+    told = [
+        Profile(renderer, version, vision=vision, **full).describe()
+        for renderer, version in [(None, None), (Renderer.TEMPLATE, None), (Renderer.MISTRAL_COMMON, 13)]
+        for vision in (True, False)
+    ]
+
+    for word in {word for one in told for word in one.split(", ")}:
+        assert f"`{word}`" in rows
+    for text in ("dialect", "profile", "stream_tools", "version", "passthrough", "emulate", "auto", "openai"):
+        assert f"`{text}`" in rows
+
+
+def test_every_profile_in_an_example_can_be_read() -> None:
+    examples = re.findall(r'(?:--profile|"profile":) "([^"]+)"', PAGE)
+
+    assert len(examples) > 1
+    for text in examples:
+        assert parse_profile(text).describe() == text
+
+
+def test_every_limit_is_told() -> None:
+    for most, what in [(MAX_MESSAGES, "messages"), (MAX_PARTS, "parts of content"), (MAX_CALLS, "calls")]:
+        assert len(re.findall(rf"\b{most:,}\s+{what}", PAGE)) > 1
+    assert f"{MAX_TOOLS:,} tools" in PAGE
 
 
 def test_every_link_within_the_page_leads_somewhere() -> None:

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from router.cli import DONE, UNUSABLE, USAGE, main
-from router.translate.notes import Notes, Rule
-from router.translate.profile import PRESETS
-from router.translate_command import SHOWN_PLACES, lines, set_out, show_answer, show_request
+from router.errors import InvalidRequest
+from router.relay.envelope import peek_json
+from router.translate.asked import AnswerForm, ReasoningField
+from router.translate.notes import Rule
+from router.translate.profile import PRESETS, parse_profile
+from router.translate_command import set_out, show_answer, show_request
 from router.wire.sse import event_data, split_events
 from tests.captures import capture
 from tests.translate.strict import check_answer, check_chunk
@@ -78,7 +81,7 @@ def test_every_rule_and_place_is_listed_and_losses_are_marked(typed: Any, capsys
 
     out, err = capsys.readouterr()
     assert [message["role"] for message in json.loads(out)["messages"]] == ["system", "user"]
-    assert err.splitlines()[0] == "Profile v13: mistral-common v13."
+    assert err.startswith("Profile v13: mistral-common v13; ")
     assert "2 rules changed the request, and something of it got lost (!):" in err
     assert f"R1   {Rule.R1.value} (!)" in err
     assert f"R2   {Rule.R2.value}\n" in err
@@ -105,27 +108,48 @@ def test_a_refusal_is_printed_as_the_client_would_get_it(body: bytes, typed: Any
     assert "refused" in err
 
 
-def test_a_place_can_be_any_text_and_harms_no_terminal() -> None:
-    notes = Notes(explain=True)
-    notes.repair(Rule.R1, "messages", 0, "\x1b[31m" + "x" * 1000)
+@pytest.mark.parametrize("body", [b"", b"nope", b"[]", b"[1]", b"{", b'"x"', b'{"stream": 1}', b'{"a": "\xff"}'])
+def test_what_cannot_be_read_gets_the_routers_own_error(body: bytes) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        peek_json(body)
 
-    listing = lines(notes, "request")
+    shown = show_request(body)
 
-    assert "\x1b" not in "".join(listing)
-    assert max(map(len, listing)) < 150
+    assert shown.code == UNUSABLE
+    assert json.loads(shown.out) == refusal.value.envelope()
+    assert shown.listing == ("The request is refused.",), "no rule has refused it"
 
 
-def test_many_places_of_one_rule_are_counted() -> None:
-    notes = Notes(explain=True)
-    for number in range(SHOWN_PLACES + 5):
-        notes.repair(Rule.R3, "messages", number)
+def test_what_a_rule_refuses_is_told_with_the_rule_and_the_place() -> None:
+    listing = show_request(bytes_of(WIZARD)).listing
 
-    assert lines(notes, "request")[-1] == "       and 5 more"
+    assert listing[-1] == f"R37  {Rule.R37.value}: messages.0.role"
+
+
+def test_halves_of_surrogate_pairs_are_mended_before_anything_is_refused() -> None:
+    """R36"""
+    shown = show_request(rb'{"messages": [{"role": "user", "content": "\ud800"}]}')
+
+    assert shown.code == DONE
+    assert f"R36  {Rule.R36.value}" in shown.listing
 
 
 @pytest.mark.parametrize("profile", PRESETS)
 def test_every_profile_can_be_named(profile: str) -> None:
-    assert show_request(bytes_of(CANONICAL), profile=profile).code == DONE
+    assert show_request(bytes_of(CANONICAL), profile=parse_profile(profile)).code == DONE
+
+
+def test_a_profile_can_be_what_health_tells(typed: Any, capsys: Output) -> None:
+    told = "mistral-common v13, vision, free ids, no bridge, strict tools"
+    function = {"name": "mcp.fs/read", "description": "", "parameters": {}, "strict": True}
+    typed(bytes_of({**CANONICAL, "tools": [{"type": "function", "function": function}]}))
+
+    assert main(["translate", "--explain", "--profile", told]) == DONE
+
+    out, err = capsys.readouterr()
+    assert json.loads(out)["tools"][0]["function"]["strict"] is True
+    assert err.startswith(f"Profile: {told}.\n")
+    assert "mcp.fs/read -> mcp_fs_read" in err
 
 
 def test_an_unknown_profile_is_a_wrong_command_line(capsys: Output) -> None:
@@ -213,8 +237,7 @@ def test_a_stream_that_was_cut_is_told_so() -> None:
         (b'{"detail":"Not Found"}', "Not Found"),
         (b"HTTP/1.1 401 Unauthorized\r\nserver: uvicorn\r\n\r\n" + b'{"error":"Unauthorized"}', "Unauthorized"),
         (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "The backend answered 503 Service Unavailable."),
-        (b"<html><title>502 Bad Gateway</title></html>", "502 Bad Gateway"),
-        (b"", "The backend answered 502 Bad Gateway."),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html><title>502 Bad Gateway</title></html>", "502 Bad Gateway"),
         (bytes_of(answer({"content": "x"}, "abort")), "The backend broke off its answer."),
     ],
 )
@@ -225,9 +248,52 @@ def test_an_error_takes_openais_form(data: bytes, message: str) -> None:
     assert not isinstance(error["code"], int)
 
 
-@pytest.mark.parametrize("data", [b"[1]", b'{"object": "list", "data": []}', b"{"])
-def test_what_is_neither_answer_nor_error_passes(data: bytes) -> None:
-    assert show_answer(data).out == data + b"\n"
+@pytest.mark.parametrize(
+    "data", [b"[1]", b'{"object": "list", "data": []}', b'{"foo":1}', b'{"object":"text_completion","choices":[]}']
+)
+def test_what_is_no_chat_answer_passes_and_is_told_so(data: bytes) -> None:
+    shown = show_answer(data)
+
+    assert (shown.out, shown.code) == (data + b"\n", DONE)
+    assert "no chat answer" in shown.notes[0]
+
+
+@pytest.mark.parametrize("data", [b"{", b"nope", b"<html></html>", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_what_is_neither_json_nor_events_is_told_so(data: bytes) -> None:
+    shown = show_answer(data)
+
+    assert (shown.out, shown.code) == (b"", UNUSABLE)
+    assert "neither JSON nor a stream of events" in shown.notes[0]
+
+
+@pytest.mark.parametrize("words", [["--answer"], ["--answer", "--explain"]])
+@pytest.mark.parametrize("data", [b"", b" \n"])
+def test_an_empty_answer_is_a_wrong_command_line(words: list[str], data: bytes, typed: Any, capsys: Output) -> None:
+    typed(data)
+
+    assert main(["translate", *words]) == USAGE
+    assert "standard input is empty" in capsys.readouterr().err
+
+
+def test_an_answer_takes_the_form_that_is_configured(typed: Any, capsys: Output) -> None:
+    typed(bytes_of(answer({"content": None, "reasoning_content": "r", "tool_calls": [CALL]})))
+
+    assert main(["translate", "--answer", "--reasoning", "reasoning", "--call-index"]) == DONE
+
+    message = json.loads(capsys.readouterr().out)["choices"][0]["message"]
+    assert message["reasoning"] == "r"
+    assert "reasoning_content" not in message
+    assert message["tool_calls"][0]["index"] == 0
+
+
+def test_a_stream_has_reasoning_in_the_field_that_is_configured() -> None:
+    """S17"""
+    data = b"data: " + bytes_of({**HELLO, "choices": [{"index": 0, "delta": {"reasoning": "r"}}]}) + b"\n\n"
+
+    shown = show_answer(data, form=AnswerForm(reasoning=ReasoningField.OFF))
+
+    assert b'"r"' in show_answer(data).out
+    assert b'"r"' not in shown.out
 
 
 @pytest.mark.parametrize(
@@ -281,13 +347,30 @@ def test_who_types_is_told_what_is_awaited(typed: Any, capsys: Output) -> None:
 
 @pytest.mark.parametrize(
     ("words", "text"),
-    [(["--answer", "--request", "none.json"], "none.json cannot be read"), (["--request", "x"], "goes with --answer")],
+    [
+        (["--answer", "--request", "none.json"], "none.json cannot be read"),
+        (["--answer", "--request", "a\0b"], "cannot be read"),
+        (["--request", "x"], "--request goes with --answer"),
+        (["--reasoning", "off"], "--reasoning goes with --answer"),
+        (["--call-index"], "--call-index goes with --answer"),
+        (["request.json"], "translate < request.json"),
+    ],
 )
-def test_a_request_that_cannot_be_read_is_told(words: list[str], text: str, typed: Any, capsys: Output) -> None:
+def test_a_wrong_command_line_is_told(words: list[str], text: str, typed: Any, capsys: Output) -> None:
     typed(b"{}")
 
-    assert main(["translate", *words]) == UNUSABLE
+    assert main(["translate", *words]) == USAGE
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("request_body", [b"", b"nope", b"[1]"])
+def test_a_request_that_is_none_is_told(request_body: bytes, tmp_path: Path, typed: Any, capsys: Output) -> None:
+    path = tmp_path / "request.json"
+    path.write_bytes(request_body)
+    typed(bytes_of(answer({"content": "x"})))
+
+    assert main(["translate", "--answer", "--request", str(path)]) == USAGE
+    assert f"{path} is no request: The " in capsys.readouterr().err
 
 
 def run(*words: str, data: bytes) -> subprocess.CompletedProcess[bytes]:
@@ -311,3 +394,46 @@ def test_a_refusal_has_an_exit_code() -> None:
     assert done.returncode == UNUSABLE
     assert json.loads(done.stdout)["error"]["code"] == "unsupported_value"
     assert done.stderr == b""
+
+
+def shell(redirection: str) -> subprocess.CompletedProcess[bytes]:
+    """Run it with a request and an output or input that is not as usual."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    command = f"{sys.executable} -m router translate {redirection}"
+    return subprocess.run(
+        ["/bin/sh", "-c", command], input=bytes_of(CANONICAL), env=environ, capture_output=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirection", "text"), [(">&-", b"it is closed"), ("| true", b""), ("> /dev/full", b"No space left")]
+)
+def test_an_output_that_takes_nothing_ends_it_with_a_short_error(redirection: str, text: bytes) -> None:
+    if "full" in redirection and not Path("/dev/full").exists():
+        pytest.skip("no device that is full")
+
+    done = shell(redirection)
+
+    assert text in done.stderr
+    assert len(done.stderr.splitlines()) <= 1
+    assert done.returncode == (UNUSABLE if text else DONE), "behind a pipe the code is the reader's"
+
+
+def test_without_standard_error_the_result_is_printed() -> None:
+    done = shell("--explain 2>&-")
+
+    assert (done.returncode, done.stdout) == (DONE, bytes_of(CANONICAL) + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "text"), [("<&-", b"input is closed"), ("< /proc/self/mem", b"cannot be read: Input/output error")]
+)
+def test_an_input_that_gives_nothing_is_a_wrong_command_line(redirection: str, text: bytes) -> None:
+    if "proc" in redirection and not Path("/proc/self/mem").exists():
+        pytest.skip("no file that cannot be read")
+
+    done = shell(redirection)
+
+    assert done.returncode == USAGE
+    assert text in done.stderr
+    assert len(done.stderr.splitlines()) == 1

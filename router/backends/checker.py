@@ -30,6 +30,8 @@ NO_SUCH_PROBE = frozenset({401, 403, 404, 405})
 LEAST_PAUSE = 0.05  # seconds: a probe that took longer than its interval is not followed at once by the next
 MAX_LISTING = 4 * 2**20  # bytes: a list of models is a few KB; parsing a huge one would hold up every stream
 
+Inspect = Callable[[Backend, Sequence[Any], bool], Awaitable[None]]
+
 logger = logging.getLogger(__name__)
 
 
@@ -71,16 +73,16 @@ class Checker:
         self._rng = rng
         self._on_change = on_change
         self._build_request = build_request
-        self._inspect: Callable[[Backend, bool], Awaitable[None]] | None = None
+        self._inspect: Inspect | None = None
         self._clock = clock
         self._tasks: dict[Backend, asyncio.Task[None]] = {}
         self._listed_at: dict[Backend, float] = {}
 
-    def start(self, *, inspect: Callable[[Backend, bool], Awaitable[None]] | None = None) -> None:
+    def start(self, *, inspect: Inspect | None = None) -> None:
         """Begin to watch, in the running loop; no effect on backends that are watched already.
 
-        `inspect(backend, rises)` asks what else there is to know, after each listing; `rises`: it is about to be up,
-        and no request shall meet it before this is done.
+        `inspect(backend, models, rises)` asks what else there is to know, with each listing; `rises`: it is about to be
+        up, and no request shall meet it before this is done.
         """
         self._inspect = inspect
         for backend in self._registry.backends:
@@ -138,9 +140,10 @@ class Checker:
         now = self._clock()
         if isinstance(answer, HTTPResponse) and answer.code in (401, 403):
             self._tell(self._registry.report(backend, AttemptOutcome.UNAUTHORIZED, now=now))
-        self._tell(self._registry.listed(backend, _models_of(answer), now=now))
+        models = _models_of(answer)
         if self._inspect is not None:
-            await self._inspect(backend, now_at_latest)
+            await self._inspect(backend, models or (), now_at_latest or backend.listing is not Listing.LISTED)
+        self._tell(self._registry.listed(backend, models, now=self._clock()))
 
     async def _ask(self, backend: Backend, path: str) -> HTTPResponse | Seen:
         """Return the answer, whatever its status; without one, what that means of the backend. Never raises."""

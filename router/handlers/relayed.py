@@ -20,7 +20,7 @@ from router.relay.envelope import (
     peek_multipart,
 )
 from router.relay.route import Body, Job, Route
-from router.translate.mistral.request import Shape, read
+from router.translate.mistral.request import read
 from router.translate.mistral.surrogates import mend_surrogates
 from router.translate.notes import Rule
 from router.wire.server import ServerConnection
@@ -118,13 +118,11 @@ class RelayedHandler(BaseHandler):
             raise InvalidRequest("The query of the path must be ASCII; encode it with % signs.")
         headers = self.headers_in
         content_type = headers.first("Content-Type") or ""
-        shape = None
-        if route.is_chat and context.reads_chats():
-            shape, body = self._read_chat(body)
+        shape = read(body) if route.is_chat and context.reads_chats() else None
         if shape is not None and shape.model:
             envelope = Envelope(shape.model, shape.stream)
         else:
-            envelope, filled = self._fill(route, body, content_type)
+            envelope, filled = self._mended(route, body, content_type)
             body, shape = filled, shape if filled is body else None
         self.exchange.model = envelope.model
         self.exchange.known_model = envelope.model is not None and context.registry.is_known(envelope.model)
@@ -142,15 +140,16 @@ class RelayedHandler(BaseHandler):
             shape=shape,
         )
 
-    def _read_chat(self, body: bytes) -> tuple[Shape | None, bytes]:
-        """Return what a conversation's canonical shape tells, and the conversation in a form that can be read (R36)."""
-        shape = read(body)
-        if shape is None:
-            mended = mend_surrogates(body)
-            if mended is not body:
-                self.exchange.rules.add(Rule.R36.name)
-                return read(mended), mended
-        return shape, body
+    def _mended(self, route: Route, body: bytes, content_type: str) -> tuple[Envelope, bytes]:
+        """Do as `_fill`, for a conversation with halves of surrogate pairs too (R36)."""
+        try:
+            return self._fill(route, body, content_type)
+        except InvalidRequest:
+            mended = mend_surrogates(body) if route.is_chat and self.context.reads_chats() else body
+            if mended is body:
+                raise
+            self.exchange.rules.add(Rule.R36.name)
+            return self._fill(route, mended, content_type)
 
     def _fill(self, route: Route, body: bytes, content_type: str) -> tuple[Envelope, bytes]:
         """Return the envelope, and the body with the model that was meant where the client named none."""

@@ -101,7 +101,7 @@ class Attempt:
         timeouts, reading = self._outside.timeouts, self._reading
         if reading.whole:
             return AFTER_END, reading.last, AttemptOutcome.OK
-        if reading.begun:
+        if reading.begun or reading.is_generating:
             since = self._outside.clock() if self._answer.is_blocked else reading.last
             return timeouts.idle, since, AttemptOutcome.STALLED
         is_stream = self._job.stream and self._outgoing.is_stream

@@ -53,7 +53,9 @@ def sign_of(event: bytes) -> Sign:
     except (msgspec.DecodeError, RecursionError):
         return Sign.BEGINS
     is_flat = fields.object == "error" and not fields.choices  # vLLM before 0.10.1
-    if is_flat or fields.type in _ERRORS or (fields.error is not None and fields.type is None and not fields.choices):
+    is_response = isinstance(fields.type, str) and fields.type.startswith("response.")
+    has_error = fields.error is not None and not fields.choices and not is_response
+    if is_flat or has_error or fields.type in _ERRORS:
         return Sign.ERROR
     if isinstance(fields.choices, list):
         return Sign.BEGINS if any(map(_carries, fields.choices)) else Sign.NOTHING_YET

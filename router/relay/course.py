@@ -1,6 +1,7 @@
 """The course of one exchange: which backends it tries, in which order, and what the client is told at the end."""
 
 import asyncio
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,7 +20,10 @@ from router.relay.outside import Outside
 from router.relay.retry import AGAIN, Again, Failed, GiveUp, RetryBudget, RetryRules, decide
 from router.relay.route import Job
 from router.relay.translation import Outgoing, Translation, note_rules
+from router.translate.mistral.values import UNSUPPORTED
 from router.translate.notes import Rule
+
+log = logging.getLogger("router.relay")
 
 # Seconds after which a kept connection that ends was not dead before: its backend has taken the request, and broken.
 DEAD_BEFORE = 1.0
@@ -109,6 +113,8 @@ class Course:
         self._job = job
         self._answer = answer
         self._translation = Translation(job, shared.cluster.dialects, new_id=shared.outside.new_call_id)
+        self._outgoing = Outgoing(job.body)  # as the backend takes it that was chosen last
+        self._refusal: InvalidRequest | None = None  # of a backend whose dialect cannot say what was asked
         self.limit: asyncio.Timeout | None = None  # the deadline's
         self._tried: list[Backend] = []
         self._overloaded: list[Ended] = []
@@ -119,9 +125,9 @@ class Course:
 
     async def attempts(self) -> Outcome:
         """Try until the answer is told. Raises `AnswerError` where no backend can take the request at all."""
-        backend = self._pick(self._tried)
+        backend = self._choose(self._tried)
         if isinstance(backend, Unavailable):
-            raise self._why_not(backend)
+            raise self._refusal or self._why_not(backend)
         while True:
             ended = await self._attempt(backend)
             if ended.outcome is AttemptOutcome.OK:
@@ -152,7 +158,7 @@ class Course:
         shared, exchange = self._shared, self._exchange
         registry, clock = shared.cluster.registry, shared.outside.clock
         endpoint = shared.cluster.endpoints[backend.spec.name]
-        outgoing = self._outgoing(backend)
+        outgoing = self._outgoing
         self._answer.tell(outgoing.lines)
         record = AttemptRecord(backend.spec.name, clock())
         exchange.attempts.append(record)
@@ -175,31 +181,47 @@ class Course:
             raise
         finally:
             registry.release(backend)
-            self._note_translation(backend, outgoing)
+            self._note_translation(backend, outgoing, record.outcome)
             record.ended, record.status = clock(), attempt.status
             if record.outcome is not None:
-                jitter = shared.outside.dice()
-                changes = registry.report(
-                    backend, record.outcome, now=record.ended, retry_after=retry_after, jitter=jitter
-                )
-                for change in changes:
-                    shared.watcher.changed(change)
+                self._report(backend, record.outcome, retry_after=retry_after)
                 shared.watcher.attempt_closed(record, exchange)
         return ended
 
-    def _outgoing(self, backend: Backend) -> Outgoing:
-        try:
-            return self._translation.outgoing(backend.spec.name)
-        except InvalidRequest:
-            self._exchange.rules.add(Rule.R37.name)
-            raise
+    def _choose(self, tried: Collection[Backend]) -> Backend | Unavailable:
+        """Return a backend that takes the request, in the form in which it does; others are passed over."""
+        while True:
+            backend = self._pick(tried)
+            if isinstance(backend, Unavailable):
+                return backend
+            try:
+                self._outgoing = self._translation.outgoing(backend.spec.name)
+            except InvalidRequest as refusal:
+                self._refusal = self._refusal or refusal
+                if refusal.code == UNSUPPORTED:
+                    self._exchange.rules.add(Rule.R37.name)
+                self._report(backend, AttemptOutcome.CLIENT_ERROR)  # gives back a trial that was picked for it
+                self._tried.append(backend)
+                tried = [*tried, backend]
+            else:
+                return backend
 
-    def _note_translation(self, backend: Backend, outgoing: Outgoing) -> None:
+    def _report(self, backend: Backend, outcome: AttemptOutcome, *, retry_after: float | None = None) -> None:
+        shared = self._shared
+        now, jitter = shared.outside.clock(), shared.outside.dice()
+        changes = shared.cluster.registry.report(backend, outcome, now=now, retry_after=retry_after, jitter=jitter)
+        for change in changes:
+            shared.watcher.changed(change)
+
+    def _note_translation(self, backend: Backend, outgoing: Outgoing, outcome: AttemptOutcome | None) -> None:
         repair = outgoing.repair
         if outgoing.rules or repair is not None:
             note_rules(self._exchange, outgoing)
-        if repair is not None and repair.lost_call:
-            self._shared.cluster.dialects.lost_call(backend.spec.name)
+        if repair is None or repair.translator is None or outcome is not AttemptOutcome.OK or not repair.asked.tools:
+            return
+        name = backend.spec.name
+        if self._shared.cluster.dialects.streamed(name, lost_call=repair.translator.swallowed):
+            log.warning("backend %s loses calls in streams; streams with tools are made from whole answers now", name)
 
     def _why_cancelled(self) -> AttemptOutcome:
         if self._answer.is_whole:
@@ -216,7 +238,7 @@ class Course:
             return self._next_owner()
         shared = self._shared
         if ended.is_unknown_model and len(self._tried) < shared.retry_rules.max_attempts:
-            other = self._pick(self._tried)
+            other = self._choose(self._tried)
             return other if isinstance(other, Backend) else None
         if ended.outcome is AttemptOutcome.OVERLOADED:
             self._overloaded.append(ended)
@@ -230,9 +252,9 @@ class Course:
             shared.budget.take()
         if step.after > 0:
             await asyncio.sleep(step.after + CLOCK_SLACK)
-        other = self._pick(self._tried)
+        other = self._choose(self._tried)
         if isinstance(other, Unavailable):  # then one that was tried before, if it will have us
-            other = self._pick(())
+            other = self._choose(())
         return other if isinstance(other, Backend) else None
 
     def _next_owner(self) -> Backend | None:
@@ -240,7 +262,7 @@ class Course:
 
         Raises `NoBackend` where somebody who could know it cannot be asked now: "not found" would be final.
         """
-        other = self._pick(self._tried)
+        other = self._choose(self._tried)
         if isinstance(other, Backend):
             return other
         unasked = [each for each in self._shared.cluster.registry.backends if each not in self._tried]
@@ -297,6 +319,10 @@ class Course:
             self._keepalive = self._shared.outside.loop.call_later(seconds, self._keep_alive)
 
     def _keep_alive(self) -> None:
-        if self._exchange.began is None and not self._answer.finished:
+        repair = self._outgoing.repair
+        translator = None if repair is None else repair.translator
+        if self._answer.finished or (self._exchange.began is not None and translator is None):
+            return
+        if self._exchange.began is None or (translator is not None and translator.is_holding):
             self._answer.keep_alive()
-            self._arm_keepalive()
+        self._arm_keepalive()

@@ -13,6 +13,7 @@ from router.translate.profile import STRICTEST, Profile
 
 # vLLM before this one loses calls in streams, or damages their arguments (S16: vllm#20028, #17585, #19425).
 FIRST_SOUND_VERSION = (0, 14)
+LOSSES = 3  # streams in a row that look as if a call was lost in them
 
 
 class StreamTools(enum.Enum):
@@ -77,7 +78,7 @@ class Dialects:
         self._answers = answers
         self._configured = dict(configured)
         self._found: dict[str, Found] = {}
-        self._swallows: set[str] = set()  # backends seen to lose a call in a stream
+        self._losses: dict[str, int] = {}  # streams in a row that have lost a call, by backend
         self._known = {name: self._settle(name) for name in configured}
         self.any_translates = False
         self._look()
@@ -96,15 +97,26 @@ class Dialects:
         """Take what asking it has told; return whether it is something new."""
         before = self._found.get(backend)
         self._found[backend] = found
-        if before is not None and before.version != found.version:
-            self._swallows.discard(backend)
+        self._losses.pop(backend, None)
         self._change(backend)
         return before != found
 
-    def lost_call(self, backend: str) -> None:
-        """Take note that a stream of this backend has lost a call (S16)."""
-        self._swallows.add(backend)
+    def has_found(self, backend: str) -> bool:
+        """Return whether anything was found of a backend."""
+        return backend in self._found
+
+    def streamed(self, backend: str, *, lost_call: bool) -> bool:
+        """Take note of a whole stream with tools, and whether it looks as if a call was lost in it (S16).
+
+        One alone may be a stop word at the very beginning; several in a row are a backend that swallows calls. Return
+        whether that is known from now on.
+        """
+        losses = self._losses[backend] = self._losses.get(backend, 0) + 1 if lost_call else 0
+        if losses != LOSSES:
+            return False
+        before = self._known[backend].emulates
         self._change(backend)
+        return self._known[backend].emulates and not before
 
     def describe(self, backend: str) -> dict[str, str]:
         """Return what a status page tells of it."""
@@ -136,7 +148,7 @@ class Dialects:
         repairs = self._answers is Answers.STRICT or (is_mistral and self._answers is Answers.AUTO)
         version = None if found is None else found.version
         numbers = numbers_of(version)
-        swallows = backend in self._swallows or (numbers is not None and numbers < FIRST_SOUND_VERSION)
+        swallows = self._losses.get(backend, 0) >= LOSSES or (numbers is not None and numbers < FIRST_SOUND_VERSION)
         wants = configured.stream_tools
         if not is_mistral:
             return Known(repairs=repairs, emulates=wants is StreamTools.EMULATE, version=version)

@@ -44,6 +44,8 @@ class Ended:
     on_dead_connection: bool = False  # a kept connection had died: nothing reached the backend
 
 
+# Header lines that tell of the very bytes of a body.
+_OF_THE_BODY = (b"content-type:", b"content-encoding:", b"etag:", b"content-md5:", b"content-digest:", b"digest:")
 JSON_LINE = b"Content-Type: application/json\r\n"
 WHOLE = Ended(AttemptOutcome.OK, begun=True)
 
@@ -91,13 +93,14 @@ def refused(status: int, lines: bytes, body: bytes, *, we_hold_key: bool, named_
     The table of docs/translation.md says what the client is told. A body that says just that stays as it is.
     `lines`: the header lines that travel; `named_events`: errors of this API carry a `type`.
     """
-    told = refusals.told(status, body, we_hold_key=we_hold_key)
+    is_encoded = b"content-encoding:" in lines.lower()
+    told = refusals.told(status, b"" if is_encoded else body, we_hold_key=we_hold_key)
     error = StatusError(told.message, status=told.status, kind=told.kind, param=told.param, code=told.code)
     if not _says(body, error):
         envelope = error.envelope()
         body = orjson.dumps({"type": "error", **envelope} if named_events else envelope)
         lines = JSON_LINE + b"".join(
-            line for line in lines.splitlines(keepends=True) if not line.lower().startswith(b"content-type:")
+            line for line in lines.splitlines(keepends=True) if not line.lower().startswith(_OF_THE_BODY)
         )
     is_ours = status == 401 and not we_hold_key
     outcome = AttemptOutcome.FORBIDDEN if is_ours else outcome_of_status(status)

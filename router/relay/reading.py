@@ -90,6 +90,7 @@ class Reading:
         self._is_stream = False
         self._is_opaque = False  # a stream whose events cannot be read
         self.begun = False
+        self.is_generating = False  # the backend has begun, but a translator holds all of it back, or has left it out
         self.whole = False  # the end mark has been seen
         self.last = outside.clock()  # when the last byte came
 
@@ -164,15 +165,21 @@ class Reading:
         if self._held_size <= (MAX_HELD if repair is None else MAX_TRANSLATED) and not self._is_opaque:
             return None
         if self._answer.started or (repair is not None and repair.emulates):  # the client was told, or wants, a stream
-            self._give_verdict(NOT_A_STREAM)
+            self._give_verdict(replace(NOT_A_STREAM, begun=self._answer.started))
             return None
         return self._begin()
 
     def _on_stream(self, data: bytes) -> Awaitable[None] | None:
         block = self._feed(data)
-        if block and self._translate is not None:
-            block = self._translate(block)
-        return self._look_for_beginning(block) if block else None
+        if self._translate is None or not block:
+            return self._look_for_beginning(block) if block else None
+        translated = self._translate(block)
+        waiting = self._look_for_beginning(translated) if translated else None
+        if not (self.begun or self.is_generating) and any(sign_of(one) is Sign.BEGINS for one in split_events(block)):
+            self.is_generating = True
+            if self._listener is not None:
+                self._listener.on_phase()
+        return waiting
 
     def _look_for_beginning(self, block: bytes) -> Awaitable[None] | None:
         self._hold(block)
@@ -311,8 +318,10 @@ class Reading:
             return WHOLE
         rest = self._splitter.finish()
         if rest and self._translate is not None:
-            rest = self._translate(rest + b"\n\n")
-        if self._job.route.end_marks and not self._is_end(rest + b"\n\n"):
+            rest = self._translate(rest.rstrip(b"\r\n") + b"\n\n")
+        if self._job.route.end_marks and not any(map(self._is_end, split_events(rest + b"\n\n"))):
+            if self.begun and self._translate is not None and rest:
+                self._put(rest)  # what was held back, and is no event of the backend's that is not whole
             return failed(AttemptOutcome.CUT, begun=self.begun)
         self._put(b"".join(self._held) + rest)
         self._answer.finish()

@@ -51,11 +51,6 @@ class Repair:
         """Return the rules that changed something so far."""
         return self.rules if self.translator is None else self.rules | self.translator.notes.repaired
 
-    @property
-    def lost_call(self) -> bool:
-        """Return whether a stream ended as if the backend had lost a call in it (S16)."""
-        return self.translator is not None and self.translator.swallowed
-
 
 @dataclass(slots=True)
 class Outgoing:

@@ -256,6 +256,16 @@ Try, in another terminal:
   curl {base}/health
   curl {base}/metrics
 
+Models of the Mistral family have a dialect of their own; {base}/health tells the `dialect` of each
+backend. A request that is translated, for its role, its `name` and its tool with a dot; X-Router-Translation
+names the rule by which something of it got lost (R1: the `name`; docs/translation.md):
+
+  curl -i {base}/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{{"model": "{MODEL}", "tool_choice": "required",
+         "messages": [{{"role": "developer", "content": "Be brief."}},
+                      {{"role": "user", "name": "bob", "content": "Hi"}}],
+         "tools": [{{"type": "function", "function": {{"name": "files.read"}}}}]}}'
+
 From Python (pip install openai):
 
   from openai import OpenAI

@@ -91,3 +91,8 @@ def test_the_flat_error_of_older_servers_is_an_error_too() -> None:
     assert sign_of(raw) is Sign.ERROR
     assert error is not None
     assert (error.status, error.message, error.kind) == (500, "dead", "server_error")
+
+
+def test_an_error_with_a_type_of_its_own_beside_it_is_an_error_too() -> None:
+    assert sign_of(event({"type": "server_error", "error": {"message": "boom"}})) is Sign.ERROR
+    assert sign_of(event({"type": "response.created", "error": None})) is Sign.NOTHING_YET

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.relay.dialects import Answers, Configured, Dialects, Found, StreamTools, numbers_of
+from router.relay.dialects import LOSSES, Answers, Configured, Dialects, Found, StreamTools, numbers_of
 from router.translate.profile import PRESETS, STRICTEST, Profile, Renderer
 
 V13 = Profile(Renderer.MISTRAL_COMMON, 13, max_model_len=4096)
@@ -78,14 +78,24 @@ def test_streams_with_tools_are_emulated_for_servers_that_lose_calls(version: st
     assert known.of("a").emulates is emulates
 
 
-def test_a_lost_call_turns_emulation_on_until_the_server_is_another() -> None:
+def test_calls_lost_in_a_row_turn_emulation_on_until_the_server_is_asked_again() -> None:
     known = dialects(Configured())
     known.found("a", Found(True, V13, "0.32.0"))
 
-    known.lost_call("a")
+    assert [known.streamed("a", lost_call=True) for _ in range(LOSSES + 1)] == [False] * (LOSSES - 1) + [True, False]
     assert known.of("a").emulates
 
-    known.found("a", Found(True, V13, "0.33.0"))
+    known.found("a", Found(True, V13, "0.32.0"))
+    assert not known.of("a").emulates
+
+
+def test_one_odd_stream_among_others_turns_nothing_on() -> None:
+    """A stop word may cut an answer at its very beginning."""
+    known = dialects(Configured())
+    known.found("a", Found(True, V13, "0.32.0"))
+
+    for lost in [True, True, False] * LOSSES:
+        assert not known.streamed("a", lost_call=lost)
     assert not known.of("a").emulates
 
 
@@ -93,7 +103,7 @@ def test_configured_stream_tools_hold_whatever_was_seen() -> None:
     always = dialects(Configured("mistral", stream_tools=StreamTools.EMULATE))
     never = dialects(Configured("mistral", stream_tools=StreamTools.PASSTHROUGH))
     never.found("a", Found(True, V13, "0.12.0"))
-    never.lost_call("a")
+    assert not any(never.streamed("a", lost_call=True) for _ in range(LOSSES + 1))
 
     assert always.of("a").emulates
     assert not never.of("a").emulates

@@ -135,3 +135,14 @@ def test_a_model_that_one_backend_does_not_know_may_be_known_by_another() -> Non
 
     assert refused(404, b"", body, we_hold_key=False, named_events=False).is_unknown_model
     assert not refused(404, b"", b'{"detail":"Not Found"}', we_hold_key=False, named_events=False).is_unknown_model
+
+
+def test_an_encoded_refusal_is_told_without_the_lines_of_its_bytes() -> None:
+    lines = b'Content-Type: application/json\r\nContent-Encoding: gzip\r\nETag: "x"\r\nA: b\r\n'
+
+    ended = refused(400, lines, b"\x1f\x8b\x08junk", we_hold_key=False, named_events=False)
+
+    assert ended.error is not None
+    assert ended.refusal is not None
+    assert "400" in ended.error.message
+    assert ended.refusal.lines == b"Content-Type: application/json\r\nA: b\r\n"

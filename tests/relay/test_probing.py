@@ -18,7 +18,7 @@ from router.backends.breaker import BreakerRules
 from router.backends.health import HealthRules
 from router.relay.dialects import Configured, Dialects
 from router.relay.endpoint import Endpoint
-from router.relay.probing import Prober, names_of
+from router.relay.probing import MAX_TRIES, REFRESH, Prober, names_of
 from router.translate.mistral.probes import MESSAGES, Probe
 from router.translate.profile import STRICTEST, Renderer
 from router.wire.client import PooledHTTPClient, parse_url
@@ -35,6 +35,7 @@ class Server:
     version: str | None = "0.32.0"
     has_tokenize: bool = True
     hangs: bool = False
+    fails: int = 0  # so many probes get a 500
     asked: list[str] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
 
@@ -52,6 +53,10 @@ class Server:
                 self.keys.add(handler.request.headers.get("Authorization"))
                 if self.hangs:
                     await asyncio.sleep(60)
+                if self.fails:
+                    self.fails -= 1
+                    handler.set_status(500)
+                    return
                 answer = RECORDED[self.tokenizer][probe.value] if self.has_tokenize else {"status": 404, "body": "{}"}
                 handler.set_status(answer["status"])
                 handler.finish(answer["body"])
@@ -67,6 +72,12 @@ class Scene:
     backend: Backend
     dialects: Dialects
     prober: Prober
+    now: list[float] = field(default_factory=lambda: [0.0])
+
+    async def inspect(self, *, rises: bool) -> None:
+        """Let it be asked, and wait until it has been."""
+        await self.prober.inspect(self.backend, list(self.backend.models.values()), rises)
+        await asyncio.gather(*self.prober._running.values())
 
 
 @asynccontextmanager
@@ -84,7 +95,10 @@ async def scene(
     dialects = Dialects({"a": configured or Configured()})
     endpoint = Endpoint(parse_url(url)[0], api_key="k")
     try:
-        yield Scene(server, backend, dialects, Prober(client, {"a": endpoint}, dialects, timeout=timeout))
+        now = [0.0]
+        prober = Prober(client, {"a": endpoint}, dialects, timeout=timeout, clock=lambda: now[0])
+        yield Scene(server, backend, dialects, prober, now)
+        await prober.stop()
     finally:
         client.close()
         listener.stop()
@@ -95,7 +109,7 @@ async def scene(
 def test_a_backend_tells_its_tokenizer_when_it_comes_up(tokenizer: str, version: int) -> None:
     async def test() -> None:
         async with scene(Server(tokenizer)) as stage:
-            await stage.prober.inspect(stage.backend, True)
+            await stage.inspect(rises=True)
 
             known = stage.dialects.of("a")
             assert known.translates
@@ -109,7 +123,7 @@ def test_a_backend_tells_its_tokenizer_when_it_comes_up(tokenizer: str, version:
 def test_a_template_of_another_family_is_left_as_it_is() -> None:
     async def test() -> None:
         async with scene(Server("template"), model="qwen") as stage:
-            await stage.prober.inspect(stage.backend, True)
+            await stage.inspect(rises=True)
 
             assert not stage.dialects.of("a").translates
 
@@ -119,20 +133,20 @@ def test_a_template_of_another_family_is_left_as_it_is() -> None:
 def test_it_is_asked_again_only_when_it_comes_up_or_is_another() -> None:
     async def test() -> None:
         async with scene(Server()) as stage:
-            await stage.prober.inspect(stage.backend, True)
-            await stage.prober.inspect(stage.backend, False)
+            await stage.inspect(rises=True)
+            await stage.inspect(rises=False)
             assert stage.server.asked.count("call") == 1
 
             stage.server.version = "0.33.0"
-            await stage.prober.inspect(stage.backend, False)
+            await stage.inspect(rises=False)
             assert stage.server.asked.count("call") == 2
 
-            stage.backend.models = {"other": {}}
-            await stage.prober.inspect(stage.backend, False)
+            stage.backend.models = {"other": {"id": "other"}}
+            await stage.inspect(rises=False)
             assert stage.server.asked.count("call") == 3
 
             stage.server.tokenizer = "v7"
-            await stage.prober.inspect(stage.backend, True)
+            await stage.inspect(rises=True)
             assert stage.dialects.of("a").profile.version == 7
 
     run(test)
@@ -141,7 +155,7 @@ def test_it_is_asked_again_only_when_it_comes_up_or_is_another() -> None:
 def test_a_server_without_tokenize_is_asked_once_and_known_by_its_name() -> None:
     async def test() -> None:
         async with scene(Server(has_tokenize=False), model="devstral-small") as stage:
-            await stage.prober.inspect(stage.backend, True)
+            await stage.inspect(rises=True)
 
             assert stage.dialects.of("a").translates
             assert stage.dialects.of("a").profile == STRICTEST
@@ -153,7 +167,7 @@ def test_a_server_without_tokenize_is_asked_once_and_known_by_its_name() -> None
 def test_a_server_that_hangs_does_not_keep_a_backend_down() -> None:
     async def test() -> None:
         async with scene(Server(hangs=True), model="devstral", timeout=0.1) as stage:
-            await stage.prober.inspect(stage.backend, True)
+            await stage.inspect(rises=True)
 
             assert stage.dialects.of("a").profile == STRICTEST
 
@@ -164,8 +178,9 @@ def test_a_dead_server_is_nothing_to_fail_of() -> None:
     async def test() -> None:
         async with scene(Server()) as stage:
             endpoint = Endpoint(parse_url("http://127.0.0.1:1")[0])
-            prober = Prober(PooledHTTPClient(force_instance=True), {"a": endpoint}, stage.dialects, timeout=1)
-            await prober.inspect(stage.backend, True)
+            client = PooledHTTPClient(force_instance=True)
+            prober = Prober(client, {"a": endpoint}, stage.dialects, timeout=1, clock=lambda: 0.0)
+            await prober.inspect(stage.backend, (), True)
 
             assert not stage.dialects.of("a").translates
 
@@ -175,7 +190,7 @@ def test_a_dead_server_is_nothing_to_fail_of() -> None:
 def test_who_is_configured_to_speak_openai_is_not_asked() -> None:
     async def test() -> None:
         async with scene(Server(), configured=Configured("openai")) as stage:
-            await stage.prober.inspect(stage.backend, True)
+            await stage.inspect(rises=True)
 
             assert stage.server.asked == []
 
@@ -186,15 +201,94 @@ def test_a_backend_without_models_is_asked_later() -> None:
     async def test() -> None:
         async with scene(Server()) as stage:
             stage.backend.models = {}
-            await stage.prober.inspect(stage.backend, True)
+            await stage.inspect(rises=True)
 
             assert stage.server.asked == []
 
     run(test)
 
 
-def test_names_are_those_of_models_and_of_what_they_were_made_from() -> None:
-    backend = Backend(BackendSpec("a", "http://a"), health_rules=HealthRules(), breaker_rules=BreakerRules())
-    backend.models = {"coder": {"root": "mistralai/Devstral", "parent": None}, "lora": {"parent": "coder"}, "odd": {}}
+def test_a_model_has_its_own_name_and_those_of_what_it_was_made_from() -> None:
+    assert names_of({"id": "coder", "root": "mistralai/Devstral", "parent": None}) == ("coder", "mistralai/Devstral")
+    assert names_of({"id": "lora", "parent": "coder", "odd": 1}) == ("lora", "coder")
 
-    assert names_of(backend) == ("coder", "lora", "odd", "mistralai/Devstral", "coder")
+
+def test_a_missing_answer_is_asked_for_again_and_changes_nothing_that_is_known() -> None:
+    async def test() -> None:
+        async with scene(Server()) as stage:
+            await stage.inspect(rises=True)
+            before = stage.dialects.of("a")
+
+            stage.server.fails = 1
+            await stage.inspect(rises=True)
+            assert stage.dialects.of("a") == before
+
+            stage.server.tokenizer = "v7"
+            await stage.inspect(rises=False)
+            assert stage.dialects.of("a").profile.version == 13, "what was sure is not asked for again"
+
+    run(test)
+
+
+def test_a_first_answer_that_is_missing_is_asked_for_with_the_next_listing() -> None:
+    async def test() -> None:
+        async with scene(Server()) as stage:
+            stage.server.fails = 1
+            await stage.inspect(rises=True)
+            assert not stage.dialects.of("a").translates
+
+            await stage.inspect(rises=False)
+            assert stage.dialects.of("a").profile.version == 13
+
+    run(test)
+
+
+def test_an_answer_that_is_always_missing_is_believed_in_the_end() -> None:
+    async def test() -> None:
+        async with scene(Server(fails=100), model="devstral") as stage:
+            for _ in range(6):
+                await stage.inspect(rises=False)
+
+            assert stage.dialects.of("a").profile == STRICTEST
+            assert stage.server.asked.count("last_assistant") == MAX_TRIES
+
+    run(test)
+
+
+def test_a_backend_is_asked_anew_now_and_then() -> None:
+    """Another server may stand behind the same address, with the same version and model."""
+
+    async def test() -> None:
+        async with scene(Server()) as stage:
+            await stage.inspect(rises=True)
+            stage.server.tokenizer = "v7"
+            stage.now[0] = REFRESH + 1
+            await stage.inspect(rises=False)
+
+            assert stage.dialects.of("a").profile.version == 7
+
+    run(test)
+
+
+def test_asking_a_backend_that_works_holds_up_nobody() -> None:
+    async def test() -> None:
+        async with scene(Server(hangs=True), timeout=5) as stage:
+            async with asyncio.timeout(1):
+                await stage.prober.inspect(stage.backend, list(stage.backend.models.values()), False)
+                await stage.prober.inspect(stage.backend, list(stage.backend.models.values()), False)
+            await stage.prober.stop()
+
+            assert stage.server.asked.count("last_assistant") <= 1
+
+    run(test)
+
+
+def test_a_length_that_is_listed_is_taken_where_no_renderer_tells_one() -> None:
+    async def test() -> None:
+        async with scene(Server(has_tokenize=False), model="devstral") as stage:
+            stage.backend.models["devstral"]["max_model_len"] = 1000
+            await stage.inspect(rises=True)
+
+            assert stage.dialects.of("a").profile.max_model_len == 1000
+
+    run(test)

@@ -1,5 +1,6 @@
 """Dialects at work: what backends get, and what clients get back."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from router.simulator.faults import Break
 from router.simulator.settings import Settings
 from tests.front import CHAT, Front, broken, front, run
-from tests.relay.scripted import DONE, ROLE, TEXT, plain, says, scripted, stream
+from tests.relay.scripted import DONE, END, HEAD, ROLE, TEXT, Asked, chunk, plain, says, scripted, stream
 
 AUTO: dict[str, Any] = {"backend_options": [{"dialect": "auto"}]}
 TOOL = {"type": "function", "function": {"name": "add", "description": "", "parameters": {"type": "object"}}}
@@ -348,5 +349,114 @@ def test_a_refusal_tells_its_place_and_counts_as_a_rule() -> None:
             assert answer.code == 400
             assert json.loads(answer.body)["error"]["param"] == "messages.0.content.0"
             assert await cluster.metric("router_translations_total", rule="R37") == 1
+
+    run(test)
+
+
+MISTRAL: dict[str, Any] = {"models": ["simulated-model"], "dialect": "mistral"}
+FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+
+
+def thought(text: str) -> bytes:
+    return b'data: {"choices":[{"index":0,"delta":{"reasoning":"%b"}}]}\n\n' % text.encode()
+
+
+def test_a_backend_whose_answer_is_left_out_or_held_back_for_long_is_at_work() -> None:
+    """What the client has not got is no silence of the backend's."""
+
+    async def test() -> None:
+        async def thinks(asked: Asked) -> None:
+            asked.writer.write(HEAD + chunk(ROLE))
+            for number in range(10):
+                asked.writer.write(chunk(thought(str(number))))
+                await asyncio.sleep(0.1)
+            asked.writer.write(chunk(TEXT) + chunk(FINISH) + chunk(DONE) + END)
+
+        config = {
+            "backend_options": [MISTRAL],
+            "translation": {"reasoning": "off"},
+            "timeouts": {"first_byte": 0.4, "idle": 5, "keepalive_after": 0.25},
+        }
+        async with scripted(thinks, config=config) as (cluster, asked):
+            answer = await cluster.chat(stream=True)
+
+            assert answer.code == 200
+            assert len([one for one in asked if b"/chat/completions" in one.head]) == 1
+            assert answer.body.endswith(DONE)
+            assert b"reasoning" not in answer.body
+            assert b": keepalive" in answer.body
+
+    run(test)
+
+
+def test_comments_come_while_a_call_that_leaked_is_held_back() -> None:
+    async def test() -> None:
+        async def leaks(asked: Asked) -> None:
+            asked.writer.write(HEAD + chunk(ROLE) + chunk(TEXT))
+            asked.writer.write(chunk(TEXT.replace(b'"x"', b'"[TOOL_CALLS]add[ARGS]{"')))
+            await asyncio.sleep(0.6)
+            asked.writer.write(chunk(TEXT.replace(b'"x"', b'"}"')) + chunk(FINISH) + chunk(DONE) + END)
+
+        config = {"backend_options": [MISTRAL], "timeouts": {"keepalive_after": 0.2}}
+        async with scripted(leaks, config=config) as (cluster, _):
+            answer = await cluster.chat(stream=True, tools=[TOOL])
+
+            text, _, rest = answer.body.partition(b": keepalive")
+            assert b'"x"' in text
+            assert b'"add"' in rest
+            assert b"TOOL_CALLS" not in answer.body
+
+    run(test)
+
+
+def test_a_request_that_one_backend_cannot_take_goes_to_one_that_can() -> None:
+    async def test() -> None:
+        options = [{"dialect": "mistral", "profile": "v1"}, {"dialect": "mistral", "profile": "v13"}]
+        async with front(Settings(), Settings(), config={"backend_options": options}) as cluster:
+            for _ in range(4):
+                assert (await cluster.chat(tools=[TOOL])).code == 200
+            assert sent(cluster, 0) == []
+
+    run(test)
+
+
+def test_a_refusal_of_ours_does_not_use_up_the_trial_of_a_backend_that_recovers() -> None:
+    async def test() -> None:
+        config = {
+            "backend_options": [MISTRAL],
+            "retry": {"max_attempts": 1},
+            "breaker": {"failures": 1, "open_for": 0.2},
+        }
+        # Two, as counts alone never take out the last one.
+        async with scripted(says(plain(500, {}), plain(200, WHOLE)), config=config) as (cluster, _):
+            await cluster.chat()
+            await asyncio.sleep(0.3)
+            assert (await cluster.chat(messages=[{"role": "wizard"}])).code == 400
+            assert (await cluster.chat()).code == 200
+
+    run(test)
+
+
+def test_an_end_mark_without_its_blank_line_is_an_end_mark() -> None:
+    async def test() -> None:
+        last = json.loads(FINISH.removeprefix(b"data: "))
+        last["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        events_ = (ROLE, TEXT, b"data: " + json.dumps(last).encode() + b"\n\n", b"data: [DONE]\n")
+        async with scripted(says(stream(*events_)), config={"backend_options": [MISTRAL]}) as (cluster, _):
+            answer = await cluster.chat(stream=True, stream_options={"include_usage": True})
+
+            assert events(answer.body)[-1]["usage"]["total_tokens"] == 2
+
+    run(test)
+
+
+def test_no_request_meets_a_backend_before_its_dialect_is_known() -> None:
+    async def test() -> None:
+        async with front(config=AUTO, ready=False) as cluster:
+            while (answer := await cluster.chat(messages=[{**USER, "name": "bob"}])).code != 200:
+                assert answer.code == 503
+                await asyncio.sleep(0.01)
+
+            assert all(b"bob" not in body for body in sent(cluster))
 
     run(test)

@@ -1,4 +1,5 @@
 import argparse
+import json
 import os
 import re
 import signal
@@ -10,6 +11,9 @@ import time
 import pytest
 
 from router.simulator.demo import DemoError, add_arguments, free_port, run, texts_of, what_to_try
+from router.translate.mistral.request import translate
+from router.translate.notes import Rule
+from router.translate.profile import STRICTEST
 
 
 def test_once_it_shows_streamed_answers_and_leaves_nothing_behind(capfd: pytest.CaptureFixture[str]) -> None:
@@ -76,3 +80,14 @@ def test_what_to_try_names_the_router_and_a_backend_to_break() -> None:
 
     assert "http://127.0.0.1:9000/v1" in text
     assert "http://127.0.0.1:1/simulator/faults" in text
+
+
+def test_what_to_try_has_a_request_that_loses_something() -> None:
+    text = what_to_try(9000, ["http://127.0.0.1:1"])
+    body = re.search(r"curl -i .*?-d '(.*?)'\n", text, re.DOTALL).group(1)
+
+    done = translate(body.encode(), STRICTEST)
+
+    assert done.notes.lost == {Rule.R1}
+    assert {Rule.R2, Rule.R12} <= done.notes.repaired
+    assert json.loads(body)["tools"][0]["function"]["name"] in done.asked.names.values()

@@ -74,7 +74,7 @@ class Choice:
         if reason is not None:
             reason = self._finish(reason, delta, before)
         delta = self._tell_role(role, delta, before)
-        self.is_calm = not (self.is_finished or self._is_holding())
+        self.is_calm = not (self.is_finished or self.is_holding)
         out |= {"index": self.index, "delta": delta, "finish_reason": reason}
         sent = [self.of_delta(one) for one in before]
         if delta or reason is not None or _says_more(out):
@@ -94,7 +94,9 @@ class Choice:
         self.is_calm = False
         return delta
 
-    def _is_holding(self) -> bool:
+    @property
+    def is_holding(self) -> bool:
+        """Return whether anything that was said is held back."""
         return bool(self._think.held) or (self._leaks is not None and self._leaks.is_holding)
 
     def _plain(self, given: Object) -> Object:

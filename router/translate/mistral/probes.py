@@ -17,6 +17,7 @@ from router.translate.profile import Profile, Renderer
 FAMILY = re.compile(r"mi[sx]tral|devstral|magistral|codestral|ministral|pixtral|voxtral|mathstral", re.IGNORECASE)
 # vLLM from this one on takes `strict` in functions, and uses it for its grammar (R24).
 STRICT_SINCE = (0, 32)
+_NO_SUCH_PATH = frozenset({401, 403, 404, 405, 501})
 _ID = "abcDEF123"
 _PIXEL = (  # one pixel, as PNG
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
@@ -75,6 +76,11 @@ class Reply:
         """Return whether the renderer has spoken, rather than a server that knows no such path."""
         return self.status in (200, 400)
 
+    @property
+    def is_final(self) -> bool:
+        """Return whether asking again would bring nothing else: the renderer has spoken, or there is none to ask."""
+        return self.is_told or self.status in _NO_SUCH_PATH
+
 
 def question(probe: Probe, model: str | None) -> dict[str, Any]:
     """Return the body of the request."""
@@ -115,16 +121,17 @@ def is_family(names: Iterable[str]) -> bool:
     return any(FAMILY.search(name) for name in names)
 
 
-def is_mistral(profile: Profile, names: Iterable[str], replies: Mapping[Probe, Reply]) -> bool:
-    """Return whether a backend needs the Mistral dialect.
+def is_mistral(profile: Profile, models: Iterable[Iterable[str]], replies: Mapping[Probe, Reply]) -> bool:
+    """Return whether a backend needs the Mistral dialect. `models`: of each the names it goes by.
 
-    It does where mistral-common renders, whatever the model is called; where the model is of the family and its
-    template refuses what OpenAI takes; and where the model is of the family and nothing else could be learned.
+    It does where mistral-common renders, whatever the models are called; where all are of the family and their
+    template refuses what OpenAI takes; and where all are of the family and nothing else could be learned.
     """
+    is_all_family = all(map(is_family, models))
     if profile.renderer is not None:
         refuses = any(reply.is_told and not reply.is_taken for probe, reply in replies.items() if probe in _ORDER)
-        return profile.renderer is Renderer.MISTRAL_COMMON or (refuses and is_family(names))
-    return is_family(names)
+        return profile.renderer is Renderer.MISTRAL_COMMON or (refuses and is_all_family)
+    return is_all_family
 
 
 _ORDER = frozenset({Probe.FREE_ID, Probe.USER_AFTER_TOOL, Probe.TWO_USERS})

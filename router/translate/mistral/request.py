@@ -66,34 +66,31 @@ def translate(
     """
     notes = Notes(explain=explain)
     try:
-        if shape is None:
-            body, shape = _readable(body, notes)
-        if shape is not None:
-            check_messages(len(shape.messages))
-            if len(body) > UNCOUNTED:
-                check_calls(shape.messages)
-            asked, glance = _judged(shape, profile, form)
-            if asked is not None:
-                return Translated(body, notes, asked)
-        else:
-            glance = Glance(0, [], UNPAIRED)
-        return _translated(body, shape, profile, glance=glance, form=form, notes=notes)
+        return _read_and_translated(body, shape, profile, form=form, notes=notes)
     except RecursionError:
         raise InvalidRequest("The JSON body is nested too deeply.") from None
     except (msgspec.MsgspecError, ValueError) as error:
-        raise InvalidRequest(f"The body is not JSON that can be read: {error}") from None
+        mended = mend_surrogates(body)
+        if mended is body:
+            raise InvalidRequest(f"The body is not JSON that can be read: {error}") from None
+        done = translate(mended, profile, form=form, explain=explain)
+        done.notes.repair(Rule.R36)
+        return done
 
 
-def _readable(body: bytes, notes: Notes) -> tuple[bytes, Shape | None]:
-    """R36: return a body that a strict reader takes, and its shape where it has the usual one."""
-    shape = read(body)
+def _read_and_translated(
+    body: bytes, shape: Shape | None, profile: Profile, *, form: RequestForm, notes: Notes
+) -> Translated:
+    shape = shape or read(body)
+    glance = Glance(0, [], UNPAIRED)
     if shape is not None:
-        return body, shape
-    mended = mend_surrogates(body)
-    if mended is body:
-        return body, None
-    notes.repair(Rule.R36)
-    return mended, read(mended)
+        check_messages(len(shape.messages))
+        if len(body) > UNCOUNTED:
+            check_calls(shape.messages)
+        asked, glance = _judged(shape, profile, form)
+        if asked is not None:
+            return Translated(body, notes, asked)
+    return _translated(body, shape, profile, glance=glance, form=form, notes=notes)
 
 
 def _judged(shape: Shape, profile: Profile, form: RequestForm) -> tuple[Asked | None, Glance]:

@@ -80,6 +80,11 @@ class StreamTranslator:
             return False
         return not any(choice.has_said for choice in self._choices.values())
 
+    @property
+    def is_holding(self) -> bool:
+        """Return whether text is held back, as it may yet become a call (S15)."""
+        return any(choice.is_holding for choice in self._choices.values())
+
     def feed(self, block: bytes) -> bytes:
         """Take whole events, each with its terminator; return whole events, `block` itself where nothing changes."""
         for prefix, suffix, place, guard, is_text, pieces in self._known:

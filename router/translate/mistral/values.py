@@ -4,6 +4,7 @@ import msgspec
 
 from router.errors import InvalidRequest
 
+UNSUPPORTED = "unsupported_value"  # the code of what is refused here
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)  # what decoding hostile bytes may raise
 
 
@@ -19,7 +20,7 @@ def value_of(value: object, where: str) -> object:
 
 def refusal(message: str, param: str) -> InvalidRequest:
     """Return our own 400 (R37): what no backend could take."""
-    return InvalidRequest(message, param=param, code="unsupported_value")
+    return InvalidRequest(message, param=param, code=UNSUPPORTED)
 
 
 def text_of(value: object) -> str:

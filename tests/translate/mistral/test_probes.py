@@ -93,26 +93,26 @@ def test_an_older_server_is_not_sent_strict() -> None:
 def test_mistral_common_means_the_dialect_whatever_the_name() -> None:
     replies = replies_of("v13")
 
-    assert is_mistral(conclude(replies, version=NOW), ["coder"], replies)
+    assert is_mistral(conclude(replies, version=NOW), [["coder"]], replies)
 
 
 def test_a_strict_template_means_the_dialect_for_models_of_the_family_only() -> None:
     replies = replies_of("template")
     profile = conclude(replies, version=NOW)
 
-    assert is_mistral(profile, ["devstral"], replies)
-    assert not is_mistral(profile, ["qwen"], replies)
+    assert is_mistral(profile, [["devstral"]], replies)
+    assert not is_mistral(profile, [["qwen"]], replies)
 
 
 def test_a_template_that_takes_everything_needs_no_dialect() -> None:
     replies = {probe: Reply(200, "hi") for probe in Probe}
 
-    assert not is_mistral(conclude(replies, version=NOW), ["OpenHermes-Mistral"], replies)
+    assert not is_mistral(conclude(replies, version=NOW), [["OpenHermes-Mistral"]], replies)
 
 
 def test_where_nothing_can_be_asked_the_name_decides() -> None:
-    assert is_mistral(STRICTEST, ["mistralai/Devstral-Small-2507"], {})
-    assert not is_mistral(STRICTEST, ["qwen3-coder"], {})
+    assert is_mistral(STRICTEST, [["mistralai/Devstral-Small-2507"]], {})
+    assert not is_mistral(STRICTEST, [["qwen3-coder"]], {})
 
 
 @pytest.mark.parametrize(
@@ -133,3 +133,15 @@ def test_a_question_generates_nothing_and_names_the_model(probe: Probe) -> None:
     assert question(probe, "m")["model"] == "m"
     assert "model" not in question(probe, None)
     assert question(probe, None)["messages"] == MESSAGES[probe]
+
+
+def test_an_api_with_models_of_other_families_is_not_taken_for_mistrals_by_its_names() -> None:
+    assert not is_mistral(STRICTEST, [["devstral"], ["llama-3.3-70b"]], {})
+    assert is_mistral(STRICTEST, [["devstral"], ["my-lora", "devstral"]], {})
+
+
+@pytest.mark.parametrize(
+    ("status", "final"), [(200, True), (400, True), (404, True), (401, True), (500, False), (503, False), (0, False)]
+)
+def test_only_an_answer_or_a_path_that_is_not_there_is_final(status: int, final: bool) -> None:
+    assert Reply(status).is_final is final
