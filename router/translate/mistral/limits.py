@@ -13,6 +13,8 @@ MAX_MESSAGES = 10_000
 MAX_PARTS = 10_000  # of the content of all messages
 MAX_CALLS = 5_000  # of all messages
 MAX_TOOLS = 2_000
+MAX_TEXTS = 200_000  # keys and values of a body that is read key by key, which takes 1 us for each
+UNCOUNTED_TEXTS = 1 << 20  # bytes of a body that holds too few of them to be counted
 # Bytes of a body that holds too few calls to be counted: one takes 34 bytes at least.
 UNCOUNTED = 34 * MAX_CALLS
 
@@ -42,6 +44,12 @@ def parts_tally() -> Tally:
 def calls_tally() -> Tally:
     """Return what counts the calls of messages."""
     return Tally("tool calls", MAX_CALLS)
+
+
+def check_texts(body: bytes) -> None:
+    """Raises InvalidRequest where a JSON text has too many keys and texts, by its quotation marks."""
+    if len(body) > UNCOUNTED_TEXTS and body.count(b'"') - body.count(b'\\"') > 2 * MAX_TEXTS:
+        raise too_many("keys and texts", MAX_TEXTS, "messages")
 
 
 def check_messages(count: int) -> None:

@@ -19,7 +19,7 @@ from router.translate.mistral.asked_reader import read_asked
 from router.translate.mistral.choice import judge_choice, translate_choice
 from router.translate.mistral.foreign import read_messages
 from router.translate.mistral.judge import UNPAIRED, Glance, Judge, Order, is_plain, past_steps
-from router.translate.mistral.limits import UNCOUNTED, check_calls, check_messages
+from router.translate.mistral.limits import UNCOUNTED, check_calls, check_messages, check_texts
 from router.translate.mistral.message import Assistant, Message, System, Tool, Turn, decode
 from router.translate.mistral.names import Names
 from router.translate.mistral.order import Placement
@@ -170,6 +170,7 @@ def _encoded(fields: dict[str, object], length: int) -> bytes:
 
 
 def _all_fields(body: bytes) -> dict[str, object]:
+    check_texts(body)
     if not body.isascii():
         body.decode()
     fields: dict[str, object] = {}

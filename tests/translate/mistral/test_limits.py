@@ -69,3 +69,17 @@ def test_a_million_messages_hold_up_nobody_for_long(entry: bytes) -> None:
         translate(body, STRICTEST)
 
     assert time.perf_counter() - started < 5, "translating them took longer than this before there was a limit"
+
+
+def test_a_message_of_a_million_keys_holds_up_nobody_for_long() -> None:
+    body = b'{"messages":[{"role":"user",' + b",".join(b'"%d":1' % number for number in range(1_000_000)) + b"}]}"
+
+    with pytest.raises(InvalidRequest, match="keys and texts"):
+        translate(body, STRICTEST)
+
+
+def test_long_texts_with_many_quotation_marks_are_no_many_texts() -> None:
+    text = 'print("a")\n' * 300_000
+    body = json.dumps({"messages": [{"role": "user", "content": text, "odd": 1}]}).encode()
+
+    assert translate(body, STRICTEST).notes.lost
