@@ -72,12 +72,12 @@ def found(cluster: Cluster) -> list[tuple[str, str]]:
 def test_the_profile_of_a_v13_tokenizer_is_found(started: Cluster) -> None:
     """Of both servers: what renders, its version, no pictures; with this mistral-common, ids and order are free."""
     started.up()
-    assert found(started) == [("mistral", "mistral-common v13, text only, free ids, no bridge")] * 2
+    assert found(started) == [("mistral", "mistral-common v13, text only, free ids, no bridge, strict tools")] * 2
 
 
 def test_the_profile_of_a_v11_tokenizer_is_found(older: Cluster) -> None:
     """Its ids must be nine letters or digits."""
-    assert found(older) == [("mistral", "mistral-common v11, text only, no bridge")]
+    assert found(older) == [("mistral", "mistral-common v11, text only, no bridge, strict tools")]
 
 
 def test_a_loss_is_told_in_a_header_and_counted(started: Cluster) -> None:
