@@ -147,12 +147,13 @@ class Course:
             backend = other
 
     def release(self) -> None:
-        """Give back the retry budget and the timer."""
+        """Give back the retry budget and the timer, and let go of what would be a circle of references."""
         if self._has_budget:
             self._has_budget = False
             self._shared.budget.release()
         if self._keepalive is not None:
             self._keepalive.cancel()
+        self._refusal = None  # it holds the frames that it went through
 
     async def _attempt(self, backend: Backend) -> Ended:
         shared, exchange = self._shared, self._exchange

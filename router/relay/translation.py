@@ -8,6 +8,7 @@ A request is translated once for each profile that it meets. Bytes that need no 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from router.errors import InvalidRequest
 from router.exchange import Exchange
 from router.relay.dialects import Dialects
 from router.relay.route import Job
@@ -67,6 +68,15 @@ class Outgoing:
         return self.repair is None or not self.repair.emulates
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a profile cannot take the request. No exception: one that is kept would keep its frames, and both bodies."""
+
+    message: str
+    param: str | None
+    code: str | None
+
+
 class Translation:
     """The forms of one exchange."""
 
@@ -75,7 +85,7 @@ class Translation:
         self._job = job
         self._dialects = dialects
         self._new_id = new_id
-        self._requests: dict[Profile, tuple[Outgoing, Asked]] = {}
+        self._requests: dict[Profile, tuple[Outgoing, Asked] | Refusal] = {}
 
     def outgoing(self, backend: str) -> Outgoing:
         """Return the request for a backend. Raises `InvalidRequest` for what no backend of its dialect could take."""
@@ -98,12 +108,20 @@ class Translation:
     def _translated(self, profile: Profile) -> tuple[Outgoing, Asked]:
         made = self._requests.get(profile)
         if made is None:
-            done = translate(self._job.body, profile, shape=self._job.shape, form=self._dialects.request_form)
-            lost = done.notes.lost
-            lines = f"X-Router-Translation: {done.notes.ids(lost)}\r\n".encode() if lost else b""
-            outgoing = Outgoing(done.body, lines=lines, rules=frozenset(done.notes.repaired))
-            made = self._requests[profile] = outgoing, done.asked
+            try:
+                made = self._translate(profile)
+            except InvalidRequest as refusal:  # kept too: hundreds of backends may have this profile
+                made = Refusal(refusal.message, refusal.param, refusal.code)
+            self._requests[profile] = made
+        if isinstance(made, Refusal):
+            raise InvalidRequest(made.message, param=made.param, code=made.code)
         return made
+
+    def _translate(self, profile: Profile) -> tuple[Outgoing, Asked]:
+        done = translate(self._job.body, profile, shape=self._job.shape, form=self._dialects.request_form)
+        lost = done.notes.lost
+        lines = f"X-Router-Translation: {done.notes.ids(lost)}\r\n".encode() if lost else b""
+        return Outgoing(done.body, lines=lines, rules=frozenset(done.notes.repaired)), done.asked
 
     def _with_repair(self, request: Outgoing, asked: Asked, *, emulates: bool) -> Outgoing:
         repair = Repair(asked, self._dialects.answer_form, self._new_id, emulates=emulates)

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from router.errors import InvalidRequest
+from router.relay.route import Job, Route
+from router.relay.translation import Translation
 from router.simulator.faults import Break
 from router.simulator.settings import Settings
 from tests.front import CHAT, Front, broken, front, run
@@ -14,6 +17,7 @@ from tests.relay.scripted import DONE, END, HEAD, ROLE, TEXT, Asked, chunk, plai
 AUTO: dict[str, Any] = {"backend_options": [{"dialect": "auto"}]}
 TOOL = {"type": "function", "function": {"name": "add", "description": "", "parameters": {"type": "object"}}}
 USER = {"role": "user", "content": "hi"}
+CHAT_ROUTE = Route("/v1/chat/completions", "POST", is_chat=True)
 WHOLE: dict[str, Any] = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -458,5 +462,24 @@ def test_no_request_meets_a_backend_before_its_dialect_is_known() -> None:
                 await asyncio.sleep(0.01)
 
             assert all(b"bob" not in body for body in sent(cluster))
+
+    run(test)
+
+
+def test_a_request_is_translated_once_for_backends_of_one_profile() -> None:
+    """Also where that is a refusal: hundreds of backends may have the profile."""
+
+    async def test() -> None:
+        options = [{"dialect": "mistral", "profile": "v13"}] * 3
+        async with front(Settings(), Settings(), Settings(), config={"backend_options": options}) as cluster:
+            dialects = cluster.app._dialects
+            job = Job(CHAT_ROUTE, "", (), "", json.dumps({"messages": [{"role": "wizard"}]}).encode())
+            translation = Translation(job, dialects, new_id=lambda: "abcDEF123")
+            for backend in cluster.app.registry.backends:
+                with pytest.raises(InvalidRequest, match="wizard") as caught:
+                    translation.outgoing(backend.spec.name)
+                assert caught.value.param == "messages.0.role"
+
+            assert len(translation._requests) == 1
 
     run(test)
