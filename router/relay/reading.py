@@ -317,12 +317,15 @@ class Reading:
         if self.whole:
             return WHOLE
         rest = self._splitter.finish()
+        marks = self._job.route.end_marks
+        if marks and not self._is_end(rest + b"\n\n"):  # an event that is not whole is never sent
+            return failed(AttemptOutcome.CUT, begun=self.begun)
         if rest and self._translate is not None:
             rest = self._translate(rest.rstrip(b"\r\n") + b"\n\n")
-        if self._job.route.end_marks and not any(map(self._is_end, split_events(rest + b"\n\n"))):
-            if self.begun and self._translate is not None and rest:
-                self._put(rest)  # what was held back, and is no event of the backend's that is not whole
-            return failed(AttemptOutcome.CUT, begun=self.begun)
+            if marks and not any(
+                map(self._is_end, split_events(rest))
+            ):  # the translator has found that it is not whole
+                return failed(AttemptOutcome.CUT, begun=self.begun)
         self._put(b"".join(self._held) + rest)
         self._answer.finish()
         return WHOLE

@@ -483,3 +483,17 @@ def test_a_request_is_translated_once_for_backends_of_one_profile() -> None:
             assert len(translation._requests) == 1
 
     run(test)
+
+
+@pytest.mark.parametrize("rest", [b'data: {"choices":[{"index":0,"delta":{"con', b"data: [DO", TEXT.rstrip()])
+def test_an_event_that_is_not_whole_is_not_sent_when_the_framing_ends(rest: bytes) -> None:
+    async def test() -> None:
+        config = {"backend_options": [MISTRAL]}
+        async with scripted(says(stream(ROLE, TEXT, rest)), config=config) as (cluster, _):
+            answer = await cluster.chat(stream=True)
+
+            sent_events = [part.removeprefix(b"data: ") for part in answer.body.split(b"\n\n") if part]
+            assert "error" in json.loads(sent_events[-1])
+            assert answer.body.count(b'"x"') == 1
+
+    run(test)
