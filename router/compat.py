@@ -89,7 +89,7 @@ def _without_effect(source: Source, name: str, note: str) -> Alias:
     return Alias(source, name, None, note=note)
 
 
-_ONE_PROCESS = "one process serves all: it has no effect"
+_ONE_PROCESS = "no threads serve requests: it has no effect; server.workers sets processes"
 _NOT_YET = "this version does not have it: it has no effect"
 _OPEN = "clients are NOT asked for a key: keep the router in a trusted network"
 
@@ -136,7 +136,6 @@ ALIASES: tuple[Alias, ...] = (
     _yaml("llm.max_retries", "retry.max_attempts", attempts_from_retries),
     _yaml("logging.max_file_size", "logging.max_size"),
     _yaml("logging.backup_count", "logging.backups"),
-    _without_effect(Source.YAML, "server.workers", _ONE_PROCESS),
     _without_effect(Source.YAML, "session", _NOT_YET),
     _without_effect(Source.YAML, "middlewares", _NOT_YET),
     _without_effect(Source.YAML, "interceptors", _NOT_YET),

@@ -141,10 +141,14 @@ class WireError(RouterError):
 class ConnectError(WireError):
     """No connection was made: nothing was sent, so any other backend may be tried."""
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
-        """`refused`: the host answered that nobody listens there (ECONNREFUSED, no such socket)."""
+    def __init__(self, message: str, *, refused: bool = False, ours: bool = False) -> None:
+        """`refused`: the host answered that nobody listens there (ECONNREFUSED, no such socket).
+
+        `ours`: this process has no file descriptor, port or memory left; the host was not asked.
+        """
         super().__init__(message)
         self.refused = refused
+        self.ours = ours
 
 
 class ConnectTimeout(WireError):

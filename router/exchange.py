@@ -20,6 +20,7 @@ class AttemptOutcome(enum.Enum):
     OVERLOADED = "overloaded"  # 429 or 503: full, not broken
     SERVER_ERROR = "server_error"  # 500 and every other 5xx
     GATEWAY_ERROR = "gateway_error"  # 502 or 504
+    STOPPING = "stopping"  # it is shutting down, or its engine is dead: it says so itself, or gives an answer up
     UNAUTHORIZED = "unauthorized"  # 401 to the key in our configuration
     FORBIDDEN = "forbidden"  # 401 to the client's own key or to none, or 403
     CLIENT_ERROR = "client_error"  # any other 4xx: the request's own fault
@@ -29,6 +30,7 @@ class AttemptOutcome(enum.Enum):
     CLIENT_GONE = "client_gone"  # nobody's fault
     DEADLINE = "deadline"  # the exchange's own deadline: nobody's fault
     SHUTDOWN = "shutdown"  # we stop: nobody's fault
+    SUPERSEDED = "superseded"  # another attempt of the same exchange was faster: nobody's fault
 
 
 class Outcome(enum.Enum):
@@ -79,6 +81,10 @@ class Exchange:
     outcome: Outcome | None = None
     error: str | None = None  # code of the error we told, from our own table
     param: str | None = None  # the place in the request that it is about
+    queued: float = 0.0  # seconds that it waited for a free backend
+    resumed: int = 0  # how often its broken answer was continued on another backend
+    resume_mode: str | None = None  # how, the last time
+    hedged: bool = False  # a second attempt ran beside the first
     rules: set[str] = field(default_factory=set)  # ids of the rules of translation that changed something
     attempts: list[Attempt] = field(default_factory=list)
     on_close: list[Callable[["Exchange"], None]] = field(default_factory=list)

@@ -94,6 +94,11 @@ def is_ourselves(address: Address, *, host: str, port: int, own_names: Collectio
     return own and not address.host.replace(".", "").isdigit() and ":" not in address.host
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a listener there can be reached from this machine only."""
+    return _kind(host) == "loopback"
+
+
 def _kind(host: str) -> str:
     """Return any, loopback or other."""
     if host in ("", "*"):

@@ -5,12 +5,12 @@ They look at the tree and pass over what they cannot read, so that their faults 
 
 from collections.abc import Collection
 
-from router.config.address import Address, is_ourselves, parse_address
+from router.config.address import Address, is_ourselves, parse_address, parse_host
 from router.config.backend_sources import listener
 from router.config.faults import fault_at
-from router.config.schema import MAX_BACKENDS, Config
+from router.config.schema import MAX_BACKENDS, AdminConfig, Config
 from router.config.tree import Branch, Leaf, child, find
-from router.config.values import show_seconds
+from router.config.values import parse_flag, show_seconds
 from router.errors import ConfigFault
 
 SMALLEST = "backends:\n  - url: http://127.0.0.1:8000\n"
@@ -25,6 +25,10 @@ _NO_BACKENDS_HINT = (
 
 def check(tree: Branch, own_names: Collection[str] = ()) -> list[ConfigFault]:
     """Return what is wrong between keys. `own_names`: names and addresses of this machine."""
+    return [*_of_backends(tree, own_names), *_of_listeners(tree)]
+
+
+def _of_backends(tree: Branch, own_names: Collection[str]) -> list[ConfigFault]:
     node = find(tree, ("backends",))
     if node is None or (isinstance(node, Leaf) and node.is_empty) or (isinstance(node, Branch) and not node.items):
         return [ConfigFault("backends", "none is configured", line=node.line if node else None, hint=_NO_BACKENDS_HINT)]
@@ -33,6 +37,28 @@ def check(tree: Branch, own_names: Collection[str] = ()) -> list[ConfigFault]:
     if len(node.items) > MAX_BACKENDS:
         return [fault_at(tree, ("backends",), f"has {len(node.items)} entries, {MAX_BACKENDS} are the most")]
     return [*_twice(tree, len(node.items)), *_loops(tree, len(node.items), own_names)]
+
+
+def _of_listeners(tree: Branch) -> list[ConfigFault]:
+    """Find a port that was asked for twice. Where admin.port is the default, that gives way: see `notices`."""
+    given = find(tree, ("admin", "port"))
+    host, enabled = find(tree, ("admin", "host")), find(tree, ("admin", "enabled"))
+    try:
+        admin = AdminConfig.model_validate({"port": given.value if isinstance(given, Leaf) else None})
+        is_on = parse_flag(enabled.value) if isinstance(enabled, Leaf) else admin.enabled
+        name = parse_host(host.value) if isinstance(host, Leaf) else admin.host
+    except ValueError:
+        return []  # the schema says so
+    if not is_on or not _meet((name, admin.port), listener(tree)):
+        return []
+    hint = "give each its own, or set admin.enabled: false"
+    return [fault_at(tree, ("admin", "port"), "is server.port too", hint=hint)]
+
+
+def _meet(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Return whether two listeners would want the same port of the same address."""
+    hosts = {one[0], other[0]}
+    return one[1] == other[1] != 0 and (len(hosts) == 1 or bool(hosts & {"0.0.0.0", "::", ""}))
 
 
 def notices(config: Config) -> list[str]:
@@ -48,6 +74,9 @@ def notices(config: Config) -> list[str]:
             f"no api_key for {', '.join(keyless[:3])}{' ...' if len(keyless) > 3 else ''}: clients' own keys are"
             " not passed on either, unless server.forward_authorization is true"
         )
+    server, admin = config.server, config.admin
+    if admin.enabled and _meet((admin.host, admin.port), (server.host, server.port)):
+        found.append(f"admin.port is {admin.port} unless set, and so is server.port: there is no admin listener")
     retry = config.retry
     if retry.base_delay > retry.max_delay:
         found.append(f"retry.base_delay is above retry.max_delay: the waits are {show_seconds(retry.max_delay)}")

@@ -9,7 +9,7 @@ from router.config.keys import suggestion
 from router.config.tree import Branch, Leaf, Path, dotted, find, nearest
 from router.errors import ConfigFault
 
-_SECRET_KEYS = frozenset({"api_key"})  # never quoted
+_SECRET_KEYS = frozenset({"api_key", "token"})  # never quoted
 _MAX_QUOTED = 80  # characters of a value that a fault quotes
 
 

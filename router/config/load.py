@@ -32,6 +32,7 @@ class Loaded:
     origins: Mapping[str, str] = field(default_factory=dict)  # "server.port" to "env PROXY_PORT"
     notices: Sequence[str] = ()  # worth a line to the operator, each
     path: str | None = None  # of the YAML file, None without one
+    own_names: frozenset[str] = frozenset()  # names and addresses of this machine
 
 
 def load(
@@ -66,7 +67,7 @@ def load(
     if faults or config is None:
         raise ConfigError(without_repeats(faults))
     notices = (*report.notices, *checks.notices(config))
-    return Loaded(config, _origins(tree, config), notices, file)
+    return Loaded(config, _origins(tree, config), notices, file, own_names)
 
 
 def find_config(searched: Sequence[str] = SEARCHED) -> str | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 
-from router.config.address import DEFAULT_API_PREFIX, parse_address, parse_host, parse_path, parse_prefix
+from router.config.address import DEFAULT_API_PREFIX, is_loopback, parse_address, parse_host, parse_path, parse_prefix
 from router.config.values import (
     DELAY,
     DURATION,
@@ -24,10 +24,13 @@ from router.config.values import (
     choice,
     list_of,
     matching,
+    parse_memory,
     parse_text,
     show,
+    show_memory,
     text_or_off,
     whole,
+    whole_or_auto,
     whole_or_off,
 )
 from router.translate.profile import PRESETS
@@ -41,6 +44,8 @@ NAME = matching(r"[A-Za-z0-9._:/\[\]-]{1,128}", "a name of letters, digits and .
 MODELS = list_of(parse_text)
 WORDS = list_of(parse_text)
 FILE = text_or_off()
+WORKERS = whole_or_auto(1, 64)
+MEMORY = Kind(parse_memory, show_memory)
 MAX_BACKENDS = 1000
 
 
@@ -101,12 +106,30 @@ class ServerConfig(Section):
     write_stall_timeout: Annotated[float | None, TIMEOUT] = 60.0
     max_connections: Annotated[int | None, whole_or_off(1, 1_000_000)] = 10_000
     drain_timeout: Annotated[float, WAIT] = 600.0  # 0: what is at work is cut at once
+    drain_delay: Annotated[float, WAIT] = 0.0  # not ready for so long before listening ends
+    workers: Annotated[int, WORKERS] = 1  # processes; 0: one per CPU
+    watch_config: Annotated[bool, FLAG] = True
     deadline_header: Annotated[str, HEADER] = "X-Request-Timeout"
     reveal_backend: Annotated[bool, FLAG] = False
     public_details: Annotated[bool, FLAG] = False
     forward_authorization: Annotated[bool, FLAG] = False
     forward_cookies: Annotated[bool, FLAG] = False
     cors: CorsConfig = CorsConfig()
+
+
+class AdminConfig(Section):
+    """The listener for operators: backends, reload. Never on the public port."""
+
+    enabled: Annotated[bool, FLAG] = True
+    host: Annotated[str, Kind(parse_host, show)] = "127.0.0.1"
+    port: Annotated[int, whole(0, 65535)] = 9001  # 0: any free one
+    token: Annotated[SecretStr | None, SECRET] = None
+
+    @model_validator(mode="after")
+    def _token_beyond_this_machine(self) -> "AdminConfig":
+        if self.enabled and self.token is None and not is_loopback(self.host):
+            raise ValueError("host is open to other machines; set a token, or host: 127.0.0.1")
+        return self
 
 
 class TLSConfig(Section):
@@ -182,6 +205,12 @@ class HealthConfig(Section):
     rise: Annotated[int, whole(1, 100)] = 2
     jitter: Annotated[float, SHARE] = 0.2
     models_interval: Annotated[float, DURATION] = 10.0
+    slow_start: Annotated[float, WAIT] = 30.0  # 0: a backend that comes back gets its whole share at once
+    hung_after: Annotated[float | None, TIMEOUT] = 15.0
+    load_interval: Annotated[float, DURATION] = 5.0
+    warm_up: Annotated[bool, FLAG] = False
+    warm_up_timeout: Annotated[float, DURATION] = 120.0
+    max_down_for: Annotated[float, DURATION] = 60.0
 
 
 class BreakerConfig(Section):
@@ -210,6 +239,30 @@ class RetryConfig(Section):
     budget_min: Annotated[int, whole(0, 10_000)] = 3
     base_delay: Annotated[float, DELAY] = 0.05
     max_delay: Annotated[float, DELAY] = 2.0  # wins over base_delay
+
+
+class ResumeConfig(Section):
+    """How a broken stream is finished on another backend."""
+
+    mode: Annotated[str, choice(("text", "exact", "off"))] = "text"
+    max_attempts: Annotated[int, whole(1, 100)] = 3  # further backends for one stream
+    max_length: Annotated[int, SIZE] = 1 << 20
+
+
+class HedgeConfig(Section):
+    """When a second attempt runs beside a slow first one."""
+
+    after: Annotated[float | None, TIMEOUT] = 2.0
+    chat: Annotated[bool, FLAG] = False
+
+
+class OverloadConfig(Section):
+    """What happens when more comes than can be done."""
+
+    queue_size: Annotated[int, whole(0, 100_000)] = 1000  # 0: nobody waits
+    queue_timeout: Annotated[float, DURATION] = 30.0
+    max_memory: Annotated[int | str | None, MEMORY] = "auto"  # auto: 90 % of the cgroup's limit
+    max_descriptors: Annotated[float, SHARE] = 0.9
 
 
 class TimeoutsConfig(Section):
@@ -262,11 +315,15 @@ class Config(Section):
     """The whole configuration."""
 
     server: ServerConfig = ServerConfig()
+    admin: AdminConfig = AdminConfig()
     backends: Annotated[tuple[BackendConfig, ...], BeforeValidator(_none_is_empty)] = ()
     routing: RoutingConfig = RoutingConfig()
     health: HealthConfig = HealthConfig()
     breaker: BreakerConfig = BreakerConfig()
     retry: RetryConfig = RetryConfig()
+    resume: ResumeConfig = ResumeConfig()
+    hedge: HedgeConfig = HedgeConfig()
+    overload: OverloadConfig = OverloadConfig()
     timeouts: TimeoutsConfig = TimeoutsConfig()
     translation: TranslationConfig = TranslationConfig()
     pool: PoolConfig = PoolConfig()

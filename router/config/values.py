@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 MAX_SECONDS = 30 * 86400.0  # a longer timer is a mistake in the unit, and event loops cannot wait much longer
 MAX_SIZE = 1 << 40  # the same for sizes
 MASK = "********"
+AUTO = "auto"  # the router finds a value itself
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
@@ -128,6 +129,16 @@ def parse_size_or_off(value: object) -> int | None:
     return None if is_off(value) else parse_size(value)
 
 
+def parse_memory(value: object) -> int | str | None:
+    """Return bytes, `auto`, or None for off."""
+    if isinstance(value, str) and value.strip().lower() == AUTO:
+        return AUTO
+    try:
+        return parse_size_or_off(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, auto or off") from error
+
+
 def parse_share(value: object) -> float:
     """Return a share from 0 to 1."""
     share = -1.0
@@ -208,6 +219,11 @@ def show_size(value: int | None) -> str:
     return str(value)
 
 
+def show_memory(value: int | str | None) -> str:
+    """Render bytes, `auto` or off."""
+    return value if isinstance(value, str) else show_size(value)
+
+
 def show_share(value: float) -> str:
     """Render a share as a percentage."""
     return f"{value * 100:.6g}%"
@@ -225,6 +241,20 @@ def whole_or_off(low: int, high: int) -> Kind:
         return None if is_off(value) else parse_whole(value, low, high)
 
     return Kind(parse, show)
+
+
+def whole_or_auto(low: int, high: int) -> Kind:
+    """Return the kind of whole numbers in a range, or `auto`, which is 0."""
+
+    def parse(value: object) -> int:
+        if value == 0 or (isinstance(value, str) and value.strip().lower() == AUTO):
+            return 0
+        try:
+            return parse_whole(value, low, high)
+        except ValueError as error:
+            raise ValueError(f"{error}, or auto") from error
+
+    return Kind(parse, lambda value: AUTO if value == 0 else show(value))
 
 
 def matching(pattern: str, what: str) -> Kind:

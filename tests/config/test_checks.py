@@ -78,3 +78,23 @@ def test_an_https_backend_that_will_see_no_key_at_all_is_noted() -> None:
     assert "h0:443, h1:443, h2:443 ..." in notice
     assert not notices(Config.model_validate({"backends": backends, "server": {"forward_authorization": True}}))
     assert not notices(Config.model_validate({"backends": [{"url": "http://h"}, {"url": "https://h", "api_key": "k"}]}))
+
+
+ONE = "backends: [{url: 'http://a'}]\n"
+
+
+def test_a_port_asked_for_twice_is_refused() -> None:
+    (fault,) = found(ONE + "server: {port: 9100}\nadmin:\n  port: 9100\n")
+    assert fault == "admin.port (line 4): is server.port too; give each its own, or set admin.enabled: false"
+
+    assert not found(ONE + "server: {port: 9100}\nadmin: {port: 9100, enabled: false}\n")
+    assert not found(ONE + "server: {port: 9100, host: 10.0.0.9}\nadmin: {port: 9100}\n")
+    assert not found(ONE + "server: {port: 0}\nadmin: {port: 0}\n")
+
+
+def test_the_default_admin_port_gives_way_with_a_notice() -> None:
+    """A router that always was on 9001 goes on being there."""
+    assert not found(ONE + "server: {port: 9001}\n")
+
+    (notice,) = notices(Config.model_validate({"server": {"port": 9001}, "backends": [{"url": "http://a"}]}))
+    assert "there is no admin listener" in notice

@@ -112,13 +112,13 @@ def test_a_variable_that_cannot_be_converted_is_told_with_its_name() -> None:
 
 
 def test_what_has_no_effect_is_noted_and_never_shown() -> None:
-    text = "middlewares:\n  - type: ${UNSET}\nsession: {enabled: true}\nserver: {workers: 4}\n"
+    text = "middlewares:\n  - type: ${UNSET}\nsession: {enabled: true}\n"
 
     tree, report = layered(text, Given(environ={"PROXY_API_KEY": "canary", "WORKER_THREADS": "4"}))
 
-    assert plain(tree) == {"server": {}}
+    assert plain(tree) == {}
     assert not report.faults
-    assert len(report.notices) == 5
+    assert len(report.notices) == 4
     assert any("NOT asked for a key" in notice for notice in report.notices)
     assert "canary" not in str(report.notices)
 
