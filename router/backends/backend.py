@@ -1,17 +1,18 @@
-"""One backend: what is configured of it, what is known of it now, and what an attempt's outcome does to it.
+"""One backend: what is configured of it, what is known of it now, and the words in which it is spoken of.
 
-EFFECTS is the one table from outcome to effect. Its rule: a full backend is not broken, a request's own fault is
-nobody else's, a broken answer counts although its status was 200, and a refused connection is certain.
+What an attempt's outcome does to it stands in effects.py, which part of its weight counts in share.py.
 """
 
 import enum
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from router.backends.breaker import Breaker, BreakerEvent, BreakerRules, BreakerState
-from router.backends.health import Health, HealthRules, HealthState, Seen
-from router.exchange import AttemptOutcome
+from router.backends import share
+from router.backends.breaker import Breaker, BreakerRules, BreakerState
+from router.backends.engine import NOTHING_KNOWN, Figures
+from router.backends.health import Health, HealthRules, HealthState
+from router.backends.hold import HoldDown
 
 MAX_REST = 60.0  # seconds: a longer Retry-After is not believed, a backend may be free again long before
 EASE_TIME = 1.0  # seconds for which a full backend without Retry-After is picked last
@@ -44,7 +45,7 @@ class Standing(enum.IntEnum):
     UNPROBED = 2
     FULL = 3  # as many requests in flight as configured
     RESTING = 4  # it said for how long it is full
-    OUT = 5  # down, or its breaker is open
+    OUT = 5  # down, drained, or its breaker is open
 
 
 class Listing(enum.Enum):
@@ -60,7 +61,7 @@ class Reason(enum.Enum):
 
     UNKNOWN_MODEL = "unknown_model"  # no backend has ever listed it
     NOT_LISTED_YET = "not_listed_yet"  # ... but one has not yet said what it serves
-    NONE_USABLE = "none_usable"  # all down or broken
+    NONE_USABLE = "none_usable"  # all down, broken or drained
     ALL_FULL = "all_full"
     ALL_RESTING = "all_resting"
     ALL_TRIED = "all_tried"  # every usable one was tried for this exchange
@@ -81,6 +82,7 @@ class ChangeKind(enum.Enum):
     BREAKER = "breaker"
     MODELS = "models"  # before and after: what it serves, as comma lists
     ALARM = "alarm"  # a 401 or 403: most likely our configuration is wrong
+    DRAIN = "drain"  # an operator's: before and after are "serving" and "drained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,9 @@ class Change:
 
     backend: str
     kind: ChangeKind
-    before: str  # values of the state's enum but for MODELS
+    before: str  # values of the state's enum but for MODELS and DRAIN
     after: str
-    cause: str  # value of the Seen, AttemptOutcome, BreakerEvent or Listing that brought it
+    cause: str  # value of the Seen, AttemptOutcome, BreakerEvent or Listing that brought it, or "asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,74 +113,57 @@ class BackendStatus:
     models: tuple[str, ...]
     listing: Listing
     resting_for: float  # seconds, 0.0 where it does not rest
+    held_for: float = 0.0  # seconds for which it stays down although its probes pass, because it does not stay up
+    drained: bool = False  # takes no requests until an operator says so
+    busy: bool = False  # its probes are late, its streams go on
+    share: float = 1.0  # part of its weight that counts now
+    running: int | None = None  # as the server itself tells, for all that ask it; None: not known
+    waiting: int | None = None
+    kv_usage: float | None = None  # 0.0 to 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What an attempt's outcome does to its backend."""
+class SharedCounts(Protocol):
+    """Attempts in flight at each backend over all workers; the names are those of backends."""
 
-    breaker: BreakerEvent
-    seen: Seen | None = None
-    rests: bool = False  # until its Retry-After; without one it is eased
-    alarms: bool = False
+    def take(self, name: str, /) -> None:
+        """Count an attempt of ours as begun."""
 
+    def give(self, name: str, /) -> None:
+        """Count an attempt of ours as ended."""
 
-_BROKEN = Effect(BreakerEvent.FAILURE)
-_BROKEN_OR_HUNG = Effect(BreakerEvent.FAILURE, seen=Seen.SUSPECTED)
-_SAYS_NOTHING = Effect(BreakerEvent.UNDECIDED)
-
-EFFECTS: dict[AttemptOutcome, Effect] = {
-    AttemptOutcome.OK: Effect(BreakerEvent.SUCCESS),
-    AttemptOutcome.REFUSED: Effect(BreakerEvent.UNDECIDED, seen=Seen.REFUSED),
-    AttemptOutcome.CONNECT_FAILED: _BROKEN_OR_HUNG,
-    AttemptOutcome.CONNECTION_LOST: _BROKEN,
-    AttemptOutcome.BAD_RESPONSE: _BROKEN,
-    AttemptOutcome.FIRST_BYTE_TIMEOUT: _BROKEN_OR_HUNG,
-    AttemptOutcome.OVERLOADED: Effect(BreakerEvent.UNDECIDED, rests=True),
-    AttemptOutcome.SERVER_ERROR: _BROKEN,
-    AttemptOutcome.GATEWAY_ERROR: _BROKEN,
-    AttemptOutcome.UNAUTHORIZED: Effect(BreakerEvent.UNDECIDED, alarms=True),
-    AttemptOutcome.FORBIDDEN: Effect(BreakerEvent.UNDECIDED, alarms=True),
-    AttemptOutcome.CLIENT_ERROR: _SAYS_NOTHING,
-    AttemptOutcome.ERROR_EVENT: _BROKEN,
-    AttemptOutcome.CUT: _BROKEN,
-    AttemptOutcome.STALLED: _BROKEN_OR_HUNG,
-    AttemptOutcome.CLIENT_GONE: _SAYS_NOTHING,
-    AttemptOutcome.DEADLINE: _SAYS_NOTHING,
-    AttemptOutcome.SHUTDOWN: _SAYS_NOTHING,
-}
+    def elsewhere(self, name: str, /) -> int:
+        """Return how many attempts other workers have in flight."""
 
 
 class Backend:
     """What is known of one backend. Compared by identity. The registry alone changes it."""
 
     __slots__ = (
-        "alarm_until",
-        "breaker",
-        "eased_until",
-        "health",
-        "in_flight",
-        "index",
-        "last_trial",
-        "listing",
-        "max_in_flight",
-        "models",
-        "placed",
-        "resting_until",
-        "spec",
-        "wake_at",
+        *("spec", "index", "health", "breaker", "hold", "models", "listing", "figures"),
+        *("in_flight", "elsewhere", "max_in_flight", "failing", "been_up", "drained", "removed"),
+        *("resting_until", "eased_until", "full_until", "alarm_until", "last_trial", "ramp_from", "ramp_top"),
+        *("share", "stride", "placed", "wake_at"),
     )
 
     def __init__(
         self, spec: BackendSpec, index: int = 0, *, health_rules: HealthRules, breaker_rules: BreakerRules
     ) -> None:
-        """`index`: its place in the configuration; unique, it orders equals."""
+        """`index`: unique, it orders equals; greater for those added later."""
         self.spec = spec
         self.index = index
         self.health = Health(health_rules)
         self.breaker = Breaker(breaker_rules)
-        self.in_flight = 0
-        self.max_in_flight: float = math.inf if spec.max_connections is None else spec.max_connections
+        self.hold = HoldDown()
+        self.in_flight = 0  # attempts of ours
+        self.elsewhere = 0  # attempts of other workers, as last told
+        self.failing = 0  # failures in a row
+        self.been_up = False
+        self.drained = False
+        self.removed = False  # from the configuration: attempts may still run
+        self.figures: Figures = NOTHING_KNOWN
+        self.ramp_from = -math.inf  # when its slow start began
+        self.ramp_top = 1.0  # how far the others of its pool were, where all of it was starting slowly
+        self.full_until = -math.inf  # it was full, and has less weight until then
         self.models: dict[str, ModelObject] = {}
         self.listing = Listing.PENDING
         self.resting_until = -math.inf
@@ -187,6 +172,9 @@ class Backend:
         self.last_trial = -math.inf
         self.placed: Standing | None = None  # the standing under which the pools hold it
         self.wake_at = math.inf  # when the registry looks at it again
+        self.max_in_flight: float = math.inf
+        self.share, self.stride = 1.0, 1
+        self.weigh(-math.inf)
 
     @property
     def is_down(self) -> bool:
@@ -195,46 +183,81 @@ class Backend:
 
     @property
     def is_working(self) -> bool:
-        """Return whether probes and answers are good, be it full or resting at the moment."""
-        return self.health.state is HealthState.UP and self.breaker.state is BreakerState.CLOSED
+        """Return whether probes and answers are good and nobody has drained it, be it full or resting now."""
+        good = self.health.state is HealthState.UP and self.breaker.state is BreakerState.CLOSED
+        return good and not self.drained
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether as many requests are in flight as it may have now."""
+        return self.in_flight + self.elsewhere >= self.max_in_flight
 
     def is_usable(self, now: float) -> bool:
         """Return whether requests go to it, be it full or resting at the moment, or due for its breaker's trial.
 
         The trial counts: whoever waits for us to be ready before sending any request would else wait for ever.
         """
-        return self.health.state is HealthState.UP and self.breaker.allows(now)
+        return self.health.state is HealthState.UP and not self.drained and self.breaker.allows(now)
 
     def standing(self, now: float) -> Standing:
         """Return whether it may be picked at `now`."""
         health = self.health.state
-        if health is HealthState.DOWN or not self.breaker.allows(now):
+        if health is HealthState.DOWN or self.drained or not self.breaker.allows(now):
             return Standing.OUT
         if self.resting_until > now:
             return Standing.RESTING
-        if self.in_flight >= self.max_in_flight:
+        if self.is_full:
             return Standing.FULL
         if health is HealthState.UNKNOWN:
             return Standing.UNPROBED
         return Standing.EASED if self.eased_until > now else Standing.READY
 
     def changes_at(self, now: float) -> float:
-        """Return the next time after `now` at which its standing may change by time alone; inf for never."""
-        times = (self.resting_until, self.eased_until, self.breaker.allows_at())
+        """Return the next time after `now` at which its standing or share may change by time alone; inf for never."""
+        slow_start = self.health.rules.slow_start
+        ramped_at = self.ramp_from + slow_start
+        step_at = min(ramped_at, now + share.ramp_step(slow_start)) if now < ramped_at else -math.inf
+        times = (self.resting_until, self.eased_until, self.full_until, self.breaker.allows_at(), step_at)
         return min([time for time in times if time > now], default=math.inf)
 
     def trial_at(self) -> float:
         """Return from when on it may be tried although it is out."""
-        if self.in_flight >= self.max_in_flight:
+        if self.drained or self.is_full:
             return math.inf
         return max(self.last_trial + TRIAL_INTERVAL, self.resting_until)
 
     def rest(self, now: float, *, retry_after: float | None) -> None:
-        """Keep away from it for its Retry-After (seconds), or pick it last for a moment where it gave none."""
+        """Keep away from it for its Retry-After (seconds), or pick it last for a moment where it gave none.
+
+        For a while after that it has less weight: it is not to be filled up at once again.
+        """
         if retry_after is not None and retry_after > 0:
             self.resting_until = max(self.resting_until, now + min(retry_after, MAX_REST))
         else:
             self.eased_until = now + EASE_TIME
+        self.full_until = max(self.resting_until, self.eased_until) + share.AFTER_FULL
+
+    def start_slowly(self, now: float) -> None:
+        """Begin its slow start: it has come back, and knows nothing of its old strength."""
+        self.ramp_from, self.ramp_top = now, 1.0
+
+    def ramp(self, now: float) -> float:
+        """Return how far its slow start has come, 1.0 where it has none."""
+        return share.ramp(now - self.ramp_from, self.health.rules.slow_start) if self.ramp_from > -math.inf else 1.0
+
+    def weigh(self, now: float) -> None:
+        """Set its share, and with it the distance of its turns and its limit of requests, to what is so at `now`."""
+        ramped = self.ramp(now)
+        was_full = now < self.full_until
+        # While its breaker is not closed that lets one trial through at a time, which shall not be late.
+        failures = self.failing if self.breaker.state is BreakerState.CLOSED else 0
+        self.share = share.share(ramped, failures=failures, is_busy=self.health.is_busy, was_full=was_full)
+        self.stride = share.stride(self.spec.weight, self.share)
+        limit = self.spec.max_connections
+        if limit is None:
+            self.max_in_flight = math.inf
+        else:
+            self.max_in_flight = max(1, math.ceil(limit * min(1.0, ramped / self.ramp_top)))
 
     def status(self, now: float) -> BackendStatus:
         """Return what it is like at `now`."""
@@ -252,9 +275,17 @@ class Backend:
             models=tuple(self.models),
             listing=self.listing,
             resting_for=max(0.0, self.resting_until - now),
+            held_for=max(0.0, self.hold.until - now) if self.is_down else 0.0,
+            drained=self.drained,
+            busy=self.health.is_busy,
+            share=self.share,
+            running=self.figures.running,
+            waiting=self.figures.waiting,
+            kv_usage=self.figures.kv_usage,
         )
 
     def __repr__(self) -> str:
         """Show what decides whether it is picked."""
         states = f"{self.health.state.value} {self.breaker.state.value}"
-        return f"<Backend {self.spec.name} {states} in_flight={self.in_flight}>"
+        drained = " drained" if self.drained else ""
+        return f"<Backend {self.spec.name} {states}{drained} in_flight={self.in_flight}>"

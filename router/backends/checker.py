@@ -3,7 +3,10 @@
 The first probe goes out at once. A probe starts `interval` after the last one started, varied by `jitter`; while a
 backend is down, or one pass away from being up again, sooner, so that a backend that returns is back in use within
 one interval. Before the probe that brings a backend up is told, its models are listed: a restarted server may
-serve others, and no request shall meet the difference.
+serve others, and no request shall meet the difference; and, where that is configured, it has to answer one real
+completion. A probe that fails while answers of ours come from the backend says that it is busy.
+
+Nothing that one backend is asked ever waits for another.
 """
 
 import asyncio
@@ -13,22 +16,28 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 
 from router.backends.backend import Backend, BackendSpec, Change, Listing
 from router.backends.health import HealthRules, HealthState, Seen
+from router.backends.load import Access, Load, never
 from router.backends.registry import Registry
+from router.backends.warmup import ANOTHER_FORM, Pauses, questions
 from router.errors import ConnectError, ConnectionLost
 from router.exchange import AttemptOutcome
+from router.wire.client import Request
 
 DOWN_PACE = 0.5  # share of the interval between probes of a backend that is down: a refused probe costs nearly nothing
-RISING_PACE = 0.25  # ... and of one that passed, but not often enough yet
+RISING_PACE = 0.25  # ... and of one that passed, but not often enough yet, or that nobody can stand in for
 # Statuses of a server that lives but has no such path for us (APIs other than vLLM); vLLM itself says 200 or 503.
 NO_SUCH_PROBE = frozenset({401, 403, 404, 405})
 LEAST_PAUSE = 0.05  # seconds: a probe that took longer than its interval is not followed at once by the next
 MAX_LISTING = 4 * 2**20  # bytes: a list of models is a few KB; parsing a huge one would hold up every stream
+
+BUSY_WITHIN = 0.5  # seconds, at least: a byte that came so long before a probe failed shows that the backend lives
 
 Inspect = Callable[[Backend, Sequence[Any], bool], Awaitable[None]]
 
@@ -49,6 +58,15 @@ def plain_request(spec: BackendSpec, path: str, timeout: float) -> HTTPRequest:
     )
 
 
+@dataclass(slots=True)
+class _Watched:
+    """What is remembered of a backend between its probes."""
+
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    listed_at: float = -math.inf
+    warm_up: Pauses = field(default_factory=Pauses)
+
+
 class Checker:
     """Watches the backends of a registry from `start` to `stop`."""
 
@@ -61,22 +79,24 @@ class Checker:
         rng: random.Random,
         on_change: Callable[[Change], None] | None = None,
         build_request: Callable[[BackendSpec, str, float], HTTPRequest] = plain_request,
-        clock: Callable[[], float] = time.monotonic,
+        progress: Callable[[str], float] = never,
     ) -> None:
-        """`clock` is the one whose times the registry is told elsewhere. `on_change` must not raise.
+        """Times are of `time.monotonic`, as those that the registry is told elsewhere. `on_change` must not raise.
 
         `build_request(spec, path, timeout)`: for clients that need more than a URL; it sends the backend's key.
+        `progress(name)`: when the last byte of an answer came from a backend, -inf where none did.
         """
         self._registry = registry
         self._client = client
         self._rules = rules
-        self._rng = rng
         self._on_change = on_change
-        self._build_request = build_request
+        self._access = Access(self._status, build_request, time.monotonic, rng, progress=progress, tell=self._tell)
+        self._load = Load(registry, self._access, rules=rules)
         self._inspect: Inspect | None = None
-        self._clock = clock
-        self._tasks: dict[Backend, asyncio.Task[None]] = {}
-        self._listed_at: dict[Backend, float] = {}
+        self._clock = time.monotonic
+        self._is_running = False
+        self._watched: dict[Backend, _Watched] = {}
+        self._ending: set[asyncio.Task[None]] = set()  # of backends that were removed
 
     def start(self, *, inspect: Inspect | None = None) -> None:
         """Begin to watch, in the running loop; no effect on backends that are watched already.
@@ -85,29 +105,55 @@ class Checker:
         up, and no request shall meet it before this is done.
         """
         self._inspect = inspect
+        self._is_running = True
+        self.sync()
+
+    def sync(self) -> None:
+        """Watch the backends that the registry has now, and no others; no effect before `start`."""
+        if not self._is_running:
+            return
+        for backend in self._watched.keys() - set(self._registry.backends):
+            for task in self._watched.pop(backend).tasks:
+                task.cancel()
+                self._ending.add(task)
+                task.add_done_callback(self._ending.discard)
+        loop = asyncio.get_running_loop()
         for backend in self._registry.backends:
-            if backend not in self._tasks:
-                name = f"checker {backend.spec.name}"
-                self._tasks[backend] = asyncio.get_running_loop().create_task(self._watch(backend), name=name)
+            watched = self._watched.setdefault(backend, _Watched())
+            if not watched.tasks:
+                name = backend.spec.name
+                watched.tasks.append(loop.create_task(self._watch(backend), name=f"checker {name}"))
+                watched.tasks.append(loop.create_task(self._load.watch(backend), name=f"load {name}"))
+
+    def set_rules(self, rules: HealthRules) -> None:
+        """Go by other rules from the next probe on; the registry is to be told them too."""
+        self._rules = self._load.rules = rules
 
     async def stop(self) -> None:
         """End every probe and return when no task is left."""
-        tasks = list(self._tasks.values())
-        self._tasks.clear()
+        self._is_running = False
+        tasks = [task for watched in self._watched.values() for task in watched.tasks] + list(self._ending)
+        self._watched.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def check(self, backend: Backend) -> None:
-        """Probe a backend once, and list its models where that is due."""
+        """Probe a backend once; list its models where that is due, and warm it up before it rises."""
+        watched = self._watched.get(backend) or _Watched()
         if not self._rules.enabled:
-            await self._list_if_due(backend)
+            await self._list_if_due(backend, watched)
             return
-        seen = await self._probe(backend)
+        seen: Seen | None = await self._probe(backend)
+        if seen is Seen.FAILED and self._makes_progress(backend):
+            seen = Seen.BUSY
         if seen is Seen.PASSED:
-            rises = backend.health.state is not HealthState.UP and backend.health.after(seen) is HealthState.UP
-            await self._list_if_due(backend, now_at_latest=rises)
-        self._tell(self._registry.probed(backend, seen, now=self._clock()))
+            rises = self._registry.would_rise(backend, now=self._clock())
+            await self._list_if_due(backend, watched, now_at_latest=rises)
+            if rises and self._rules.warm_up:
+                seen = await self._warm_up(backend, watched.warm_up)
+        if seen is not None:
+            self._tell(self._registry.probed(backend, seen, now=self._clock()))
 
     async def _watch(self, backend: Backend) -> None:
         while True:
@@ -116,14 +162,15 @@ class Checker:
                 await self.check(backend)
             except Exception:  # the last line of a background loop: a fault of ours must not end all probes
                 logger.exception("the check of backend %s failed", backend.spec.name)
-            pause = self._pace(backend) * self._rng.uniform(1 - self._rules.jitter, 1 + self._rules.jitter)
+            pause = self._pace(backend) * self._access.rng.uniform(1 - self._rules.jitter, 1 + self._rules.jitter)
             await asyncio.sleep(max(LEAST_PAUSE, started + pause - self._clock()))
 
     def _pace(self, backend: Backend) -> float:
         """Return the seconds between the starts of two probes, before jitter."""
         if backend.health.state is HealthState.UP:
             return self._rules.interval
-        return self._rules.interval * (RISING_PACE if backend.health.passes else DOWN_PACE)
+        is_urgent = backend.health.passes or self._registry.is_missed(backend)
+        return self._rules.interval * (RISING_PACE if is_urgent else DOWN_PACE)
 
     async def _probe(self, backend: Backend) -> Seen:
         answer = await self._ask(backend, backend.spec.health_path)
@@ -131,12 +178,15 @@ class Checker:
             return answer
         return Seen.PASSED if 200 <= answer.code < 300 or answer.code in NO_SUCH_PROBE else Seen.FAILED
 
-    async def _list_if_due(self, backend: Backend, *, now_at_latest: bool = False) -> None:
-        due_at = self._listed_at.get(backend, -math.inf) + self._rules.models_interval
+    def _makes_progress(self, backend: Backend) -> bool:
+        return self._clock() - self._access.progress(backend.spec.name) < max(self._rules.timeout, BUSY_WITHIN)
+
+    async def _list_if_due(self, backend: Backend, watched: _Watched, *, now_at_latest: bool = False) -> None:
+        due_at = watched.listed_at + self._rules.models_interval
         if not now_at_latest and backend.listing is Listing.LISTED and self._clock() < due_at:
             return
-        self._listed_at[backend] = self._clock()
-        answer = await self._ask(backend, backend.spec.api_prefix.rstrip("/") + "/models")
+        watched.listed_at = self._clock()
+        answer = await self._ask(backend, _below_prefix(backend, "/models"))
         now = self._clock()
         if isinstance(answer, HTTPResponse) and answer.code in (401, 403):
             self._tell(self._registry.report(backend, AttemptOutcome.UNAUTHORIZED, now=now))
@@ -144,6 +194,42 @@ class Checker:
         if self._inspect is not None:
             await self._inspect(backend, models or (), now_at_latest or backend.listing is not Listing.LISTED)
         self._tell(self._registry.listed(backend, models, now=self._clock()))
+
+    async def _warm_up(self, backend: Backend, pauses: Pauses) -> Seen | None:
+        """Return what one real completion shows of a backend that would rise; None while it is not yet to be asked.
+
+        A backend that lists no model cannot be asked, and rises.
+        """
+        model = next(iter(backend.models), None)
+        if model is None:
+            return Seen.PASSED
+        if not pauses.is_due(self._clock()):
+            return None
+        status = 0
+        for path, body in questions(model):
+            status = await self._post(backend, _below_prefix(backend, path), body)
+            if status not in ANOTHER_FORM:
+                break
+        if status == 200:
+            pauses.passed()
+            return Seen.PASSED
+        pauses.failed(self._clock())
+        logger.warning("backend %s passes its probes, but not a completion (%s)", backend.spec.name, status or "none")
+        return Seen.FAILED
+
+    async def _post(self, backend: Backend, path: str, body: bytes) -> int:
+        """Return the status of the answer, 0 where there was none. Never raises."""
+        try:
+            request = self._access.build_request(backend.spec, path, self._rules.warm_up_timeout)
+            _make_post(request, body)
+            return await self._status(request)
+        except Exception as fault:  # whatever a client may raise: there was no answer
+            logger.debug("backend %s gave no answer to %s: %r", backend.spec.name, path, fault)
+            return 0
+
+    async def _status(self, request: HTTPRequest) -> int:
+        async with asyncio.timeout(request.request_timeout):
+            return (await self._client.fetch(request, raise_error=False)).code
 
     async def _ask(self, backend: Backend, path: str) -> HTTPResponse | Seen:
         """Return the answer, whatever its status; without one, what that means of the backend. Never raises."""
@@ -156,10 +242,12 @@ class Checker:
                 return await self._get(backend, path)  # a kept connection had died, which tells nothing of the backend
         except Exception as fault:  # whatever a client may raise: there was no answer
             logger.debug("backend %s gave no answer to %s: %r", backend.spec.name, path, fault)
+            if isinstance(fault, ConnectError) and fault.ours:
+                return Seen.BUSY  # it was not asked: we have no descriptors left, which is not its fault
             return Seen.REFUSED if _is_refusal(fault) else Seen.FAILED
 
     async def _get(self, backend: Backend, path: str) -> HTTPResponse:
-        request = self._build_request(backend.spec, path, self._rules.timeout)
+        request = self._access.build_request(backend.spec, path, self._rules.timeout)
         async with asyncio.timeout(self._rules.timeout):
             return await self._client.fetch(request, raise_error=False)
 
@@ -167,6 +255,21 @@ class Checker:
         if self._on_change is not None:
             for change in changes:
                 self._on_change(change)
+
+
+def _below_prefix(backend: Backend, path: str) -> str:
+    return backend.spec.api_prefix.rstrip("/") + path
+
+
+def _make_post(request: HTTPRequest, body: bytes) -> None:
+    """Make a POST of JSON of a GET, on a connection of its own: a kept one that had died would look like a failure."""
+    request.method, request.body = "POST", body
+    if isinstance(request, Request):
+        request.fresh = True
+    if isinstance(request, Request) and request.origin is not None:
+        request.header_lines += b"Content-Type: application/json\r\n"
+    else:
+        request.headers["Content-Type"] = "application/json"
 
 
 def _is_refusal(fault: Exception) -> bool:

@@ -1,9 +1,9 @@
 """Who is next: smooth weighted round robin within the pool of one model.
 
-A Rotation gives every member its turns at equal distances, shorter for greater weights (stride scheduling): the member
-whose turn is due first is taken, and its next turn is due one stride later. Equal weights are served in exact
-alternation, and who comes back neither catches up on what it missed nor waits a round. A member's weight may change
-between two turns.
+A Rotation gives every member its turns at equal distances, its stride, which is shorter for greater weights (stride
+scheduling): the member whose turn is due first is taken, and its next turn is due one stride later. Equal weights are
+served in exact alternation, and who comes back neither catches up on what it missed nor waits a round. A member's
+stride may change (share.py): what is left until its next turn shrinks or grows with it.
 
 A Pool keeps its usable members in three rotations and takes from the first that has somebody: ready ones, eased ones
 (full a moment ago), ones not probed yet. With nobody usable it hands out trials, one per backend and second. Each pool
@@ -19,7 +19,6 @@ from collections.abc import Collection
 
 from router.backends.backend import TRIAL_INTERVAL, Backend, Reason, Standing, Unavailable
 
-STRIDE = 2**40  # divided by the weight: the rounding error of a share is below 1e-10
 RETRY_SOON = 1.0  # seconds: what a client is told where nothing better is known
 
 
@@ -60,7 +59,7 @@ class Rotation:
         self.members += 1
         if not turn.is_queued:
             if turn.due < self._now:  # its turns have passed: it comes next, but not twice before others come once
-                turn.due = self._now + STRIDE // backend.spec.weight // 2
+                turn.due = self._now + backend.stride // 2
             self._push(turn)
 
     def leave(self, backend: Backend) -> None:
@@ -69,6 +68,23 @@ class Rotation:
         if turn is not None and turn.is_member:
             turn.is_member = False
             self.members -= 1
+
+    def restride(self, backend: Backend, before: int) -> None:
+        """Move a backend's next turn as its stride has changed from `before`; no effect on who has none."""
+        turn = self._turns.get(backend)
+        if turn is None or not turn.is_queued or turn.due <= self._now:
+            return
+        turn.due = self._now + (turn.due - self._now) * backend.stride // before
+        self._heap = [(turn.due, entry[1], turn) if entry[2] is turn else entry for entry in self._heap]
+        heapq.heapify(self._heap)
+
+    def drop(self, backend: Backend) -> None:
+        """Take a backend out and keep nothing of it; no effect on one that was never a member."""
+        self.leave(backend)
+        turn = self._turns.pop(backend, None)
+        if turn is not None and turn.is_queued:
+            self._heap = [entry for entry in self._heap if entry[2] is not turn]
+            heapq.heapify(self._heap)
 
     def take(self, tried: Collection[Backend]) -> Backend | None:
         """Return whose turn it is, leaving out `tried`, who keep their turns; None where nobody is left."""
@@ -86,7 +102,7 @@ class Rotation:
                 passed_over.append(heapq.heappop(heap))
             else:
                 taken = turn.backend
-                turn.due = due + STRIDE // taken.spec.weight
+                turn.due = due + taken.stride
                 heapq.heapreplace(heap, (turn.due, order, turn))
                 self._now = max(self._now, due)
                 break
@@ -131,8 +147,28 @@ class Pool:
             self._rotations[standing].join(backend)
 
     def remove(self, backend: Backend) -> None:
-        """Take a backend out that no longer serves the model; no effect on others than members."""
+        """Take a backend out that no longer serves the model, and keep nothing of it; no effect on others."""
         self._forget(backend, self._standings.pop(backend, None))
+        for rotation in self._rotations:
+            rotation.drop(backend)
+
+    def restride(self, backend: Backend, before: int) -> None:
+        """Take in that a backend's stride has changed from `before`."""
+        for rotation in self._rotations:
+            rotation.restride(backend, before)
+
+    @property
+    def is_out(self) -> bool:
+        """Return whether nobody is to be had, be it later."""
+        return self._counts[Standing.OUT] == len(self._standings)
+
+    def count(self, standing: Standing) -> int:
+        """Return how many members have a standing."""
+        return self._counts[standing]
+
+    def members_at(self, standing: Standing) -> list[Backend]:
+        """Return the members that have a standing."""
+        return [backend for backend, each in self._standings.items() if each is standing]
 
     def take(self, tried: Collection[Backend]) -> Backend | None:
         """Return the usable backend whose turn it is; None where there is none but `tried`."""
@@ -150,7 +186,7 @@ class Pool:
 
     def take_trial(self, now: float, *, tried: Collection[Backend]) -> Backend | None:
         """Return a backend that is out but due for a trial, only where every member is out."""
-        if now < self._nobody_before or self._counts[Standing.OUT] < len(self._standings):
+        if now < self._nobody_before or not self.is_out:
             return None
         members = list(self._standings)
         for position in range(len(members)):

@@ -1,42 +1,43 @@
-"""All backends: who serves which model, who is next, and what became of it.
+"""All backends: who is next for a model, and what became of it.
 
     pick(model) -> Backend | Unavailable, acquire and release around an attempt, report(outcome) at its end
-    probed(seen) and listed(models) from the checker, snapshot() for /health and metrics
+    probed(seen), listed(models) and looked(figures) from the checker, snapshot() for /health and metrics
+    update(specs), drain(name), undrain(name) from operators; who was removed finishes out of sight
 
 Pure: `now` comes in (one monotonic clock for all calls, seconds), changes of state come out as `Change`s. What changes
-by time alone (a rest that ends, a trial that is due) is noted in a heap of wake-ups and done by the next pick, so that
-no call looks at every backend.
+by time alone (a rest that ends, a trial that is due, a step of a slow start) is noted in a heap of wake-ups and done by
+the next pick, so that no call looks at every backend.
 
 What a rule of one backend cannot know is decided here: a breaker's counts never take out the last usable backend of
-any of its pools.
+any of its pools, and nobody is held down there.
 """
 
-import heapq
 import math
-from collections.abc import Collection, Iterable, Sequence
-from typing import TypeGuard
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from router.backends.backend import (
     ALARM_INTERVAL,
-    EFFECTS,
     Backend,
     BackendSpec,
     BackendStatus,
     Change,
     ChangeKind,
-    Listing,
     ModelObject,
-    Reason,
+    SharedCounts,
+    Standing,
     Unavailable,
 )
 from router.backends.breaker import BreakerEvent, BreakerRules, BreakerState
+from router.backends.catalogue import Catalogue, union_of
+from router.backends.effects import EFFECTS
+from router.backends.engine import NOTHING_KNOWN, Figures
 from router.backends.health import HealthRules, HealthState, Seen
-from router.backends.policy import RETRY_SOON, Pool
+from router.backends.places import Places
+from router.backends.roster import Updated, compare
+from router.backends.verdicts import is_held, observe, record
 from router.exchange import AttemptOutcome
 
-MAX_MODELS = 1000  # of one backend's list: vLLM lists its names and adapters, a few
-MAX_KNOWN_MODELS = 10_000  # ever seen: a backend that lists other names each time must not fill memory
-MAX_MODEL_NAME = 512  # characters: a path of a checkpoint fits
+OnReport = Callable[[str, AttemptOutcome, float | None], None]  # (backend, outcome, Retry-After in seconds)
 
 
 class Registry:
@@ -48,27 +49,37 @@ class Registry:
         *,
         health_rules: HealthRules | None = None,
         breaker_rules: BreakerRules | None = None,
+        counts: SharedCounts | None = None,
+        on_report: OnReport | None = None,
     ) -> None:
-        """Raise ValueError where two backends share a name. Rules default to their own defaults."""
-        health_rules = health_rules or HealthRules()
-        breaker_rules = breaker_rules or BreakerRules()
-        self.backends: tuple[Backend, ...] = tuple(
-            Backend(spec, index, health_rules=health_rules, breaker_rules=breaker_rules)
-            for index, spec in enumerate(specs)
-        )
-        if len({backend.spec.name for backend in self.backends}) < len(self.backends):
-            raise ValueError("two backends share a name")
-        self._pools: dict[str | None, Pool] = {None: Pool()}  # by model; None: any backend
-        self._wakes: list[tuple[float, int, Backend]] = []
+        """Raise ValueError where two backends share a name. Rules default to their own defaults.
+
+        `counts`: attempts of other workers; `on_report` is told every outcome of ours, and must not raise. Both may be
+        set later, before the first pick.
+        """
+        self.on_report = on_report
+        self.backends: tuple[Backend, ...] = ()  # current ones only
+        self._health_rules = health_rules or HealthRules()
+        self._breaker_rules = breaker_rules or BreakerRules()
+        self._by_name: dict[str, Backend] = {}
+        self._made = 0  # backends ever: the next one's index
+        self._catalogue = Catalogue()
+        self._pools = self._catalogue.pools  # for the way of every pick
+        self._places = Places(self._catalogue)
+        self._wakes = self._places.wakes
         self._now = -math.inf  # the latest that was told
         self._unsaid: list[Change] = []  # made by a pick, told by the next report or probe
-        self._checks = health_rules.enabled
-        self._unlisted = {backend for backend in self.backends if not backend.spec.models}
-        for backend in self.backends:
-            self._settle(backend)
-            if backend.spec.models:
-                self._serve(backend, {name: _plain_model(name) for name in backend.spec.models})
-                backend.listing = Listing.LISTED
+        self.counts = counts
+        self.update(specs)
+
+    @property
+    def counts(self) -> SharedCounts | None:
+        """Attempts of other workers; None where there are none."""
+        return self._counts
+
+    @counts.setter
+    def counts(self, counts: SharedCounts | None) -> None:
+        self._counts = self._places.counts = counts
 
     # Picking
 
@@ -79,42 +90,49 @@ class Registry:
         a turn, and maybe a trial, was spent on it. To only ask, use `has_free`.
         """
         self._now = now
-        if self._wakes and self._wakes[0][0] <= now:
-            self._wake()
+        if self._wakes.next_at <= now:
+            self._places.wake(now)
         pool = self._pools.get(model)
         if pool is None:
-            return self._unknown()
+            return self._catalogue.unknown()
         backend = pool.take(tried)
-        if backend is None:
-            backend = pool.take_trial(now, tried=tried)
+        if backend is None or (self._counts is not None and self._places.became_full(backend, now)):
+            backend = self._places.take_again(pool, now, tried=tried) or pool.take_trial(now, tried=tried)
             if backend is None:
                 return pool.refusal(now)
-            self._try_out(backend)
-        elif backend.breaker.state is not BreakerState.CLOSED:
+            if backend.placed is Standing.OUT:
+                self._try_out(backend)
+                return backend
+        if backend.breaker.state is not BreakerState.CLOSED:
             self._try_out(backend)
         return backend
 
     def has_free(self, model: str | None, *, now: float, tried: Collection[Backend] = ()) -> bool:
         """Return whether `pick` would find a usable backend, trials apart. Spends no turn and no trial."""
         self._now = now
-        self._wake()
+        self._places.wake(now)
         pool = self._pools.get(model)
-        return pool is not None and pool.has_free(tried)
+        if pool is None:
+            return False
+        return pool.has_free(tried) or (self._places.free_up(pool, now) and pool.has_free(tried))
 
     def acquire(self, backend: Backend) -> None:
         """Count an attempt as begun."""
         backend.in_flight += 1
-        if backend.in_flight >= backend.max_in_flight:
-            self._settle(backend)
+        if self._counts is not None:
+            self._counts.take(backend.spec.name)
+        if backend.in_flight + backend.elsewhere >= backend.max_in_flight:
+            self._places.settle(backend, self._now)
 
     def release(self, backend: Backend) -> None:
         """Count an attempt as ended. Raise ValueError where none had begun."""
         if backend.in_flight <= 0:
             raise ValueError(f"release of {backend!r}, which has nothing in flight")
-        was_full = backend.in_flight >= backend.max_in_flight
         backend.in_flight -= 1
-        if was_full:
-            self._settle(backend)
+        if self._counts is not None:
+            self._counts.give(backend.spec.name)
+        if backend.placed is Standing.FULL:
+            self._places.settle(backend, self._now)
 
     # What became of it
 
@@ -126,57 +144,122 @@ class Registry:
         now: float,
         retry_after: float | None = None,
         jitter: float = 0.5,
+        told_by_other: bool = False,
     ) -> list[Change]:
         """Take in how an attempt ended, by EFFECTS; return what changed.
 
-        `retry_after`: seconds, where the answer gave them. `jitter`: a random number in [0, 1).
+        `retry_after`: seconds, where the answer gave them. `jitter`: a random number in [0, 1). `told_by_other`: it
+        was an attempt of another worker, who has told of it; a trial of ours goes on.
         """
         self._now = now
+        if backend.removed:
+            return []
+        if self.on_report is not None and not told_by_other:
+            self.on_report(backend.spec.name, outcome, retry_after)
         effect = EFFECTS[outcome]
-        changes = self._say_unsaid()
-        event = effect.breaker
-        if effect.seen is Seen.REFUSED and not self._checks:
+        changes = self._say_unsaid() if self._unsaid else []
+        event, was_failing = effect.breaker, backend.failing
+        if event is BreakerEvent.SUCCESS and not was_failing and backend.breaker.state is BreakerState.CLOSED:
+            backend.breaker.record(event, now=now, jitter=jitter, may_open=_never)
+            return changes  # the way of nearly every attempt: all is as it was
+        changed = None
+        if effect.seen is Seen.REFUSED and not self._health_rules.enabled:
             event = BreakerEvent.LIMIT  # no probe would ever bring it back from being down: its breaker's trials do
-        elif effect.seen is not None and self._checks:
-            self._observe(backend, effect.seen, cause=outcome.value, changes=changes)
+        elif effect.seen is not None and self._health_rules.enabled:
+            changed = observe(backend, effect.seen, self._catalogue, now=now, cause=outcome.value)
+        changes += [changed] if changed is not None else ()
         if effect.rests:
             backend.rest(now, retry_after=retry_after)
         if effect.alarms and now >= backend.alarm_until:
             backend.alarm_until = now + ALARM_INTERVAL
-            changes.append(Change(backend.spec.name, ChangeKind.ALARM, "", outcome.value, outcome.value))
-        before = backend.breaker.state
-        if backend.breaker.record(event, now=now, jitter=jitter, may_open=lambda: self._has_others(backend)):
-            after = backend.breaker.state
-            changes.append(Change(backend.spec.name, ChangeKind.BREAKER, before.value, after.value, outcome.value))
-        if changes or effect.rests or backend.breaker.state is not BreakerState.CLOSED:  # else all is as it was
-            self._settle(backend)
+            if not told_by_other:
+                changes.append(Change(backend.spec.name, ChangeKind.ALARM, "", outcome.value, outcome.value))
+        if not (told_by_other and event is BreakerEvent.UNDECIDED):
+            changed = record(backend, event, self._catalogue, now=now, jitter=jitter, cause=outcome.value)
+            changes += [changed] if changed is not None else ()
+        is_quiet = backend.failing == was_failing and backend.breaker.state is BreakerState.CLOSED
+        if changes or effect.rests or not is_quiet:
+            self._places.weigh(backend, now)
         return changes
 
     def probed(self, backend: Backend, seen: Seen, *, now: float) -> list[Change]:
         """Take in what a probe saw; return what changed."""
         self._now = now
         changes = self._say_unsaid()
-        self._observe(backend, seen, cause=seen.value, changes=changes)
-        self._settle(backend)
+        if not backend.removed:
+            changed = observe(backend, seen, self._catalogue, now=now, cause=seen.value)
+            changes += [changed] if changed is not None else ()
+            self._places.weigh(backend, now)
         return changes
+
+    def would_rise(self, backend: Backend, *, now: float) -> bool:
+        """Return whether a passed probe would bring a backend up at `now`."""
+        after = backend.health.after(Seen.PASSED, held=is_held(backend, self._catalogue, now=now))
+        return backend.health.state is not HealthState.UP and after is HealthState.UP
+
+    def is_missed(self, backend: Backend) -> bool:
+        """Return whether some model of a backend can be had from nobody at the moment."""
+        return any(self._pools[model].is_out for model in (None, *backend.models))
+
+    def looked(
+        self, backend: Backend, figures: Figures | None, *, now: float, seen: Seen | None = None
+    ) -> list[Change]:
+        """Take in what a backend tells of its load, None where it could not be had; return what changed.
+
+        `seen`: HUNG or MOVED, where the figures say so.
+        """
+        backend.figures = figures or NOTHING_KNOWN
+        return [] if seen is None else self.probed(backend, seen, now=now)
 
     def listed(self, backend: Backend, models: Sequence[object] | None, *, now: float) -> list[Change]:
         """Take in the objects of a backend's /v1/models; None where it could not be had: the last list stays good."""
         self._now = now
-        before, was = ",".join(backend.models), backend.listing
-        self._unlisted.discard(backend)
-        if models is not None:
-            backend.listing = Listing.LISTED
-            found = {each["id"]: each for each in models[:MAX_MODELS] if _is_model(each)}
-            if backend.spec.models:
-                found = {name: found.get(name, _plain_model(name)) for name in backend.spec.models}
-            self._serve(backend, found)
-        elif was is Listing.PENDING:
-            backend.listing = Listing.FAILED
-        after = ",".join(backend.models)
-        if after == before and backend.listing is was:
-            return []
-        return [Change(backend.spec.name, ChangeKind.MODELS, before, after, backend.listing.value)]
+        return [] if backend.removed else self._catalogue.listed(backend, models)
+
+    # What operators ask for
+
+    def update(self, specs: Iterable[BackendSpec]) -> Updated:
+        """Make `specs` the backends; return what that changed. Raises ValueError where two of them share a name.
+
+        What is known of a backend is kept while its name and its URL stay the same. One that is no longer there is
+        picked no more; its attempts under way end as they would, and are released as ever.
+        """
+        plan = compare(self._by_name, specs)
+        told = plan.told()
+        for backend in plan.removed:
+            backend.removed = True
+            self._catalogue.remove(backend)
+            self._wakes.forget(backend)
+        backends = [self._add(spec) if known is None else known for spec, known in plan.order]
+        self.backends = tuple(backends)
+        self._by_name = {backend.spec.name: backend for backend in backends}
+        for backend, (spec, _) in zip(backends, plan.order, strict=True):
+            if backend.spec != spec:
+                before, backend.spec = backend.spec, spec
+                if before.models != spec.models:
+                    self._catalogue.reconfigured(backend)
+                self._places.weigh(backend, self._now)
+        return told
+
+    def set_rules(self, *, health_rules: HealthRules, breaker_rules: BreakerRules) -> None:
+        """Go by other rules from now on."""
+        self._health_rules, self._breaker_rules = health_rules, breaker_rules
+        for backend in self.backends:
+            backend.health.set_rules(health_rules)
+            backend.breaker.rules = breaker_rules
+            self._places.weigh(backend, self._now)
+
+    def find(self, name: str) -> Backend | None:
+        """Return the backend of a name, None where there is none."""
+        return self._by_name.get(name)
+
+    def drain(self, name: str) -> list[Change]:
+        """Give a backend no more requests, trials neither. Raises KeyError where there is none of that name."""
+        return self._set_drained(name, True)
+
+    def undrain(self, name: str) -> list[Change]:
+        """Give a backend requests again. Raises KeyError where there is none of that name."""
+        return self._set_drained(name, False)
 
     # What is served
 
@@ -186,23 +269,18 @@ class Registry:
 
     def known_models(self) -> list[str]:
         """Return the names of all models ever listed or configured, in the order in which they came."""
-        return [model for model in self._pools if model is not None]
+        return self._catalogue.known_models()
 
     def sole_model(self) -> str | None:
         """Return the name of the one model that backends serve, None where there is not exactly one."""
-        served = [name for name, pool in self._pools.items() if name is not None and pool.members()]
-        return served[0] if len(served) == 1 else None
+        return self._catalogue.sole_model()
 
     def models(self, *, now: float) -> list[ModelObject]:
         """Return the objects of all models that backends have listed last, those of usable backends first.
 
         A model whose backends are down is still one that exists: asking for it is told 503, not 404.
         """
-        union: dict[str, ModelObject] = {}
-        for backend in sorted(self.backends, key=lambda backend: not backend.is_usable(now)):
-            for name, each in backend.models.items():
-                union.setdefault(name, each)
-        return list(union.values())
+        return union_of(self.backends, now)
 
     def usable_count(self, now: float) -> int:
         """Return to how many backends requests go, be they full or resting at the moment."""
@@ -214,83 +292,33 @@ class Registry:
 
     # Beneath
 
-    def _unknown(self) -> Unavailable:
-        # One that is down does not keep a mistyped name from being told as one, unless nobody has told anything.
-        if len(self._pools) == 1 or any(not backend.is_down for backend in self._unlisted):
-            return Unavailable(Reason.NOT_LISTED_YET, RETRY_SOON)
-        return Unavailable(Reason.UNKNOWN_MODEL, 0.0)
+    def _add(self, spec: BackendSpec) -> Backend:
+        backend = Backend(spec, self._made, health_rules=self._health_rules, breaker_rules=self._breaker_rules)
+        self._made += 1
+        self._catalogue.add(backend, backend.standing(self._now))
+        return backend
+
+    def _set_drained(self, name: str, drained: bool) -> list[Change]:
+        backend = self._by_name[name]
+        if backend.drained is drained:
+            return []
+        backend.drained = drained
+        self._places.settle(backend, self._now)
+        before, after = ("serving", "drained") if drained else ("drained", "serving")
+        return [Change(name, ChangeKind.DRAIN, before, after, "asked")]
 
     def _try_out(self, backend: Backend) -> None:
-        backend.last_trial = self._now
-        before, event = backend.breaker.state, BreakerEvent.TRIAL
-        if backend.breaker.record(event, now=self._now, jitter=0.0, may_open=lambda: False):
-            after = backend.breaker.state
-            self._unsaid.append(Change(backend.spec.name, ChangeKind.BREAKER, before.value, after.value, event.value))
-        self._settle(backend)
-
-    def _observe(self, backend: Backend, seen: Seen, *, cause: str, changes: list[Change]) -> None:
-        before = backend.health.state
-        if not backend.health.observe(seen):
-            return
-        after = backend.health.state
-        if before is HealthState.DOWN:
-            backend.breaker.hasten(self._now)
-        changes.append(Change(backend.spec.name, ChangeKind.HEALTH, before.value, after.value, cause))
-
-    def _has_others(self, backend: Backend) -> bool:
-        """Return whether each pool of a backend has another one that works and does not rest."""
-        return all(
-            any(
-                other.is_working and other.resting_until <= self._now
-                for other in self._pools[model].members()
-                if other is not backend
-            )
-            for model in (None, *backend.models)
-        )
-
-    def _serve(self, backend: Backend, models: dict[str, ModelObject]) -> None:
-        """Make `models` what a backend serves."""
-        for name in backend.models.keys() - models.keys():
-            self._pools[name].remove(backend)  # the pool stays, maybe empty: the model is known
-        backend.models = {}
-        for name, each in models.items():
-            if name not in self._pools:
-                if len(self._pools) > MAX_KNOWN_MODELS:
-                    continue
-                self._pools[name] = Pool(offset=len(self._pools) % len(self.backends))
-            backend.models[name] = each
-            self._pools[name].place(backend, backend.standing(self._now))
-
-    def _settle(self, backend: Backend) -> None:
-        """Bring the pools in line with a backend's state, and note when to look at it again."""
-        standing = backend.standing(self._now)
-        if standing is not backend.placed:
-            backend.placed = standing
-            for model in (None, *backend.models):
-                self._pools[model].place(backend, standing)
-        wake_at = backend.changes_at(self._now)
-        if wake_at < backend.wake_at:
-            backend.wake_at = wake_at
-            heapq.heappush(self._wakes, (wake_at, backend.index, backend))
-
-    def _wake(self) -> None:
-        while self._wakes and self._wakes[0][0] <= self._now:
-            at, _, backend = heapq.heappop(self._wakes)
-            if at == backend.wake_at:  # else an earlier one took its place
-                backend.wake_at = math.inf
-                self._settle(backend)
+        event, now = BreakerEvent.TRIAL, self._now
+        backend.last_trial = now
+        change = record(backend, event, self._catalogue, now=now, jitter=0.0, cause=event.value)
+        if change is not None:
+            self._unsaid.append(change)
+        self._places.settle(backend, now)
 
     def _say_unsaid(self) -> list[Change]:
         said, self._unsaid = self._unsaid, []
         return said
 
 
-def _is_model(candidate: object) -> TypeGuard[ModelObject]:
-    """Return whether an entry of a list of models is one."""
-    name = candidate.get("id") if isinstance(candidate, dict) else None
-    return isinstance(name, str) and 0 < len(name) <= MAX_MODEL_NAME
-
-
-def _plain_model(name: str) -> ModelObject:
-    """Return the object of a configured model that its backend has not listed."""
-    return {"id": name, "object": "model", "created": 0, "owned_by": "router"}
+def _never() -> bool:
+    return False

@@ -1,4 +1,4 @@
-"""Rules of one backend, and of the table from outcome to effect."""
+"""Rules of one backend."""
 
 import math
 
@@ -6,7 +6,6 @@ import pytest
 
 from router.backends.backend import (
     EASE_TIME,
-    EFFECTS,
     MAX_REST,
     TRIAL_INTERVAL,
     Backend,
@@ -15,18 +14,7 @@ from router.backends.backend import (
 )
 from router.backends.breaker import BreakerEvent, BreakerRules
 from router.backends.health import HealthRules, Seen
-from router.exchange import AttemptOutcome
-
-NEVER_COUNTED = {
-    AttemptOutcome.REFUSED,  # takes out through health, and certain
-    AttemptOutcome.OVERLOADED,
-    AttemptOutcome.UNAUTHORIZED,
-    AttemptOutcome.FORBIDDEN,
-    AttemptOutcome.CLIENT_ERROR,
-    AttemptOutcome.CLIENT_GONE,
-    AttemptOutcome.DEADLINE,
-    AttemptOutcome.SHUTDOWN,
-}
+from router.backends.share import AFTER_FULL
 
 
 def make(*, max_connections: int | None = None, seen: Seen | None = Seen.PASSED) -> Backend:
@@ -39,41 +27,6 @@ def make(*, max_connections: int | None = None, seen: Seen | None = Seen.PASSED)
 
 def open_breaker(backend: Backend, now: float) -> None:
     backend.breaker.record(BreakerEvent.LIMIT, now=now, jitter=0.0, may_open=lambda: True)
-
-
-def test_the_table_of_effects_is_total() -> None:
-    assert set(EFFECTS) == set(AttemptOutcome)
-
-
-@pytest.mark.parametrize("outcome", AttemptOutcome)
-def test_a_breaker_counts_what_means_broken_and_nothing_else(outcome: AttemptOutcome) -> None:
-    counted = EFFECTS[outcome].breaker is BreakerEvent.FAILURE
-
-    assert counted == (outcome not in NEVER_COUNTED | {AttemptOutcome.OK})
-
-
-@pytest.mark.parametrize("outcome", NEVER_COUNTED)
-def test_what_is_never_counted_closes_no_breaker_either(outcome: AttemptOutcome) -> None:
-    assert EFFECTS[outcome].breaker is BreakerEvent.UNDECIDED
-
-
-def test_only_our_own_timers_make_a_backend_suspect_and_only_a_refusal_is_certain() -> None:
-    timers = {AttemptOutcome.CONNECT_FAILED, AttemptOutcome.FIRST_BYTE_TIMEOUT, AttemptOutcome.STALLED}
-
-    assert {outcome for outcome, effect in EFFECTS.items() if effect.seen is Seen.SUSPECTED} == timers
-    assert {outcome for outcome, effect in EFFECTS.items() if effect.seen is Seen.REFUSED} == {AttemptOutcome.REFUSED}
-
-
-def test_only_overload_rests_and_only_refused_credentials_alarm() -> None:
-    assert {outcome for outcome, effect in EFFECTS.items() if effect.rests} == {AttemptOutcome.OVERLOADED}
-    assert {outcome for outcome, effect in EFFECTS.items() if effect.alarms} == {
-        AttemptOutcome.UNAUTHORIZED,
-        AttemptOutcome.FORBIDDEN,
-    }
-
-
-def test_no_outcome_makes_health_better() -> None:
-    assert {effect.seen for effect in EFFECTS.values()} == {None, Seen.SUSPECTED, Seen.REFUSED}
 
 
 def test_a_probed_backend_is_ready_and_one_not_probed_is_told_apart() -> None:
@@ -158,3 +111,57 @@ def test_no_key_shows_in_any_repr() -> None:
 
     assert repr(backend) == "<Backend a up closed in_flight=3>"
     assert "sk-secret" not in repr(backend.spec) + repr(backend.status(0))
+
+
+def test_a_drained_backend_is_out_and_never_due_for_a_trial() -> None:
+    backend = make()
+    backend.drained = True
+
+    assert (backend.standing(0), backend.is_usable(0), backend.is_working) == (Standing.OUT, False, False)
+    assert backend.trial_at() == math.inf
+    assert repr(backend) == "<Backend a up closed drained in_flight=0>"
+
+
+def test_what_other_workers_have_in_flight_fills_it_too() -> None:
+    backend = make(max_connections=3)
+    backend.in_flight, backend.elsewhere = 1, 2
+
+    assert backend.standing(0) is Standing.FULL
+
+
+def test_after_its_rest_it_has_half_its_share_for_a_while() -> None:
+    backend = make()
+    backend.rest(0, retry_after=10)
+    shares = []
+    for now in (10, 10 + AFTER_FULL):
+        backend.weigh(now)
+        shares.append(backend.share)
+
+    assert shares == [0.5, 1.0]
+    assert backend.changes_at(10) == 10 + AFTER_FULL
+
+
+def test_a_slow_start_is_looked_at_each_second_until_it_is_over() -> None:
+    backend = make(max_connections=100)
+    backend.start_slowly(100)
+    limits, now = [], 100.0
+    while now < math.inf:
+        backend.weigh(now)
+        limits.append(backend.max_in_flight)
+        now = backend.changes_at(now)
+
+    assert limits[0] == 10
+    assert limits[-1] == 100
+    assert len(limits) == 31
+    assert limits == sorted(limits)
+
+
+def test_while_its_breaker_lets_trials_through_failures_do_not_delay_them() -> None:
+    backend = make()
+    backend.failing = 4
+    backend.weigh(0)
+    assert backend.share == 1 / 16
+    open_breaker(backend, 0)
+    backend.weigh(0)
+
+    assert backend.share == 1.0

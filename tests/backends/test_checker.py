@@ -20,8 +20,10 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from tornado.web import Application, RequestHandler
 
 from router.backends.backend import Backend, BackendSpec, Change, ChangeKind, Listing
+from router.backends.breaker import BreakerRules
 from router.backends.checker import Checker, plain_request
-from router.backends.health import HealthRules, HealthState
+from router.backends.health import HealthRules, HealthState, Seen
+from router.backends.load import never
 from router.backends.registry import Registry
 from router.wire.client import Origin, PooledHTTPClient, Request
 
@@ -38,6 +40,8 @@ class Server:
     hangs: bool = False
     models: Any = field(default_factory=lambda: {"object": "list", "data": [{"id": "m"}]})
     models_status: int = 200
+    completions: dict[str, int] = field(default_factory=dict)  # path -> status
+    asked: list[tuple[str, Any, str | None]] = field(default_factory=list)  # (path, body, Authorization)
     port: int = 0
     seen: list[tuple[str, str | None]] = field(default_factory=list)  # (path, Authorization)
     server: HTTPServer | None = None
@@ -56,9 +60,18 @@ class Server:
                 handler.set_status(self.models_status)
                 handler.finish(self.models if isinstance(self.models, bytes) else json.dumps(self.models))
 
+        class Completions(RequestHandler):
+            def post(handler) -> None:
+                path, key = handler.request.path, handler.request.headers.get("Authorization")
+                assert handler.request.headers["Content-Type"] == "application/json"
+                self.asked.append((path, json.loads(handler.request.body), key))
+                handler.set_status(self.completions.get(path, 200))
+
         [listener] = bind_sockets(self.port, "127.0.0.1")
         self.port = listener.getsockname()[1]
-        self.server = HTTPServer(Application([("/health", Health), ("/v1/models", Models), ("/api/v1/models", Models)]))
+        routes = [("/health", Health), ("/v1/models", Models), ("/api/v1/models", Models)]
+        posts = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings")
+        self.server = HTTPServer(Application([*routes, *((path, Completions) for path in posts)]))
         self.server.add_socket(listener)
 
     async def stop(self) -> None:
@@ -91,10 +104,12 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(*specs: BackendSpec, rules: HealthRules = RULES) -> AsyncIterator[Watched]:
+async def watching(
+    *specs: BackendSpec, rules: HealthRules = RULES, progress: Callable[[str], float] = never
+) -> AsyncIterator[Watched]:
     registry, changes = Registry(specs, health_rules=rules), []
     client = CLIENT.get()(force_instance=True)
-    checker = Checker(registry, client, rules=rules, rng=random.Random(1), on_change=changes.append)
+    checker = Checker(registry, client, rules=rules, rng=random.Random(1), on_change=changes.append, progress=progress)
     checker.start()
     try:
         yield Watched(registry, checker, changes)
@@ -348,6 +363,197 @@ def test_a_unix_socket_that_does_not_exist_refuses(tmp_path: Path) -> None:
         assert registry.backends[0].health.state is HealthState.DOWN
 
     asyncio.run(test())
+
+
+# Busy
+
+
+@run
+async def test_a_backend_whose_probes_are_late_while_its_streams_go_on_is_busy_and_stays(a: Server, b: Server) -> None:
+    async with watching(a.spec("a"), rules=replace(RULES, fall=1), progress=lambda _: time.monotonic()) as watched:
+        await until(lambda: watched.states == [HealthState.UP])
+        a.hangs = True
+        await until(lambda: watched.registry.snapshot(0)[0].busy)
+        probes = a.count("/health")
+        await until(lambda: a.count("/health") > probes + 3)
+        assert watched.states == [HealthState.UP]
+        a.hangs = False
+        await until(lambda: not watched.registry.snapshot(0)[0].busy)
+
+        assert len(watched.of(ChangeKind.HEALTH)) == 1
+
+
+@run
+async def test_bytes_of_long_ago_do_not_make_a_backend_busy(a: Server, b: Server) -> None:
+    began = time.monotonic() - 5.5
+    async with watching(a.spec("a"), progress=lambda _: began) as watched:
+        await until(lambda: watched.states == [HealthState.UP])
+        a.hangs = True
+        await until(lambda: watched.states == [HealthState.DOWN])
+
+
+@run
+async def test_nobody_who_refuses_is_busy(a: Server, b: Server) -> None:
+    rules = replace(RULES, fall=99)
+    async with watching(a.spec("a"), rules=rules, progress=lambda _: time.monotonic()) as watched:
+        await until(lambda: watched.states == [HealthState.UP])
+        await a.stop()
+        await until(lambda: watched.states == [HealthState.DOWN])
+
+
+# Warming up
+
+WARM = replace(RULES, warm_up=True, warm_up_timeout=5.0)
+
+
+@run
+async def test_where_that_is_configured_a_backend_answers_one_completion_before_it_is_up(a: Server, b: Server) -> None:
+    async with watching(a.spec("a", api_key="k"), b.spec("b"), rules=WARM) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+        probes = a.count("/health")
+        await until(lambda: a.count("/health") > probes + 3)
+
+        asked = {"model": "m", "prompt": "Hi", "max_tokens": 1}
+        assert a.asked == [("/v1/completions", asked, "Bearer k")]
+        assert b.asked == [("/v1/completions", asked, None)]
+        await a.stop()
+        await until(lambda: watched.states[0] is HealthState.DOWN)
+        a.start()
+        await until(lambda: watched.states[0] is HealthState.UP)
+        assert len(a.asked) == 2
+
+
+@run
+async def test_a_backend_that_is_healthy_and_fails_its_completion_does_not_come_up(a: Server, b: Server) -> None:
+    a.completions["/v1/completions"] = 500
+    async with watching(a.spec("a"), b.spec("b"), rules=WARM) as watched:
+        await until(lambda: watched.states == [HealthState.UNKNOWN, HealthState.UP])
+        await until(lambda: len(a.asked) == 2)
+        assert a.count("/health") > 4  # the pauses between completions grow, those between probes do not
+        assert watched.states[0] is not HealthState.UP
+        a.completions.clear()
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+
+
+@run
+async def test_another_form_is_asked_where_a_server_does_not_know_one(a: Server, b: Server) -> None:
+    a.completions["/v1/completions"] = 404
+    b.completions |= {"/v1/completions": 400, "/v1/chat/completions": 405}
+    async with watching(a.spec("a"), b.spec("b"), rules=WARM) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+
+    assert [path for path, _, _ in a.asked] == ["/v1/completions", "/v1/chat/completions"]
+    assert [path for path, _, _ in b.asked] == ["/v1/completions", "/v1/chat/completions", "/v1/embeddings"]
+
+
+@run
+async def test_a_backend_that_lists_no_model_cannot_be_warmed_up_and_comes_up(a: Server, b: Server) -> None:
+    a.models = {"data": []}
+    async with watching(a.spec("a"), rules=WARM) as watched:
+        await until(lambda: watched.states == [HealthState.UP])
+
+    assert a.asked == []
+
+
+@run
+async def test_no_answer_is_a_failed_warm_up(a: Server, b: Server) -> None:
+    gone = replace(a.spec("a"), models=("m",))
+    async with watching(gone, rules=replace(WARM, interval=60)) as watched:
+        await until(lambda: watched.states == [HealthState.UP])
+        await a.stop()
+        status = await watched.checker._post(watched.registry.backends[0], "/v1/completions", b"{}")
+
+    assert status == 0
+
+
+# Backends that come and go
+
+
+@run
+async def test_a_backend_that_is_added_is_watched_and_one_that_is_removed_is_not(a: Server, b: Server) -> None:
+    async with watching(a.spec("a")) as watched:
+        await until(lambda: watched.states == [HealthState.UP])
+        watched.registry.update([b.spec("b")])
+        watched.checker.sync()
+        watched.checker.sync()
+        await until(lambda: watched.states == [HealthState.UP])
+        await until(lambda: {each.get_name() for each in asyncio.all_tasks() if " " in each.get_name()} == NEEDED)
+        before = len(a.seen)
+        probes = b.count("/health")
+        await until(lambda: b.count("/health") > probes + 3)
+
+        assert len(a.seen) == before
+        assert watched.checker._ending == set()
+
+
+NEEDED = {"checker b", "load b"}
+
+
+@run
+async def test_a_hundred_reloads_leave_one_watch_for_each_backend(a: Server, b: Server) -> None:
+    a.hangs = True  # so that probes are under way when their backends go
+    async with watching(a.spec("a"), b.spec("b")) as watched:
+        for number in range(100):
+            watched.registry.update([a.spec(f"a{number}"), b.spec("b")])
+            watched.checker.sync()
+            await asyncio.sleep(0.002)
+        names = {"checker a99", "load a99", "checker b", "load b"}
+        await until(lambda: {each.get_name() for each in asyncio.all_tasks() if " " in each.get_name()} == names)
+
+        assert set(watched.checker._watched) == set(watched.registry.backends)
+
+
+def test_nothing_is_watched_before_the_start() -> None:
+    async def test() -> None:
+        registry = Registry([BackendSpec("a", "http://127.0.0.1:1")])
+        client = PooledHTTPClient(force_instance=True)
+        Checker(registry, client, rules=RULES, rng=random.Random(1)).sync()
+        client.close()
+
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(test())
+
+
+@run
+async def test_a_slow_probe_of_one_backend_delays_no_other(a: Server, b: Server) -> None:
+    a.hangs = True
+    rules = replace(RULES, timeout=60, interval=0.05)
+    async with watching(a.spec("a"), b.spec("b"), rules=rules) as watched:
+        await until(lambda: b.count("/health") > 20)
+
+        assert a.count("/health") == 1
+        assert watched.states == [HealthState.UNKNOWN, HealthState.UP]
+
+
+@run
+async def test_other_rules_hold_from_the_next_probe_on(a: Server, b: Server) -> None:
+    async with watching(a.spec("a")) as watched:
+        await until(lambda: a.count("/health") > 2)
+        rules = replace(RULES, enabled=False)
+        watched.registry.set_rules(health_rules=rules, breaker_rules=BreakerRules())
+        watched.checker.set_rules(rules)
+        await until(lambda: a.count("/v1/models") > 3)
+        probes = a.count("/health")
+        lists = a.count("/v1/models")
+        await until(lambda: a.count("/v1/models") > lists + 2)
+
+        assert a.count("/health") <= probes + 1
+
+
+@run
+async def test_a_backend_that_is_held_down_is_not_listed_at_each_probe(a: Server, b: Server) -> None:
+    rules = replace(RULES, models_interval=60, interval=0.1)
+    async with watching(a.spec("a"), b.spec("b"), rules=rules) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+        backend = watched.registry.backends[0]
+        backend.hold.until = time.monotonic() + 60
+        watched.registry.probed(backend, Seen.REFUSED, now=time.monotonic())
+        lists, probes = a.count("/v1/models"), a.count("/health")
+        await until(lambda: a.count("/health") > probes + 8)
+
+        assert backend.is_down
+        assert a.count("/v1/models") == lists
 
 
 def test_a_probe_follows_no_redirect_and_is_bounded_in_time() -> None:

@@ -90,3 +90,53 @@ def test_observing_tells_whether_the_state_changed() -> None:
 
     assert [health.observe(seen) for seen in (Seen.PASSED, Seen.PASSED, Seen.REFUSED)] == [True, False, True]
     assert repr(health) == "<Health down passes=0 fails=1>"
+
+
+@pytest.mark.parametrize("state", HealthState)
+@pytest.mark.parametrize("seen", [Seen.BUSY, Seen.MOVED])
+def test_neither_being_busy_nor_moving_changes_a_state(state: HealthState, seen: Seen) -> None:
+    assert NEXT[state, seen, True] is NEXT[state, seen, False] is state
+
+
+def test_a_busy_probe_is_no_failure_and_breaks_a_row_of_them() -> None:
+    failed, busy = Seen.FAILED, Seen.BUSY
+
+    assert seen_by(Seen.PASSED, failed, failed, busy, failed, failed).state is HealthState.UP
+    assert seen_by(Seen.PASSED, Seen.SUSPECTED, busy, failed).state is HealthState.UP
+    assert seen_by(Seen.REFUSED, Seen.PASSED, busy, Seen.PASSED).state is HealthState.DOWN
+
+
+@pytest.mark.parametrize("seen", [Seen.PASSED, Seen.REFUSED, Seen.HUNG])
+def test_busy_is_who_was_seen_so_last(seen: Seen) -> None:
+    assert seen_by(Seen.PASSED, Seen.BUSY).is_busy
+    assert seen_by(Seen.PASSED, Seen.BUSY, Seen.FAILED).is_busy
+    assert not seen_by(Seen.PASSED, Seen.BUSY, seen).is_busy
+
+
+def test_who_hangs_is_down_at_once_and_passes_count_only_after_it_moved() -> None:
+    passes = [Seen.PASSED] * 9
+
+    assert seen_by(Seen.PASSED, Seen.HUNG).state is HealthState.DOWN
+    assert seen_by(Seen.PASSED, Seen.HUNG, *passes).state is HealthState.DOWN
+    assert seen_by(Seen.PASSED, Seen.HUNG, *passes, Seen.MOVED, Seen.PASSED).state is HealthState.DOWN
+    assert seen_by(Seen.PASSED, Seen.HUNG, Seen.MOVED, Seen.PASSED, Seen.PASSED).state is HealthState.UP
+    assert seen_by(Seen.PASSED, Seen.HUNG, Seen.REFUSED, Seen.PASSED, Seen.PASSED).state is HealthState.UP
+
+
+def test_who_is_held_does_not_rise_and_does_so_with_the_first_pass_after() -> None:
+    health = seen_by(Seen.REFUSED)
+    for _ in range(5):
+        assert not health.observe(Seen.PASSED, held=True)
+    assert health.after(Seen.PASSED, held=True) is HealthState.DOWN
+
+    assert health.observe(Seen.PASSED)
+
+
+def test_where_probes_are_switched_off_nothing_keeps_a_backend_down() -> None:
+    health = seen_by(Seen.PASSED, Seen.HUNG)
+    health.set_rules(HealthRules(enabled=False))
+
+    assert (health.state, health.is_hung) == (HealthState.UP, False)
+    health.set_rules(HealthRules(fall=1))
+    assert health.state is HealthState.UP
+    assert health.observe(Seen.FAILED)

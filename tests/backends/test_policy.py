@@ -108,6 +108,32 @@ def test_coming_and_going_without_end_takes_no_memory() -> None:
     assert len(rotation._heap) <= 2
 
 
+def test_a_turn_comes_sooner_or_later_as_its_stride_changes() -> None:
+    a, _ = backends = make(1, 1)
+    rotation = rotation_of(backends)
+    assert taken(rotation, 2) == "01"
+    whole = a.stride
+    a.stride *= 4
+    rotation.restride(a, whole)
+    assert Counter(taken(rotation, 10)) == {"0": 2, "1": 8}
+    a.stride = whole
+    rotation.restride(a, 4 * whole)
+
+    assert Counter(taken(rotation, 10)) == {"0": 5, "1": 5}
+
+
+def test_nothing_is_kept_of_who_is_dropped() -> None:
+    a, b = backends = make(1, 1)
+    rotation = rotation_of(backends)
+    rotation.drop(a)
+    rotation.drop(a)
+
+    assert (rotation.members, len(rotation._heap), list(rotation._turns)) == (1, 1, [b])
+    assert taken(rotation, 3) == "111"
+    rotation.join(a)
+    assert Counter(taken(rotation, 10)) == {"0": 5, "1": 5}
+
+
 def test_joining_and_leaving_twice_count_once() -> None:
     (a,) = make(1)
     rotation = Rotation()
