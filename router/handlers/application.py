@@ -18,7 +18,11 @@ class FrontDoor(tornado.web.Application):
 
     def __init__(self, context: Context, table: RouteTable) -> None:
         """Build the table of our own paths."""
-        super().__init__([], log_function=_no_log)
+        super().__init__([], log_function=no_log)
+        self.configure(context, table)
+
+    def configure(self, context: Context, table: RouteTable) -> None:
+        """Answer so from the next request on; those under way keep what they began with."""
         self._context = context
         self._table = table
         self._own: dict[str, type[BaseHandler]] = {
@@ -56,5 +60,5 @@ class FrontDoor(tornado.web.Application):
         return self.get_handler_delegate(request, handler, {"context": self._context})
 
 
-def _no_log(handler: tornado.web.RequestHandler) -> None:
+def no_log(handler: tornado.web.RequestHandler) -> None:
     """Tornado's own access line; ours is written when the exchange closes."""

@@ -1,17 +1,19 @@
 """What every handler does alike: ids, cross-origin rules, errors in OpenAI's form, one exchange record per request."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import orjson
 import tornado.web
 
+from router.access.overload import Marks
 from router.backends.registry import Registry
 from router.errors import CODES, AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
 from router.exchange import Exchange, Outcome
 from router.handlers.cors import Cors
+from router.observe.guard import Guard
 from router.observe.metrics import Metrics
 from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
@@ -36,6 +38,7 @@ class Context:
     is_draining: Callable[[], bool]
     reads_chats: Callable[[], bool]  # whether some backend wants conversations translated
     dialect_of: Callable[[str], dict[str, str]]  # what a status page tells of a backend's dialect, by its name
+    scrape: Callable[[str], Awaitable[tuple[str, bytes]]]  # metrics of all processes, in the form an Accept asks for
     deadline_header: str = "X-Request-Timeout"
     total_timeout: float | None = None  # seconds
     public_details: bool = False  # /health names the backends' addresses
@@ -43,6 +46,7 @@ class Context:
     started: float = 0.0
     debug: bool = False
     metrics_path: str | None = "/metrics"
+    guard: Guard = field(default_factory=lambda: Guard(Marks(), at_work=lambda: 0))  # whether there is too much at work
 
 
 @tornado.web.stream_request_body

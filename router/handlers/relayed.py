@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from router.access.overload import Strain
 from router.errors import InvalidRequest, NoBackend, UnsupportedMediaType
 from router.handlers.base import BaseHandler, Context
 from router.relay.answer import Answer
@@ -27,6 +28,7 @@ from router.wire.server import ServerConnection
 
 log = logging.getLogger("router.handlers")
 
+SHED_RETRY = 5.0  # seconds after which a client that was refused may come back: some of the work is done by then
 JSON_TYPE = (b"Content-Type", b"application/json")  # for clients that do not say: vLLM insists on it
 
 
@@ -45,6 +47,8 @@ class RelayedHandler(BaseHandler):
         self.route_label = route.path
         self.has_named_errors = route.named_events
         super().initialize(context)
+        # Asked once: a request that was taken with its head is not refused with its body.
+        self._strain = None if context.guard.strain is None else self._ask_guard(context)
 
     def allowed_methods(self) -> tuple[str, ...]:
         """Return the methods that the path takes."""
@@ -57,6 +61,8 @@ class RelayedHandler(BaseHandler):
             if method != "OPTIONS":
                 self.refuse_method()
             return
+        if self._strain is not None:
+            raise NoBackend("The router has too much at work to take more.", retry_after=SHED_RETRY)
         fields = self.headers_in.fields
         for name in ("Content-Type", "Content-Encoding"):
             if len(fields.get(name, ())) > 1:
@@ -64,6 +70,12 @@ class RelayedHandler(BaseHandler):
         _check_type(self._routes[method].body, self.headers_in.first("Content-Type") or "")
         if (self.headers_in.first("Content-Encoding") or "identity").lower() != "identity":
             raise UnsupportedMediaType("Compressed request bodies are not taken; send it without Content-Encoding.")
+
+    def _ask_guard(self, context: Context) -> Strain | None:
+        strain = context.guard.refusal() if self.request.method in self._routes else None
+        if strain is not None:
+            context.metrics.shed(strain.value)
+        return strain
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body; the wire bounds it."""

@@ -1,16 +1,91 @@
-"""Numbers to Prometheus' text: the text format 0.0.4 and OpenMetrics 1.0.0, which differ in two small things.
+"""Numbers to Prometheus' text, by way of plain families that can be sent to another process and added up there.
+
+    Sheet of each process -> dict[str, Family] -> merged -> encode: text format 0.0.4 or OpenMetrics 1.0.0
 
 prometheus_client's own encoder took 14 us per line, so that a scrape of a few models stopped every stream for several
 milliseconds; this one takes well below 1 us.
 """
 
+import enum
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+class Kind(enum.Enum):
+    """What a family is, and so how the numbers of several processes become one."""
+
+    COUNTER = "counter"  # added; those of a process that has ended still count
+    HISTOGRAM = "histogram"  # the same
+    GAUGE = "gauge"  # added, of living processes
+    LARGEST = "largest"  # a state that holds if it does in any process
+    SMALLEST = "smallest"  # a state that holds if it does in all
+
+
+LASTING = frozenset({Kind.COUNTER, Kind.HISTOGRAM})
+
+
+@dataclass(slots=True)
+class Family:
+    """One metric with its samples, by the text of their labels."""
+
+    kind: Kind
+    meaning: str
+    samples: dict[str, float] = field(default_factory=dict)
+    bounds: tuple[float, ...] = ()  # of a histogram
+    counts: dict[str, tuple[list[int], float]] = field(default_factory=dict)  # of a histogram: per bucket, and the sum
+
+
+Families = dict[str, Family]  # by name; that of a counter without `_total`
+
+
+def merged(dumps: Iterable[Families]) -> Families:
+    """Return the families of several processes as one, each number by its family's kind. The dumps are left alone."""
+    result: Families = {}
+    for dump in dumps:
+        for name, family in dump.items():
+            into = result.get(name)
+            if into is None:
+                into = result[name] = Family(family.kind, family.meaning, bounds=family.bounds)
+            _add_samples(into, family)
+            if into.bounds == family.bounds:  # else of other code than ours: not to be added to ours
+                _add_counts(into, family)
+    return result
+
+
+def lasting(dump: Families) -> Families:
+    """Return what stays true when the process has ended: what it counted."""
+    return {name: family for name, family in dump.items() if family.kind in LASTING}
+
+
+def _add_samples(into: Family, family: Family) -> None:
+    samples, kind = into.samples, into.kind
+    for labels, value in family.samples.items():
+        if labels not in samples:
+            samples[labels] = value
+        elif kind is Kind.LARGEST:
+            samples[labels] = max(samples[labels], value)
+        elif kind is Kind.SMALLEST:
+            samples[labels] = min(samples[labels], value)
+        else:
+            samples[labels] += value
+
+
+def _add_counts(into: Family, family: Family) -> None:
+    for labels, (buckets, total) in family.counts.items():
+        before = into.counts.get(labels)
+        if before is None:
+            into.counts[labels] = (buckets.copy(), total)
+        else:
+            into.counts[labels] = (
+                [one + other for one, other in zip(before[0], buckets, strict=True)],
+                before[1] + total,
+            )
 
 
 def label_text(**labels: str) -> str:
@@ -24,14 +99,13 @@ class Distribution:
     One thread counts; others may read: a count may then be seen before its sum, never a torn list.
     """
 
-    __slots__ = ("_texts", "bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         """`bounds`: upper bounds, rising, each inclusive; values over the last are counted too."""
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-        self._texts = (*(str(float(bound)) for bound in bounds), "+Inf")
 
     def observe(self, value: float) -> None:
         """Count one value."""
@@ -45,51 +119,63 @@ class Distribution:
             counts[bisect_left(bounds, value)] += 1
             self.total += value
 
-    def cumulative(self) -> list[tuple[str, int]]:
-        """Return (upper bound, how many values lie at or below it)."""
-        running = 0
-        rows: list[tuple[str, int]] = []
-        for text, count in zip(self._texts, self.counts.copy(), strict=True):
-            running += count
-            rows.append((text, running))
-        return rows
 
+class Sheet:
+    """One process's families, filled one after the other."""
 
-class Page:
-    """One scrape's text, family by family."""
-
-    def __init__(self, *, openmetrics: bool = False) -> None:
-        """`openmetrics` names counters in their metadata without `_total`; the caller ends the page with `# EOF`."""
-        self._openmetrics = openmetrics
-        self._lines: list[str] = []
+    def __init__(self) -> None:
+        """Empty; `families` is the result."""
+        self.families: Families = {}
 
     def counter(self, name: str, meaning: str, samples: Iterable[tuple[str, float]]) -> None:
         """Add a counter (`name` without `_total`) with (label text, value) pairs."""
-        full = f"{name}_total"
-        self._head(name if self._openmetrics else full, meaning, kind="counter")
-        self._samples(full, samples)
+        self.families[name] = Family(Kind.COUNTER, meaning, dict(samples))
 
-    def gauge(self, name: str, meaning: str, samples: Iterable[tuple[str, float]]) -> None:
-        """Add a gauge with (label text, value) pairs."""
-        self._head(name, meaning, kind="gauge")
-        self._samples(name, samples)
+    def gauge(
+        self, name: str, meaning: str, samples: Iterable[tuple[str, float]], *, across: Kind = Kind.GAUGE
+    ) -> None:
+        """Add a gauge with (label text, value) pairs. `across`: how those of several processes become one."""
+        self.families[name] = Family(across, meaning, dict(samples))
 
     def histogram(self, name: str, meaning: str, samples: Iterable[tuple[str, Distribution]]) -> None:
-        """Add a histogram with (label text, distribution) pairs."""
-        self._head(name, meaning, kind="histogram")
+        """Add a histogram with (label text, distribution) pairs, all of them with the same bounds."""
+        family = self.families[name] = Family(Kind.HISTOGRAM, meaning)
         for labels, distribution in samples:
-            rows = distribution.cumulative()
-            before = f'{name}_bucket{{{labels}{"," if labels else ""}le="'
-            self._lines += [f'{before}{bound}"}} {count}' for bound, count in rows]
-            self._samples(f"{name}_count", ((labels, rows[-1][1]),))
-            self._samples(f"{name}_sum", ((labels, distribution.total),))
+            family.bounds = distribution.bounds
+            family.counts[labels] = (distribution.counts.copy(), distribution.total)
 
-    def encode(self) -> bytes:
-        """Return the text."""
-        return "".join(f"{line}\n" for line in self._lines).encode()
 
-    def _head(self, name: str, meaning: str, *, kind: str) -> None:
-        self._lines += (f"# HELP {name} {meaning}", f"# TYPE {name} {kind}")
+def encode(families: Families, *, openmetrics: bool = False) -> bytes:
+    """Return the text. `openmetrics` names counters in their metadata without `_total`, and ends with `# EOF`."""
+    lines: list[str] = []
+    for name, family in families.items():
+        full = f"{name}_total" if family.kind is Kind.COUNTER else name
+        kind = family.kind.value if family.kind in LASTING else "gauge"
+        lines += (
+            f"# HELP {name if openmetrics else full} {family.meaning}",
+            f"# TYPE {name if openmetrics else full} {kind}",
+        )
+        lines += _sample_lines(full, family.samples.items())
+        if family.counts:
+            lines += _histogram_lines(name, family)
+    if openmetrics:
+        lines.append("# EOF")
+    return "".join(f"{line}\n" for line in lines).encode()
 
-    def _samples(self, name: str, samples: Iterable[tuple[str, float]]) -> None:
-        self._lines += [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]
+
+def _histogram_lines(name: str, family: Family) -> list[str]:
+    lines: list[str] = []
+    texts = (*(str(float(bound)) for bound in family.bounds), "+Inf")
+    for labels, (buckets, total) in family.counts.items():
+        before = f'{name}_bucket{{{labels}{"," if labels else ""}le="'
+        running = 0
+        for text, count in zip(texts, buckets, strict=True):
+            running += count
+            lines.append(f'{before}{text}"}} {running}')
+        lines += _sample_lines(f"{name}_count", [(labels, running)])
+        lines += _sample_lines(f"{name}_sum", [(labels, total)])
+    return lines
+
+
+def _sample_lines(name: str, samples: Iterable[tuple[str, float]]) -> list[str]:
+    return [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in samples]

@@ -62,9 +62,13 @@ class AccessLog:
 
     def __init__(self, writer: LineWriter | None, *, text: bool = False) -> None:
         """`writer` None: switched off; `text`: lines for people instead of JSON."""
+        self._clock = Clock()
+        self.point(writer, text=text)
+
+    def point(self, writer: LineWriter | None, *, text: bool) -> None:
+        """Write there, and so, from now on; exchanges under way too."""
         self._writer = writer
         self._line = text_line if text else json_line
-        self._clock = Clock()
 
     def write(self, exchange: Exchange) -> None:
         """Queue the line of an exchange that has just been closed."""
@@ -111,7 +115,17 @@ def access_fields(exchange: Exchange, when: str) -> dict[str, Any]:
         "bytes_out": exchange.bytes_out,
         "events": exchange.events,
         **({"rules": ",".join(sorted(exchange.rules, key=_rule_order))} if exchange.rules else {}),
+        **(_rare_fields(exchange) if exchange.resumed or exchange.hedged or exchange.queued else {}),
         "attempts": [_attempt_fields(attempt) for attempt in exchange.attempts],
+    }
+
+
+def _rare_fields(exchange: Exchange) -> dict[str, Any]:
+    """Return what is seldom told: of waits, of second attempts beside the first, and of streams that were taken up."""
+    return {
+        **({"queued": _micro(exchange.queued)} if exchange.queued else {}),
+        **({"hedged": True} if exchange.hedged else {}),
+        **({"resumed": exchange.resumed, "resume_mode": exchange.resume_mode} if exchange.resumed else {}),
     }
 
 
@@ -156,9 +170,13 @@ class LineHandler(logging.Handler):
     def __init__(self, writer: LineWriter, *, text: bool = False) -> None:
         """`text`: lines for people instead of JSON."""
         super().__init__()
+        self._clock = Clock()
+        self.point(writer, text=text)
+
+    def point(self, writer: LineWriter, *, text: bool) -> None:
+        """Write there, and so, from now on."""
         self._writer = writer
         self._format = text_record if text else json_record
-        self._clock = Clock()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record's line."""
@@ -198,16 +216,41 @@ def _traceback(record: logging.LogRecord) -> str:
 class Logs:
     """The log of one process: its writer, the access log, and the handler of the standard logging module."""
 
-    def __init__(self, writer: LineWriter, *, access: AccessLog, detach: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: LoggingSettings,
+        writer: LineWriter,
+        *,
+        access: AccessLog,
+        handler: LineHandler,
+        detach: Callable[[], None],
+    ) -> None:
         """`detach` takes the handler off the root logger again."""
         self.access = access
+        self._place = _place(settings)
         self._writer = writer
+        self._handler = handler
         self._detach = detach
+        self._dropped_before = 0  # by writers that are closed
 
     @property
     def dropped(self) -> int:
         """How many lines were never written."""
-        return self._writer.dropped
+        return self._dropped_before + self._writer.dropped
+
+    def change(self, settings: LoggingSettings) -> None:
+        """Go by other settings from now on. Raises OSError where the file cannot be opened; nothing is changed then."""
+        place, writer = _place(settings), self._writer
+        if place != self._place:
+            writer = _open(settings)
+        text = settings.format == "text"
+        self._handler.point(writer, text=text)
+        self.access.point(writer if settings.access else None, text=text)
+        _set_levels(settings)
+        if writer is not self._writer:
+            self._dropped_before += self._writer.dropped
+            self._writer.close(timeout=0.0)  # its thread writes what is queued, and nobody waits for it
+            self._writer, self._place = writer, place
 
     def reopen(self) -> None:
         """Open the file anew, after an external rotation."""
@@ -224,20 +267,35 @@ def setup(settings: LoggingSettings) -> Logs:
 
     Our own loggers follow `level`; those of libraries speak from warnings up, or with it where it is higher.
     """
-    path = os.fspath(settings.file) if settings.file is not None else None
-    writer = LineWriter(path, max_size=settings.max_size, backups=settings.backups)
+    writer = _open(settings)
     text = settings.format == "text"
     handler = LineHandler(writer, text=text)
     root, ours = logging.getLogger(), logging.getLogger("router")
     before = root.level, ours.level
-    level = LEVELS[settings.level.lower()]
     root.addHandler(handler)
-    root.setLevel(max(level, logging.WARNING))
-    ours.setLevel(level)
+    _set_levels(settings)
 
     def detach() -> None:
         root.removeHandler(handler)
         root.setLevel(before[0])
         ours.setLevel(before[1])
 
-    return Logs(writer, access=AccessLog(writer if settings.access else None, text=text), detach=detach)
+    access = AccessLog(writer if settings.access else None, text=text)
+    return Logs(settings, writer, access=access, handler=handler, detach=detach)
+
+
+def _set_levels(settings: LoggingSettings) -> None:
+    level = LEVELS[settings.level.lower()]
+    logging.getLogger().setLevel(max(level, logging.WARNING))
+    logging.getLogger("router").setLevel(level)
+
+
+def _place(settings: LoggingSettings) -> tuple[str | None, int | None, int]:
+    """Return what a writer is made from; a change of it needs another one."""
+    path = os.fspath(settings.file) if settings.file is not None else None
+    return path, settings.max_size, settings.backups
+
+
+def _open(settings: LoggingSettings) -> LineWriter:
+    path, max_size, backups = _place(settings)
+    return LineWriter(path, max_size=max_size, backups=backups)

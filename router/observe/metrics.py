@@ -1,27 +1,38 @@
-"""Prometheus metrics of one process: counted in plain numbers, made into text when somebody scrapes.
+"""Prometheus metrics of one process: counted in plain numbers, dumped as families, made into text for a scrape.
+
+Of several workers' dumps `exposition.merged` makes one; `render` makes the text of any.
 
 Every name begins with `router_` (but prometheus_client's own `process_...`). Label values come from our route table,
 the configuration, enums, and models that a backend has listed; another model is "other", no model is "none".
-The loop's thread counts; `render` may run in any thread.
+The loop's thread counts; `dump` may run in any thread.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, ProcessCollector, exposition
-from prometheus_client.openmetrics import exposition as openmetrics_exposition
+from prometheus_client import ProcessCollector
 
 from router import __version__
 from router.backends.backend import BackendStatus, Change, ChangeKind
 from router.backends.breaker import BreakerState
 from router.backends.health import HealthState
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
-from router.observe.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Distribution, Page, label_text
+from router.observe.exposition import (
+    OPENMETRICS_TYPE,
+    TEXT_TYPE,
+    Distribution,
+    Families,
+    Kind,
+    Sheet,
+    encode,
+    label_text,
+)
 
 # Bounds in seconds. Whole answers of language models take from milliseconds (embeddings, errors) to many minutes.
 DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 FIRST_TOKEN_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 GAP_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 MAX_SERIES = 1000  # pairs of route and model: a bound on what a scrape costs, should a backend list models without end
 OTHER = "other"
 NO_MODEL = "none"
@@ -43,17 +54,20 @@ class Metrics:
     """All counts of one process, and their text."""
 
     event_gaps: Callable[[Iterable[float]], None]  # seconds between events of a stream, many at a time
+    loop_lagged: Callable[[float], None]  # seconds that a timer of the loop came late
 
     def __init__(
         self,
         *,
         backends: Callable[[], list[BackendStatus]] | None = None,
         dropped_log_lines: Callable[[], int] | None = None,
+        queue_length: Callable[[], int] | None = None,
     ) -> None:
-        """`backends` and `dropped_log_lines` are asked at each scrape."""
+        """`backends`, `dropped_log_lines` and `queue_length` (exchanges that wait) are asked at each dump."""
         self.in_flight = 0
         self._backends = backends
         self._dropped = dropped_log_lines
+        self._queue_length = queue_length
         self._series: dict[tuple[str, str], _Series] = {}
         self._gaps = Distribution(GAP_BOUNDS)
         self.event_gaps = self._gaps.observe_all
@@ -64,8 +78,16 @@ class Metrics:
         self._retries: defaultdict[AttemptOutcome, int] = defaultdict(int)
         self._rules: defaultdict[str, int] = defaultdict(int)
         self._changes: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-        self._process = CollectorRegistry()
-        ProcessCollector(registry=self._process)
+        self._resumed: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._hedged: defaultdict[str, int] = defaultdict(int)
+        self._rejected: defaultdict[str, int] = defaultdict(int)
+        self._queue_waits = Distribution(FIRST_TOKEN_BOUNDS)
+        self._shed: defaultdict[str, int] = defaultdict(int)
+        self._lag = Distribution(LAG_BOUNDS)
+        self.loop_lagged = self._lag.observe
+        self._stalls = 0
+        self._reloads = Reloads()
+        self._process = ProcessCollector(registry=None)
 
     def exchange_opened(self, exchange: Exchange) -> None:
         """Count an exchange in."""
@@ -95,24 +117,53 @@ class Metrics:
         """Count one attempt more, made because the one before ended so."""
         self._retries[cause] += 1
 
+    def resumed(self, mode: str, *, ok: bool) -> None:
+        """Count a broken answer that was continued on another backend (`ok`), or could not be."""
+        self._resumed[(mode, "ok" if ok else "failed")] += 1
+
+    def hedged(self, *, won: bool) -> None:
+        """Count a second attempt that ran beside the first; `won`: it was the faster one."""
+        self._hedged["won" if won else "lost"] += 1
+
+    def queue_rejected(self, reason: str) -> None:
+        """Count an exchange that was turned away; `reason` is one of a few words of our own."""
+        self._rejected[reason] += 1
+
+    def queue_waited(self, seconds: float) -> None:
+        """Count a wait for a free backend."""
+        self._queue_waits.observe(seconds)
+
+    def shed(self, reason: str) -> None:
+        """Count a request that was refused because the process has too much; `reason` is a word of our own."""
+        self._shed[reason] += 1
+
+    def loop_stalled(self) -> None:
+        """Count a time for which the loop stood still."""
+        self._stalls += 1
+
+    def reloaded(self, *, ok: bool) -> None:
+        """Count a new configuration that was taken up (`ok`), or was not."""
+        self._reloads.count(ok=ok)
+
     def changed(self, change: Change) -> None:
         """Count a backend's change, with the state it came to where that is an enum's."""
         to = change.after if change.kind in (ChangeKind.HEALTH, ChangeKind.BREAKER) else ""
         self._changes[(change.backend, change.kind.value, to)] += 1
 
-    def render(self, accept: str = "") -> tuple[str, bytes]:
-        """Return (content type, body) in the form that an Accept header asks for: OpenMetrics, else Prometheus text."""
-        openmetrics = "application/openmetrics-text" in accept
-        page = Page(openmetrics=openmetrics)
-        self._add_exchanges(page)
-        self._add_attempts(page)
-        self._add_process(page)
+    def dump(self) -> Families:
+        """Return all counts as plain families."""
+        sheet = Sheet()
+        self._add_exchanges(sheet)
+        self._add_attempts(sheet)
+        self._add_ways_out(sheet)
+        self._add_process(sheet)
         if self._backends is not None:
-            _add_backends(page, self._backends())
-        if openmetrics:  # prometheus_client's part ends with the `# EOF` of the whole
-            rest: bytes = openmetrics_exposition.generate_latest(self._process)  # type: ignore[no-untyped-call]
-            return OPENMETRICS_TYPE, page.encode() + rest
-        return TEXT_TYPE, page.encode() + exposition.generate_latest(self._process)
+            _add_backends(sheet, self._backends())
+        return sheet.families
+
+    def render(self, accept: str = "") -> tuple[str, bytes]:
+        """Return (content type, body) of this process's own counts, in the form that an Accept header asks for."""
+        return render(self.dump(), accept)
 
     def _series_of(self, route: str, model: str) -> _Series:
         series = self._series.get((route, model))
@@ -122,51 +173,113 @@ class Metrics:
             series = self._series.setdefault((route, model), _Series(label_text(route=route, model=model)))
         return series
 
-    def _add_exchanges(self, page: Page) -> None:
+    def _add_exchanges(self, sheet: Sheet) -> None:
         series = list(self._series.values())
         ended = [
             (f"{one.labels},{label_text(status=str(status), outcome=_text(outcome))}", count)
             for one in series
             for (status, outcome), count in one.ended.copy().items()
         ]
-        page.counter("router_requests", "Exchanges, by how they ended.", ended)
-        page.histogram(
+        sheet.counter("router_requests", "Exchanges, by how they ended.", ended)
+        sheet.histogram(
             "router_request_duration_seconds",
             "From a request's head to the end of its answer.",
             [(one.labels, one.duration) for one in series],
         )
-        page.histogram(
+        sheet.histogram(
             "router_time_to_first_token_seconds",
             "From a request's head to the beginning of its answer.",
             [(one.labels, one.first) for one in series],
         )
-        page.histogram("router_time_between_events_seconds", "Between two events of a stream.", [("", self._gaps)])
+        sheet.histogram("router_time_between_events_seconds", "Between two events of a stream.", [("", self._gaps)])
         traffic = [(label_text(direction="in"), self._bytes_in), (label_text(direction="out"), self._bytes_out)]
-        page.counter("router_body_bytes", "Bytes of bodies, from clients (in) and to them (out).", traffic)
-        page.counter("router_events", "Events relayed to clients.", [("", self._events)])
-        page.gauge("router_requests_in_flight", "Exchanges not yet closed.", [("", self.in_flight)])
+        sheet.counter("router_body_bytes", "Bytes of bodies, from clients (in) and to them (out).", traffic)
+        sheet.counter("router_events", "Events relayed to clients.", [("", self._events)])
+        sheet.gauge("router_requests_in_flight", "Exchanges not yet closed.", [("", self.in_flight)])
 
-    def _add_attempts(self, page: Page) -> None:
+    def _add_attempts(self, sheet: Sheet) -> None:
         attempts = [
             (label_text(backend=backend, model=model, outcome=_text(outcome)), count)
             for (backend, model, outcome), count in self._attempts.copy().items()
         ]
-        page.counter("router_attempts", "Tries at a backend, by how they ended.", attempts)
+        sheet.counter("router_attempts", "Tries at a backend, by how they ended.", attempts)
         retries = [(label_text(cause=cause.value), count) for cause, count in self._retries.copy().items()]
-        page.counter("router_retries", "Further tries, by what made them needed.", retries)
+        sheet.counter("router_retries", "Further tries, by what made them needed.", retries)
         rules = [(label_text(rule=rule), count) for rule, count in sorted(self._rules.copy().items())]
-        page.counter("router_translations", "Exchanges that a rule of docs/translation.md has changed.", rules)
+        sheet.counter("router_translations", "Exchanges that a rule of docs/translation.md has changed.", rules)
         changes = [
             (label_text(backend=backend, change=change, to=to), count)
             for (backend, change, to), count in self._changes.copy().items()
         ]
-        page.counter("router_backend_changes", "Changes of a backend, and to which state.", changes)
+        sheet.counter("router_backend_changes", "Changes of a backend, and to which state.", changes)
 
-    def _add_process(self, page: Page) -> None:
+    def _add_ways_out(self, sheet: Sheet) -> None:
+        """What was done so that nobody notices a failure, and what was refused so that others fare well."""
+        resumed = [
+            (label_text(mode=mode, result=result), count) for (mode, result), count in self._resumed.copy().items()
+        ]
+        sheet.counter("router_streams_resumed", "Broken answers that another backend was to continue.", resumed)
+        hedged = [(label_text(result=result), count) for result, count in self._hedged.copy().items()]
+        sheet.counter("router_hedges", "Second attempts beside a slow first one.", hedged)
+        rejected = [(label_text(reason=reason), count) for reason, count in self._rejected.copy().items()]
+        sheet.counter("router_queue_rejected", "Exchanges turned away from the queue for a free backend.", rejected)
+        sheet.histogram("router_queue_wait_seconds", "Waits for a free backend.", [("", self._queue_waits)])
+        if self._queue_length is not None:
+            waiting = [("", self._queue_length())]
+            sheet.gauge("router_queue_length", "Exchanges that wait for a free backend.", waiting)
+        shed = [(label_text(reason=reason), count) for reason, count in self._shed.copy().items()]
+        sheet.counter("router_requests_shed", "Requests refused because the router has too much at work.", shed)
+
+    def _add_process(self, sheet: Sheet) -> None:
         version = label_text(version=__version__)
-        page.gauge("router_build_info", "Always 1; the label tells the version.", [(version, 1)])
+        meaning = "Always 1; the label tells the version."
+        sheet.gauge("router_build_info", meaning, [(version, 1)], across=Kind.LARGEST)
+        sheet.gauge("router_workers", "Processes that serve.", [("", 1)])
+        sheet.histogram("router_loop_lag_seconds", "How late the loop's timers come.", [("", self._lag)])
+        sheet.counter("router_loop_stalls", "Times for which the loop stood still.", [("", self._stalls)])
+        self._reloads.add_to(sheet)
         if self._dropped is not None:
-            page.counter("router_log_lines_dropped", "Log lines that were not written.", [("", self._dropped())])
+            sheet.counter("router_log_lines_dropped", "Log lines that were not written.", [("", self._dropped())])
+        add_process(sheet, self._process)
+
+
+class Reloads:
+    """How often a new configuration was taken up; counted where configurations are read."""
+
+    def __init__(self) -> None:
+        """The one that the process began with is good, or it would not be there."""
+        self._counts = {"ok": 0, "failed": 0}
+        self._last_ok = True
+
+    def count(self, *, ok: bool) -> None:
+        """Count one."""
+        self._counts["ok" if ok else "failed"] += 1
+        self._last_ok = ok
+
+    def add_to(self, sheet: Sheet) -> None:
+        """Add both families."""
+        reloads = [(label_text(result=result), count) for result, count in self._counts.items()]
+        sheet.counter("router_config_reloads", "New configurations, by whether they could be used.", reloads)
+        meaning = "0 while the configuration on disk is one that could not be used."
+        last = [("", int(self._last_ok))]
+        sheet.gauge("router_config_last_reload_successful", meaning, last, across=Kind.SMALLEST)
+
+
+def render(families: Families, accept: str = "") -> tuple[str, bytes]:
+    """Return (content type, body) in the form that an Accept header asks for: OpenMetrics, else Prometheus text."""
+    openmetrics = "application/openmetrics-text" in accept
+    return OPENMETRICS_TYPE if openmetrics else TEXT_TYPE, encode(families, openmetrics=openmetrics)
+
+
+def add_process(sheet: Sheet, collector: ProcessCollector) -> None:
+    """Add what prometheus_client tells of the process it is in."""
+    for metric in collector.collect():
+        samples = [("", float(sample.value)) for sample in metric.samples]
+        if metric.type == "counter":
+            sheet.counter(metric.name, metric.documentation, samples)
+        else:
+            began = metric.name == "process_start_time_seconds"
+            sheet.gauge(metric.name, metric.documentation, samples, across=Kind.SMALLEST if began else Kind.GAUGE)
 
 
 def model_label(exchange: Exchange) -> str:
@@ -180,17 +293,23 @@ def _text(outcome: Outcome | AttemptOutcome | None) -> str:
     return OTHER if outcome is None else outcome.value
 
 
-def _add_backends(page: Page, backends: list[BackendStatus]) -> None:
+def _add_backends(sheet: Sheet, backends: list[BackendStatus]) -> None:
     named = [(label_text(backend=backend.name), backend) for backend in backends]
     up = [(labels, int(backend.health is HealthState.UP)) for labels, backend in named]
-    page.gauge("router_backend_up", "1 while its probes pass.", up)
+    sheet.gauge("router_backend_up", "1 while its probes pass.", up, across=Kind.LARGEST)
     usable = [(labels, int(backend.usable)) for labels, backend in named]
-    page.gauge("router_backend_usable", "1 while requests may go to it.", usable)
+    sheet.gauge("router_backend_usable", "1 while requests may go to it.", usable, across=Kind.LARGEST)
+    drained = [(labels, int(backend.drained)) for labels, backend in named]
+    meaning = "1 while an operator keeps requests from it."
+    sheet.gauge("router_backend_draining", meaning, drained, across=Kind.LARGEST)
+    busy = [(labels, int(backend.busy)) for labels, backend in named]
+    meaning = "1 while its probes are late and its answers go on."
+    sheet.gauge("router_backend_busy", meaning, busy, across=Kind.LARGEST)
     in_flight = [(labels, backend.in_flight) for labels, backend in named]
-    page.gauge("router_backend_in_flight", "Attempts running at it.", in_flight)
+    sheet.gauge("router_backend_in_flight", "Attempts running at it.", in_flight)
     states = [
         (f"{labels},{label_text(state=state.value)}", int(backend.breaker is state))
         for labels, backend in named
         for state in BreakerState
     ]
-    page.gauge("router_breaker_state", "1 for the state that its breaker is in.", states)
+    sheet.gauge("router_breaker_state", "1 for the state that its breaker is in.", states, across=Kind.LARGEST)

@@ -1,9 +1,10 @@
-"""Lines to a file or to standard error, written by a thread of their own.
+"""Lines to a file or to standard error, written by a thread of their own; several processes may share a file.
 
 `put` never waits: it appends to a bounded queue and, at most once per GATHER seconds, wakes the thread. When the
 queue is full the newest line is dropped and counted, and the log itself says so once there is room again.
 """
 
+import fcntl
 import logging
 import os
 import select
@@ -29,7 +30,6 @@ class Sink:
         self.max_size = max_size if path is not None else None
         self.backups = backups
         self._fd = -1
-        self._size = 0
         self.reopen()
 
     def reopen(self) -> None:
@@ -40,11 +40,10 @@ class Sink:
         fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         self.close()
         self._fd = fd
-        self._size = os.fstat(fd).st_size
 
     def write(self, block: bytes) -> None:
         """Write whole lines, after a rotation if they would not fit. Raises OSError."""
-        if self.max_size is not None and self._size and self._size + len(block) > self.max_size:
+        if self.max_size is not None and (size := os.fstat(self._fd).st_size) > 0 and size + len(block) > self.max_size:
             self._rotate()
         view = memoryview(block)
         while view:
@@ -53,7 +52,6 @@ class Sink:
             except BlockingIOError:  # standard error that somebody else made non-blocking
                 select.select([], [self._fd], [], 1.0)
                 continue
-            self._size += written
             view = view[written:]
 
     def close(self) -> None:
@@ -63,6 +61,19 @@ class Sink:
         self._fd = -1
 
     def _rotate(self) -> None:
+        """Begin a new file, unless another process just has: then go on with that one. Raises OSError."""
+        fd = self._fd
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            if self._is_current():
+                self._shift()
+            self.reopen()  # which closes the old one, and so frees it
+        except OSError:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            raise
+
+    def _shift(self) -> None:
+        """Move the files on by one place, the current one included."""
         assert self.path is not None
         for number in range(self.backups - 1, 0, -1):
             if os.path.exists(f"{self.path}.{number}"):
@@ -71,7 +82,15 @@ class Sink:
             os.replace(self.path, f"{self.path}.1")
         else:
             os.unlink(self.path)
-        self.reopen()
+
+    def _is_current(self) -> bool:
+        """Whether the path still leads to the file that is open."""
+        assert self.path is not None
+        try:
+            found, ours = os.stat(self.path), os.fstat(self._fd)
+        except FileNotFoundError:
+            return False
+        return (found.st_ino, found.st_dev) == (ours.st_ino, ours.st_dev)
 
 
 class LineWriter:

@@ -13,6 +13,8 @@ from router.errors import WireError
 from router.exchange import AttemptOutcome, Exchange
 from router.relay.answer import Answer
 from router.relay.endpoint import Endpoint
+from router.relay.hedge import Contender
+from router.relay.kept import Kept
 from router.relay.outcomes import WHOLE, Ended, broken_off, failed
 from router.relay.outside import Outside
 from router.relay.reading import Reading
@@ -28,14 +30,23 @@ AFTER_END = 1.0
 class Attempt:
     """Runs once."""
 
-    def __init__(self, outside: Outside, job: Job, exchange: Exchange, answer: Answer, *, outgoing: Outgoing) -> None:
-        """Nothing is sent before `run`. `outgoing`: the request as this backend takes it."""
+    def __init__(
+        self,
+        outside: Outside,
+        job: Job,
+        exchange: Exchange,
+        answer: Answer | Contender,
+        *,
+        outgoing: Outgoing,
+        kept: Kept | None = None,
+    ) -> None:
+        """Nothing is sent before `run`. `outgoing`: the request as this backend takes it; `kept`: see `Reading`."""
         self._outside = outside
         self._job = job
         self._outgoing = outgoing
         self._answer = answer
         self._started = outside.clock()
-        self._reading = Reading(job, exchange, answer, outside, self, repair=outgoing.repair)
+        self._reading = Reading(job, exchange, answer, outside, self, repair=outgoing.repair, kept=kept)
         self._ended: Ended | None = None  # a verdict of ours, before the client's
         self._timer: asyncio.TimerHandle | None = None
         self._fetch: asyncio.Future[HTTPResponse] | None = None
@@ -45,17 +56,27 @@ class Attempt:
         """Return the status that the backend answered with, None before it did."""
         return self._reading.status
 
+    @property
+    def last_byte(self) -> float:
+        """When a byte of the answer came last (monotonic seconds), -inf before the first one."""
+        return -math.inf if self._reading.status is None else self._reading.last
+
+    def leave(self) -> bool:
+        """End it as if its time were over, because its backend went down; the client's slowness is not its silence.
+
+        Return False where it is over already, or where only the end of the backend's framing is still waited for.
+        """
+        if self._ended is not None or self._reading.whole or self._answer.is_blocked:
+            return False
+        outcome = self._limit()[2]
+        self.on_verdict(failed(outcome, begun=self._reading.begun))
+        return True
+
     async def run(self, endpoint: Endpoint, header_lines: bytes, *, fresh: bool = False) -> Ended:
         """Try it. Raises nothing but `CancelledError`, and then the backend's connection is closed already.
 
         `fresh`: not on a connection that was kept from an earlier request.
         """
-        ended = await self._run(endpoint, header_lines, fresh=fresh)
-        if ended.begun and ended.outcome is not AttemptOutcome.OK:
-            self._reading.send_held_back()
-        return ended
-
-    async def _run(self, endpoint: Endpoint, header_lines: bytes, *, fresh: bool) -> Ended:
         job, body = self._job, self._outgoing.body
         request = Request(
             origin=endpoint.origin,
@@ -106,7 +127,13 @@ class Attempt:
             return timeouts.idle, since, AttemptOutcome.STALLED
         is_stream = self._job.stream and self._outgoing.is_stream
         seconds = timeouts.first_byte if is_stream else timeouts.unstreamed
+        if reading.continues:  # the client waits in the middle of its answer
+            seconds = min((limit for limit in (seconds, timeouts.idle) if limit is not None), default=None)
         return seconds, self._started, AttemptOutcome.FIRST_BYTE_TIMEOUT
+
+    def give_up(self) -> None:
+        """Send what the translator of a broken stream still holds: nobody goes on with it."""
+        self._reading.send_held_back()
 
     def on_phase(self) -> None:
         """Let the limit of the new phase hold."""

@@ -2,34 +2,27 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from router.backends.backend import Backend, Change, Reason, Unavailable
-from router.backends.registry import Registry
-from router.errors import AnswerError, InvalidRequest, NoBackend, UnknownModel
+from router.backends.backend import Backend
 from router.exchange import Attempt as AttemptRecord
 from router.exchange import AttemptOutcome, Exchange, Outcome
 from router.relay.answer import Answer
 from router.relay.attempt import Attempt
-from router.relay.dialects import Dialects
-from router.relay.endpoint import Endpoint
+from router.relay.choosing import Chooser
+from router.relay.continuing import Continuing, Next, kept_for
+from router.relay.hedge import Contender
+from router.relay.kept import Kept
 from router.relay.outcomes import Ended, passed_on
-from router.relay.outside import Outside
-from router.relay.retry import AGAIN, Again, Failed, GiveUp, RetryBudget, RetryRules, decide
+from router.relay.race import Race
+from router.relay.retry import AGAIN, Again
 from router.relay.route import Job
-from router.relay.translation import Outgoing, Translation, note_rules
-from router.translate.mistral.values import UNSUPPORTED
-from router.translate.notes import Rule
+from router.relay.shared import Shared
+from router.relay.translation import Outgoing, note_rules
 
 log = logging.getLogger("router.relay")
 
 # Seconds after which a kept connection that ends was not dead before: its backend has taken the request, and broken.
 DEAD_BEFORE = 1.0
-
-# Seconds: the loop's clock counts milliseconds, so a sleep may end before the rest of a backend that it waits for.
-CLOCK_SLACK = 0.005
 
 ENDS: dict[AttemptOutcome, Outcome] = {
     AttemptOutcome.OK: Outcome.OK,
@@ -41,6 +34,7 @@ ENDS: dict[AttemptOutcome, Outcome] = {
     AttemptOutcome.OVERLOADED: Outcome.BACKEND_ERROR,
     AttemptOutcome.SERVER_ERROR: Outcome.BACKEND_ERROR,
     AttemptOutcome.GATEWAY_ERROR: Outcome.BACKEND_ERROR,
+    AttemptOutcome.STOPPING: Outcome.BACKEND_ERROR,
     AttemptOutcome.UNAUTHORIZED: Outcome.BACKEND_ERROR,
     AttemptOutcome.FORBIDDEN: Outcome.CLIENT_ERROR,
     AttemptOutcome.CLIENT_ERROR: Outcome.CLIENT_ERROR,
@@ -50,57 +44,8 @@ ENDS: dict[AttemptOutcome, Outcome] = {
     AttemptOutcome.CLIENT_GONE: Outcome.CLIENT_GONE,
     AttemptOutcome.DEADLINE: Outcome.TIMEOUT,
     AttemptOutcome.SHUTDOWN: Outcome.SHUTDOWN,
+    AttemptOutcome.SUPERSEDED: Outcome.INTERNAL,  # never the last one
 }
-
-
-WHY_NOT: dict[Reason, str] = {
-    Reason.UNKNOWN_MODEL: "The model does not exist.",
-    Reason.NOT_LISTED_YET: "No backend has told which models it serves; /health tells of each.",
-    Reason.NONE_USABLE: "No backend for this model is usable at the moment.",
-    Reason.ALL_FULL: "All backends for this model are busy.",
-    Reason.ALL_RESTING: "All backends for this model have asked to be left alone for a while.",
-    Reason.ALL_TRIED: "All backends for this model were tried.",
-}
-
-
-class Watcher(Protocol):
-    """Who is told of attempts: the metrics and the log."""
-
-    def attempt_closed(self, attempt: AttemptRecord, exchange: Exchange) -> None:
-        """One try ended."""
-
-    def retried(self, cause: AttemptOutcome) -> None:
-        """An exchange is tried again because of this."""
-
-    def changed(self, change: Change) -> None:
-        """A backend's state changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """The backends: who decides among them, and how each is reached (by name)."""
-
-    registry: Registry
-    endpoints: Mapping[str, Endpoint]
-    dialects: Dialects
-
-
-@dataclass(slots=True)
-class Shared:
-    """What all exchanges of a relay share."""
-
-    cluster: Cluster
-    outside: Outside
-    retry_rules: RetryRules
-    watcher: Watcher
-    reveal: bool = False  # tell clients which backend answered, and after how many attempts
-    live: int = 0  # exchanges under way
-    is_stopping: bool = False
-    budget: RetryBudget = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Start with the whole budget."""
-        self.budget = RetryBudget(self.retry_rules)
 
 
 class Course:
@@ -112,22 +57,19 @@ class Course:
         self._exchange = exchange
         self._job = job
         self._answer = answer
-        self._translation = Translation(job, shared.cluster.dialects, new_id=shared.outside.new_call_id)
-        self._outgoing = Outgoing(job.body)  # as the backend takes it that was chosen last
-        self._refusal: InvalidRequest | None = None  # of a backend whose dialect cannot say what was asked
+        self._chooser = Chooser(shared, exchange, job)
+        self._kept: Kept | None = None  # of the stream, by the attempt that runs
+        self._continuing: Continuing | None = None
+        self._latest: Attempt | None = None
+        self._speaking: Outgoing | None = None  # the request whose answer the client gets
         self.limit: asyncio.Timeout | None = None  # the deadline's
-        self._tried: list[Backend] = []
-        self._overloaded: list[Ended] = []
-        self._has_budget = False
         self._keepalive: asyncio.TimerHandle | None = None
         if job.stream:
             self._arm_keepalive()
 
     async def attempts(self) -> Outcome:
         """Try until the answer is told. Raises `AnswerError` where no backend can take the request at all."""
-        backend = self._choose(self._tried)
-        if isinstance(backend, Unavailable):
-            raise self._refusal or self._why_not(backend)
+        backend = await self._chooser.first()
         while True:
             ended = await self._attempt(backend)
             if ended.outcome is AttemptOutcome.OK:
@@ -135,10 +77,8 @@ class Course:
             if ended.outcome is AttemptOutcome.CLIENT_GONE:
                 return Outcome.CLIENT_GONE
             if ended.begun:
-                assert ended.error is not None
-                self._answer.fail(ended.error)
-                return Outcome.BROKEN
-            other = await self._next_backend(backend, ended)
+                return await self._finish_elsewhere(backend, ended)
+            other = await self._chooser.next_backend(backend, ended)
             if other is None:
                 self._tell(ended)
                 return ENDS[ended.outcome]
@@ -148,71 +88,113 @@ class Course:
 
     def release(self) -> None:
         """Give back the retry budget and the timer, and let go of what would be a circle of references."""
-        if self._has_budget:
-            self._has_budget = False
-            self._shared.budget.release()
+        self._chooser.release()
+        if self._continuing is not None:
+            self._continuing.release()
         if self._keepalive is not None:
             self._keepalive.cancel()
-        self._refusal = None  # it holds the frames that it went through
 
-    async def _attempt(self, backend: Backend) -> Ended:
-        shared, exchange = self._shared, self._exchange
+    async def _finish_elsewhere(self, backend: Backend, broken: Ended) -> Outcome:
+        """Let other backends finish what has broken after it began; where nobody can, the client is told so."""
+        ended, kept = broken, self._kept
+        if kept is not None:
+            continuing = self._continuing = Continuing(self._shared, self._exchange, self._job, kept)
+            if self._keepalive is None:
+                self._arm_keepalive()
+            backend = kept.backend or backend  # of two that ran beside each other, the one whose answer it is
+            while (step := await continuing.next_step(backend, ended)) is not None:
+                if not isinstance(step, Next):
+                    self._answer.finish(kept.translated(step))
+                    return Outcome.OK
+                backend, ended = step.backend, await self._attempt(step.backend, step)
+                if ended.outcome in (AttemptOutcome.OK, AttemptOutcome.CLIENT_GONE):
+                    return ENDS[ended.outcome]
+        assert self._latest is not None
+        assert broken.error is not None
+        self._latest.give_up()
+        self._answer.fail(broken.error)
+        return Outcome.BROKEN
+
+    async def _attempt(self, backend: Backend, step: Next | None = None) -> Ended:
+        """Make one attempt, or two beside each other; `step`: it goes on with a stream that broke."""
+        after = self._shared.hedge_rules.wait_for(self._job.route) if step is None else None
+        if after is None:
+            return await self._try(backend, self._answer, step)
+        race = Race(
+            self._shared, self._exchange, self._job, answer=self._answer, chooser=self._chooser, try_at=self._try
+        )
+        return await race.run(backend, after=after)
+
+    async def _try(self, backend: Backend, answer: Answer | Contender, step: Next | None = None) -> Ended:
+        """Make one attempt. `answer`: the client's, or as much of it as is this attempt's."""
+        shared, exchange, name = self._shared, self._exchange, backend.spec.name
         registry, clock = shared.cluster.registry, shared.outside.clock
-        endpoint = shared.cluster.endpoints[backend.spec.name]
-        outgoing = self._outgoing
-        self._answer.tell(outgoing.lines)
-        record = AttemptRecord(backend.spec.name, clock())
+        endpoint = shared.cluster.endpoints[name]
+        job, kept = (self._job, None) if step is None else (step.job, self._kept)
+        outgoing = self._chooser.outgoing if step is None else step.outgoing
+        if step is None:
+            kept, outgoing = kept_for(shared, job, backend, outgoing)
+        record = AttemptRecord(name, clock())
         exchange.attempts.append(record)
-        self._tried.append(backend)
-        if shared.reveal:
-            self._answer.reveal(backend.spec.name, len(exchange.attempts))
-        lines = endpoint.to_backend.lines(self._job.headers, self._job.connection, exchange.id)
+        self._chooser.tried.append(backend)
+        lines = endpoint.to_backend.lines(job.headers, job.connection, exchange.id)
         registry.acquire(backend)
-        attempt = Attempt(shared.outside, self._job, exchange, self._answer, outgoing=outgoing)
+        attempt = Attempt(shared.outside, job, exchange, answer, outgoing=outgoing, kept=kept)
+        self._let_speak(attempt, answer, outgoing=outgoing, kept=kept, name=name)
         retry_after = None
         try:
+            shared.running.add(name, attempt)
             ended = await attempt.run(endpoint, lines)
             if ended.on_dead_connection and clock() - record.started < DEAD_BEFORE:
                 # It had died while it was kept: nobody's failure, and nothing was done there.
-                attempt = Attempt(shared.outside, self._job, exchange, self._answer, outgoing=outgoing)
+                shared.running.discard(name, attempt)
+                attempt = Attempt(shared.outside, job, exchange, answer, outgoing=outgoing, kept=kept)
+                self._let_speak(attempt, answer, outgoing=outgoing, kept=kept, name=name)
+                shared.running.add(name, attempt)
                 ended = await attempt.run(endpoint, lines, fresh=True)
             record.outcome, retry_after = ended.outcome, ended.retry_after
         except asyncio.CancelledError:
             record.outcome = self._why_cancelled()
             raise
         finally:
+            shared.running.discard(name, attempt)
             registry.release(backend)
-            self._note_translation(backend, outgoing, record.outcome)
-            record.ended, record.status = clock(), attempt.status
-            if record.outcome is not None:
-                self._report(backend, record.outcome, retry_after=retry_after)
-                shared.watcher.attempt_closed(record, exchange)
+            self._close(record, backend, attempt, outgoing=outgoing, retry_after=retry_after)
         return ended
 
-    def _choose(self, tried: Collection[Backend]) -> Backend | Unavailable:
-        """Return a backend that takes the request, in the form in which it does; others are passed over."""
-        while True:
-            backend = self._pick(tried)
-            if isinstance(backend, Unavailable):
-                return backend
-            try:
-                self._outgoing = self._translation.outgoing(backend.spec.name)
-            except InvalidRequest as refusal:
-                self._refusal = self._refusal or refusal
-                if refusal.code == UNSUPPORTED:
-                    self._exchange.rules.add(Rule.R37.name)
-                self._report(backend, AttemptOutcome.CLIENT_ERROR)  # gives back a trial that was picked for it
-                self._tried.append(backend)
-                tried = [*tried, backend]
-            else:
-                return backend
+    def _let_speak(
+        self, attempt: Attempt, answer: Answer | Contender, *, outgoing: Outgoing, kept: Kept | None, name: str
+    ) -> None:
+        """Let the client's answer be this attempt's; where two run, that of the one that claims it."""
+        number = len(self._exchange.attempts)
 
-    def _report(self, backend: Backend, outcome: AttemptOutcome, *, retry_after: float | None = None) -> None:
+        def speak() -> None:
+            self._kept, self._latest, self._speaking = kept, attempt, outgoing
+            self._answer.tell(outgoing.lines)
+            if self._shared.reveal:
+                self._answer.reveal(name, number)
+
+        if isinstance(answer, Contender):
+            answer.on_won, answer.on_lost = speak, attempt.on_verdict
+        speak()
+
+    def _close(
+        self,
+        record: AttemptRecord,
+        backend: Backend,
+        attempt: Attempt,
+        *,
+        outgoing: Outgoing,
+        retry_after: float | None,
+    ) -> None:
+        """Tell everybody how an attempt ended."""
         shared = self._shared
-        now, jitter = shared.outside.clock(), shared.outside.dice()
-        changes = shared.cluster.registry.report(backend, outcome, now=now, retry_after=retry_after, jitter=jitter)
-        for change in changes:
-            shared.watcher.changed(change)
+        self._note_translation(backend, outgoing, record.outcome)
+        record.ended, record.status = shared.outside.clock(), attempt.status
+        if record.outcome is not None:
+            shared.report(backend, record.outcome, retry_after=retry_after)
+            shared.watcher.attempt_closed(record, self._exchange)
+        shared.queue.freed()
 
     def _note_translation(self, backend: Backend, outgoing: Outgoing, outcome: AttemptOutcome | None) -> None:
         repair = outgoing.repair
@@ -232,79 +214,14 @@ class Course:
         is_late = self.limit is not None and self.limit.expired()
         return AttemptOutcome.DEADLINE if is_late else AttemptOutcome.CLIENT_GONE
 
-    async def _next_backend(self, backend: Backend, ended: Ended) -> Backend | None:
-        """Return who is to try next, after the pause that `decide` asks for; None to give up."""
-        not_here = self._job.route.any_owner and ended.refusal is not None and ended.refusal.status == 404
-        if not_here:
-            return self._next_owner()
-        shared = self._shared
-        if ended.is_unknown_model and len(self._tried) < shared.retry_rules.max_attempts:
-            other = self._choose(self._tried)
-            return other if isinstance(other, Backend) else None
-        if ended.outcome is AttemptOutcome.OVERLOADED:
-            self._overloaded.append(ended)
-        has_room = self._has_budget or shared.budget.has_room(shared.live)
-        failed = self._failed(ended, backend)
-        step = decide(failed, shared.retry_rules, budget_left=has_room, jitter=shared.outside.dice())
-        if isinstance(step, GiveUp):
-            return None
-        if step.costs_budget and not self._has_budget:
-            self._has_budget = True
-            shared.budget.take()
-        if step.after > 0:
-            await asyncio.sleep(step.after + CLOCK_SLACK)
-        other = self._choose(self._tried)
-        if isinstance(other, Unavailable):  # then one that was tried before, if it will have us
-            other = self._choose(())
-        return other if isinstance(other, Backend) else None
-
-    def _next_owner(self) -> Backend | None:
-        """Return who is to be asked next for an object that only its maker knows.
-
-        Raises `NoBackend` where somebody who could know it cannot be asked now: "not found" would be final.
-        """
-        other = self._choose(self._tried)
-        if isinstance(other, Backend):
-            return other
-        unasked = [each for each in self._shared.cluster.registry.backends if each not in self._tried]
-        asked_in_vain = any(attempt.outcome is not AttemptOutcome.CLIENT_ERROR for attempt in self._exchange.attempts)
-        if asked_in_vain or any(not each.is_down for each in unasked):
-            raise NoBackend("The backend that may hold it cannot be asked now.", retry_after=1)
-        return None
-
-    def _failed(self, ended: Ended, backend: Backend) -> Failed:
-        shared, job = self._shared, self._job
-        outcomes = [attempt.outcome for attempt in self._exchange.attempts]
-        now = shared.outside.clock()
-        return Failed(
-            ended.outcome,
-            attempts=len(outcomes),
-            alike=outcomes.count(ended.outcome),
-            begun=False,
-            other_free=shared.cluster.registry.has_free(job.model, now=now, tried=self._tried),
-            is_out=not backend.is_usable(now),
-            retry_after=ended.retry_after,
-            deadline_in=None if job.deadline is None else job.deadline - now,
-        )
-
-    def _pick(self, tried: Collection[Backend]) -> Backend | Unavailable:
-        return self._shared.cluster.registry.pick(self._job.model, now=self._shared.outside.clock(), tried=tried)
-
-    def _why_not(self, unavailable: Unavailable) -> AnswerError:
-        if unavailable.reason is not Reason.UNKNOWN_MODEL:
-            return NoBackend(WHY_NOT[unavailable.reason], retry_after=max(1.0, unavailable.retry_after))
-        known = ", ".join(f"`{name}`" for name in self._shared.cluster.registry.known_models()[:20])
-        return UnknownModel(
-            f"The model `{(self._job.model or '')[:200]}` does not exist. Available models: {known or 'none'}.",
-            param="model",
-        )
-
     def _tell(self, ended: Ended) -> None:
         """Tell the client of the failure that nobody could mend."""
         # What could be tried again was tried here as often as may be: SDKs must not multiply that.
         spent = AGAIN[ended.outcome] is not Again.NO
-        if ended.outcome is AttemptOutcome.OVERLOADED and self._overloaded:
-            ended = min(self._overloaded, key=lambda one: one.retry_after if one.retry_after is not None else 1.0)
+        if ended.outcome is AttemptOutcome.OVERLOADED and self._chooser.overloaded:
+            ended = min(
+                self._chooser.overloaded, key=lambda one: one.retry_after if one.retry_after is not None else 1.0
+            )
         refusal = ended.refusal
         assert ended.error is not None
         if refusal is not None and not self._answer.started:
@@ -320,10 +237,12 @@ class Course:
             self._keepalive = self._shared.outside.loop.call_later(seconds, self._keep_alive)
 
     def _keep_alive(self) -> None:
-        repair = self._outgoing.repair
+        self._keepalive = None
+        repair = None if self._speaking is None else self._speaking.repair
         translator = None if repair is None else repair.translator
-        if self._answer.finished or (self._exchange.began is not None and translator is None):
+        is_waiting = self._exchange.began is None or (self._continuing is not None and self._continuing.is_waiting)
+        if self._answer.finished or not (is_waiting or translator is not None):
             return
-        if self._exchange.began is None or (translator is not None and translator.is_holding):
+        if is_waiting or (translator is not None and translator.is_holding):
             self._answer.keep_alive()
         self._arm_keepalive()

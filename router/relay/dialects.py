@@ -5,7 +5,7 @@ What is found of a backend holds until it is asked again, when it comes up and w
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from router.translate.asked import AnswerForm, RequestForm
@@ -61,6 +61,9 @@ class Known:
     version: str | None = None
 
 
+GONE = Known()  # of a backend that is not configured any more, whose last requests are finished
+
+
 class Dialects:
     """The dialects of all backends, by their names."""
 
@@ -83,18 +86,45 @@ class Dialects:
         self.any_translates = False
         self._look()
 
+    def update(
+        self,
+        configured: Mapping[str, Configured],
+        *,
+        answers: Answers,
+        request_form: RequestForm,
+        answer_form: AnswerForm,
+        strangers: Collection[str] = (),
+    ) -> None:
+        """Go by another configuration from now on; what was found of backends that stay is kept.
+
+        `strangers`: names under which there is another server now, of which nothing is known.
+        """
+        self.request_form = request_form
+        self.answer_form = answer_form
+        self._answers = answers
+        self._configured = dict(configured)
+        for known in (self._found, self._losses):
+            for name in [name for name in known if name not in configured or name in strangers]:
+                del known[name]
+        self._known = {name: self._settle(name) for name in configured}
+        self._look()
+
     def of(self, backend: str) -> Known:
-        """Return what holds for a backend."""
-        return self._known[backend]
+        """Return what holds for a backend; the strictest for one that is gone."""
+        return self._known.get(backend, GONE)
 
     def wants_probe(self, backend: str) -> bool:
         """Return whether asking the backend could tell anything that the configuration leaves open."""
-        configured = self._configured[backend]
+        configured = self._configured.get(backend)
+        if configured is None:
+            return False
         is_open = configured.profile is None or configured.stream_tools is StreamTools.AUTO
         return configured.dialect == "auto" or (configured.dialect == "mistral" and is_open)
 
     def found(self, backend: str, found: Found) -> bool:
-        """Take what asking it has told; return whether it is something new."""
+        """Take what asking it has told; return whether it is something new. Nothing of one that is gone is."""
+        if backend not in self._configured:
+            return False
         before = self._found.get(backend)
         self._found[backend] = found
         self._losses.pop(backend, None)
@@ -111,6 +141,8 @@ class Dialects:
         One alone may be a stop word at the very beginning; several in a row are a backend that swallows calls. Return
         whether that is known from now on.
         """
+        if backend not in self._configured:
+            return False
         losses = self._losses[backend] = self._losses.get(backend, 0) + 1 if lost_call else 0
         if losses != LOSSES:
             return False
@@ -119,7 +151,9 @@ class Dialects:
         return self._known[backend].emulates and not before
 
     def describe(self, backend: str) -> dict[str, str]:
-        """Return what a status page tells of it."""
+        """Return what a status page tells of it; nothing of one that is gone."""
+        if backend not in self._configured:
+            return {}
         known = self._known[backend]
         told = {"dialect": "mistral" if known.translates else "openai"}
         if self._configured[backend].dialect == "auto" and backend not in self._found:

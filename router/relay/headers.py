@@ -156,6 +156,12 @@ def find(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:
     return None
 
 
+def content_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """Return how many bytes a body has, None where its head does not tell."""
+    text = find(headers, b"content-length")
+    return int(text) if text is not None and text.isdigit() else None
+
+
 def retry_after(headers: Iterable[tuple[bytes, bytes]], wall_clock: float) -> float | None:
     """Return the seconds that a backend asks to wait, None where it does not or cannot be understood.
 

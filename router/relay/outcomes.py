@@ -3,6 +3,7 @@
 The table is "Failure, as vLLM means it" in docs/architecture.md.
 """
 
+import re
 from dataclasses import dataclass
 
 import orjson
@@ -48,6 +49,17 @@ class Ended:
 _OF_THE_BODY = (b"content-type:", b"content-encoding:", b"etag:", b"content-md5:", b"content-digest:", b"digest:")
 JSON_LINE = b"Content-Type: application/json\r\n"
 WHOLE = Ended(AttemptOutcome.OK, begun=True)
+# What vLLM says whose engine is dead, or which shuts down while its socket still accepts. /health may be 200 meanwhile.
+_STOPPING = re.compile(
+    r"cannot schedule new futures after (?:interpreter )?shutdown|EngineCore encountered an issue|EngineDeadError"
+    r"|Engine core proc \S{1,100} died|EngineCore is dead|AsyncLLM (?:is|was) shut ?down|server is shutting down",
+    re.IGNORECASE,
+)
+
+
+def is_stopping(message: str) -> bool:
+    """Return whether the message of a 500 or of an error event says that the backend stops, or has no engine."""
+    return _STOPPING.search(message) is not None
 
 
 def outcome_of_status(status: int) -> AttemptOutcome:
@@ -68,6 +80,8 @@ def outcome_of_status(status: int) -> AttemptOutcome:
 def outcome_of_wire(error: WireError) -> AttemptOutcome:
     """Return what a failure below HTTP says of the backend, for an answer that has not begun."""
     if isinstance(error, ConnectError):
+        if error.ours:  # as good as a backend that is full: nobody is broken, and later there is room again
+            return AttemptOutcome.OVERLOADED
         return AttemptOutcome.REFUSED if error.refused else AttemptOutcome.CONNECT_FAILED
     if isinstance(error, ConnectTimeout):
         return AttemptOutcome.CONNECT_FAILED
@@ -78,6 +92,8 @@ def error_for(outcome: AttemptOutcome) -> AnswerError:
     """Return what the client is told of a failure that carries no answer of the backend."""
     if outcome in (AttemptOutcome.REFUSED, AttemptOutcome.CONNECT_FAILED):
         return NoBackend("No backend can be reached.", retry_after=1)
+    if outcome is AttemptOutcome.OVERLOADED:
+        return NoBackend("The router can open no further connection to a backend at the moment.", retry_after=1)
     if outcome is AttemptOutcome.FIRST_BYTE_TIMEOUT:
         return BackendTimeout("The backend did not begin its answer in time.")
     if outcome is AttemptOutcome.STALLED:
@@ -104,6 +120,8 @@ def refused(status: int, lines: bytes, body: bytes, *, we_hold_key: bool, named_
         )
     is_ours = status == 401 and not we_hold_key
     outcome = AttemptOutcome.FORBIDDEN if is_ours else outcome_of_status(status)
+    if outcome is AttemptOutcome.SERVER_ERROR and is_stopping(told.message):
+        outcome = AttemptOutcome.STOPPING
     unknown = told.status == 404 and told.code == "model_not_found"
     refusal = Refusal(told.status, lines, body)
     return Ended(outcome, error=error, refusal=refusal, is_unknown_model=unknown)
@@ -148,5 +166,12 @@ def broken_off(error: WireError, *, begun: bool) -> Ended:
 def reported(error: StatusError) -> Ended:
     """Return the end of an attempt whose stream began with an error event, which is as good as a status."""
     if error.status >= 500 and error.status != 503:
-        return Ended(AttemptOutcome.ERROR_EVENT, error=error)
+        return Ended(outcome_of_event(error), error=error)
     return Ended(outcome_of_status(error.status), error=error)
+
+
+def outcome_of_event(error: StatusError) -> AttemptOutcome:
+    """Return what an error event says of the backend, in an answer that has begun."""
+    if 400 <= error.status < 500:
+        return AttemptOutcome.CLIENT_ERROR
+    return AttemptOutcome.STOPPING if is_stopping(error.message) else AttemptOutcome.ERROR_EVENT

@@ -84,6 +84,18 @@ class Prober:
             self._running[name] = task
             task.add_done_callback(lambda _: self._running.pop(name, None))
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Stop asking these backends, and forget what was learned of them."""
+        for name in names:
+            self._inquiries.pop(name, None)
+            task = self._running.get(name)
+            if task is not None:
+                task.cancel()
+
+    def set_timeout(self, seconds: float) -> None:
+        """Wait for one answer so long from now on."""
+        self._timeout = seconds
+
     async def stop(self) -> None:
         """End what is under way."""
         tasks = list(self._running.values())
@@ -110,7 +122,9 @@ class Prober:
 
     def _conclude(self, name: str, seen: Seen, replies: Mapping[Probe, Reply], *, length: int | None) -> None:
         """Tell what was found. Where an answer is missing, what was known before holds, and it is asked again."""
-        inquiry = self._inquiries[name]
+        inquiry = self._inquiries.get(name)
+        if inquiry is None:
+            return  # forgotten meanwhile
         is_sure = bool(replies) and all(reply.is_final for reply in replies.values())
         inquiry.tries = 0 if is_sure else inquiry.tries + 1
         if is_sure or inquiry.tries >= MAX_TRIES:
@@ -142,7 +156,9 @@ class Prober:
 
     async def _fetch(self, name: str, path: str, body: dict[str, Any] | None) -> tuple[int, object]:
         """Return status and parsed JSON; 0 and None where there was no answer."""
-        endpoint = self._endpoints[name]
+        endpoint = self._endpoints.get(name)
+        if endpoint is None:  # gone meanwhile
+            return 0, None
         request = Request(
             origin=endpoint.origin,
             method="GET" if body is None else "POST",

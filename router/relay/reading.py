@@ -10,15 +10,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
-from router.errors import AnswerError, BackendUnavailable, StatusError
+from router.errors import AnswerError
 from router.exchange import AttemptOutcome, Exchange
 from router.relay import headers
 from router.relay.answer import EVENT_LINES, Answer
 from router.relay.beginning import DONE, Sign, find_error, kind_of, sign_of
-from router.relay.outcomes import WHOLE, Ended, failed, outcome_of_status, refused, reported
+from router.relay.breaks import ABORT, ended_by, given_up, may_break, split_at_break
+from router.relay.hedge import Contender
+from router.relay.kept import Kept, Unfit
+from router.relay.outcomes import WHOLE, Ended, failed, reported
 from router.relay.outside import Outside
+from router.relay.refused import NOT_A_STREAM, answered, too_large
 from router.relay.route import Job
+from router.relay.splice import SEAM
 from router.relay.translation import Repair
+from router.translate.notes import Rule
 from router.wire.client import Head
 from router.wire.sse import COMMON_ENDS, EventSplitter, event_data, split_events
 
@@ -29,17 +35,9 @@ MAX_TRANSLATED = 16 * 1024 * 1024
 # Bytes of an error answer that are passed on at most; vLLM's 400 repeats the input for each form it might have had.
 MAX_REFUSAL = 8 * 1024 * 1024
 
-MAX_GAPS = 256  # between reads of a stream, before they are told
+MAX_GAPS = 256  # between reads of a stream, before they are told, and before what is kept of it is folded
 _EVENT_STREAM = "text/event-stream"
 DONE_EVENT = b"data: [DONE]\n\n"  # as every server of this kind writes it
-NOT_A_STREAM = Ended(
-    AttemptOutcome.BAD_RESPONSE, begun=True, error=BackendUnavailable("The backend did not answer as a stream.")
-)
-
-
-def _length_of(head: Head) -> int | None:
-    text = headers.find(head.headers, b"content-length")
-    return int(text) if text is not None and text.isdigit() else None
 
 
 class Listener(Protocol):
@@ -59,13 +57,17 @@ class Reading:
         self,
         job: Job,
         exchange: Exchange,
-        answer: Answer,
+        answer: Answer | Contender,
         outside: Outside,
         listener: Listener,
         *,
         repair: Repair | None = None,
+        kept: Kept | None = None,
     ) -> None:
-        """`outside`: clocks and settings. `repair`: what makes the answer OpenAI's, None where it passes as it is."""
+        """`outside`: clocks and settings. `repair`: what makes the answer OpenAI's, None where it passes as it is.
+
+        `kept`: what is kept of the stream, to be continued elsewhere; None where that is not wanted.
+        """
         self._job = job
         self._exchange = exchange
         self._answer = answer
@@ -74,6 +76,8 @@ class Reading:
         self._splitter: EventSplitter | None = None  # of streams
         self._feed: Callable[[bytes], bytes] = bytes
         self._repair = repair
+        self._kept = kept
+        self._blocks = None if kept is None or self.continues else kept.blocks
         self._translate: Callable[[bytes], bytes] | None = None  # of streams
         self._is_flowing = False  # a stream that has begun and not ended: events pass on as they come
         self._sink = answer.sink
@@ -95,6 +99,11 @@ class Reading:
         self.last = outside.clock()  # when the last byte came
 
     @property
+    def continues(self) -> bool:
+        """Return whether it is a continuation: of an answer that the client has a part of."""
+        return self._kept is not None and self._kept.splice is not None
+
+    @property
     def status(self) -> int | None:
         """Return the status that the backend answered with, None before it did."""
         return None if self._head is None else self._head.status
@@ -110,7 +119,9 @@ class Reading:
         if self._is_stream:
             self._splitter = EventSplitter()
             self._feed, self._rest = self._splitter.feed, self._splitter.rest
-            if self._repair is not None:
+            if self._kept is not None:
+                self._translate = self._kept.path(self._repair)
+            elif self._repair is not None:
                 self._translate = self._repair.start_stream().feed
         self._lines = self._outside.to_client.lines(head.headers, is_stream=self._is_stream)
 
@@ -126,20 +137,26 @@ class Reading:
         if self._is_flowing:
             gaps = self._gaps
             gaps.append(now - self.last)
-            if len(gaps) >= MAX_GAPS:
+            if len(gaps) >= MAX_GAPS or len(data) > 4096:  # after a big read, at once
                 self._tell_gaps()
+                self._fold()
             self.last = now
             # What `EventSplitter.feed` does for whole events, without its call.
             block = data if not self._rest and data.endswith(COMMON_ENDS) else self._feed(data)
-            if self._translate is not None:
-                block = self._translate(block)
-            if block and b"error" not in block and self._end_hint not in block:
-                exchange = self._exchange
-                exchange.events += block.count(b"\n\n")
-                exchange.bytes_out += len(block)
-                waiting = self._sink(block)
+            if b"error" in block or self._end_hint in block or b'"abort"' in block:  # see breaks.py
+                waiting = self._look_closer(block) if block else None
             else:
-                waiting = self._send(block) if block else None
+                if self._blocks is not None:
+                    self._blocks.append(block)
+                if self._translate is not None:
+                    block = self._translate(block)
+                if block:
+                    exchange = self._exchange
+                    exchange.events += block.count(b"\n\n")
+                    exchange.bytes_out += len(block)
+                    waiting = self._sink(block)
+                else:
+                    waiting = None
         elif self._listener is None or self._answer.finished:
             return None
         else:
@@ -159,7 +176,7 @@ class Reading:
         self._hold(data)
         if not self._is_good:
             if self._held_size > MAX_REFUSAL:
-                self._give_verdict(self._too_large())
+                self._give_verdict(too_large(self.status or 0))
             return None
         repair = self._repair
         if self._held_size <= (MAX_HELD if repair is None else MAX_TRANSLATED) and not self._is_opaque:
@@ -171,9 +188,49 @@ class Reading:
 
     def _on_stream(self, data: bytes) -> Awaitable[None] | None:
         block = self._feed(data)
-        if self._translate is None or not block:
-            return self._look_for_beginning(block) if block else None
+        return self._look_closer(block) if block else None
+
+    def _look_closer(self, block: bytes) -> Awaitable[None] | None:
+        """Take whole events that may be the last ones, or the first."""
+        event = b""
+        if may_break(block):
+            block, event = split_at_break(block, self._is_end)
+        waiting = None
+        if block:
+            waiting = self._pass_on(block) if self._is_flowing else self._begin_with(block)
+        if event and self._listener is not None and not self.whole:
+            if self._repair is not None:
+                self._repair.rules.add(Rule.S18)
+            self._give_verdict(ended_by(event, begun=self.begun))
+        return waiting
+
+    def _pass_on(self, block: bytes) -> Awaitable[None] | None:
+        if self._blocks is not None:
+            self._blocks.append(block)
+        if self._translate is not None:
+            block = self._translate(block)
+        return self._send(block) if block else None
+
+    def _go_on(self, block: bytes) -> Awaitable[None] | None:
+        """Take up an answer that the client has a part of, once the continuation says something."""
+        kept = self._kept
+        if kept is None or kept.splice is None or not kept.splice.has_begun:
+            return None
+        self.begun = self._is_flowing = True
+        if kept.on_resumed is not None:
+            kept.on_resumed()
+        if self._listener is not None:
+            self._listener.on_phase()
+        return self._send(SEAM + block)
+
+    def _begin_with(self, block: bytes) -> Awaitable[None] | None:
+        if self._blocks is not None:
+            self._blocks.append(block)
+        if self._translate is None:
+            return self._look_for_beginning(block)
         translated = self._translate(block)
+        if self.continues:
+            return self._go_on(translated)
         waiting = self._look_for_beginning(translated) if translated else None
         if not (self.begun or self.is_generating) and any(sign_of(one) is Sign.BEGINS for one in split_events(block)):
             self.is_generating = True
@@ -218,16 +275,15 @@ class Reading:
         return self._put(block)
 
     def _send_until_error(self, block: bytes) -> Awaitable[None] | None:
-        good: list[bytes] = []
-        for event in split_events(block):
-            error = find_error(event) if b"error" in event and not self._is_end(event) else None
-            if error is not None:
-                waiting = self._put(b"".join(good)) if good else None
-                outcome = AttemptOutcome.CLIENT_ERROR if 400 <= error.status < 500 else AttemptOutcome.ERROR_EVENT
-                self._give_verdict(Ended(outcome, begun=True, error=error))
-                return waiting
-            good.append(event)
-        return self._finish(block) if any(map(self._is_end, good)) else self._put(block)
+        """Send what a translator made; it may have found that the answer is not whole, and is at its end then."""
+        block, event = split_at_break(block, self._is_end)
+        if not event:
+            return self._finish(block) if any(map(self._is_end, split_events(block))) else self._put(block)
+        waiting = self._put(block) if block else None
+        if self._kept is not None:
+            self._kept.give_up(Unfit.UNREAD)
+        self._give_verdict(ended_by(event, begun=True))
+        return waiting
 
     def _is_end(self, event: bytes) -> bool:
         marks = self._job.route.end_marks
@@ -237,7 +293,7 @@ class Reading:
         if self._answer.started:
             return self._answer.write(chunk)
         assert self._head is not None
-        length = None if self._is_stream else _length_of(self._head)
+        length = None if self._is_stream else headers.content_length(self._head.headers)
         return self._answer.begin(self._head.status, self._lines, chunk, is_stream=self._is_stream, length=length)
 
     def _finish(self, block: bytes) -> Awaitable[None] | None:
@@ -254,7 +310,8 @@ class Reading:
             self._listener.on_phase()
         return waiting
 
-    def _give_verdict(self, ended: Ended) -> None:
+    def _give_verdict(self, ended: Ended | None) -> None:
+        assert ended is not None
         listener = self._listener
         self.release()
         if listener is not None:
@@ -265,6 +322,10 @@ class Reading:
             self._outside.event_gaps(self._gaps)
             self._gaps = []
 
+    def _fold(self) -> None:
+        if self._kept is not None and not self._kept.fold():
+            self._blocks = None
+
     def _hold(self, data: bytes) -> None:
         self._held.append(data)
         self._held_size += len(data)
@@ -273,7 +334,9 @@ class Reading:
         """The backend's framing came to its end; say whether the answer did. `we_hold_key`: the request carried it."""
         assert self._head is not None
         if not self._is_good:
-            return self._refused(self._head, we_hold_key)
+            body, wall_clock = b"".join(self._held), self._outside.wall_clock()
+            route = self._job.route
+            return answered(self._head, self._lines, body, route=route, we_hold_key=we_hold_key, wall_clock=wall_clock)
         if self._is_stream:
             return self._complete_stream()
         if self.begun:
@@ -283,6 +346,9 @@ class Reading:
         if self._answer.started and not is_emulated:
             return NOT_A_STREAM
         body = b"".join(self._held)
+        outcome = given_up(body) if ABORT in body else None
+        if outcome is not None:
+            return failed(outcome, begun=False)
         try:
             body = body if self._repair is None else self._repair.whole(body)
         except AnswerError as error:  # it says of itself that it was broken off
@@ -308,7 +374,8 @@ class Reading:
     def send_held_back(self) -> None:
         """Send what the translator of a stream still holds; the stream ends here, before its end mark."""
         translator = None if self._repair is None else self._repair.translator
-        block = b"" if translator is None or not self.begun or self._answer.finished else translator.finish()
+        has_part = self.begun or self.continues
+        block = b"" if translator is None or not has_part or self._answer.finished else translator.finish()
         if block:
             self._put(block)
 
@@ -329,22 +396,3 @@ class Reading:
         self._put(b"".join(self._held) + rest)
         self._answer.finish()
         return WHOLE
-
-    def _too_large(self) -> Ended:
-        assert self._head is not None
-        status = self._head.status
-        error = StatusError(f"The backend answered with status {status} and more than can be passed on.", status=status)
-        return Ended(outcome_of_status(status), error=error)
-
-    def _refused(self, head: Head, we_hold_key: bool) -> Ended:
-        outcome = outcome_of_status(head.status)
-        if outcome is AttemptOutcome.BAD_RESPONSE:  # a redirect: never followed, as it may lead anywhere
-            return failed(outcome, begun=False)
-        ended = refused(
-            head.status,
-            self._lines,
-            b"".join(self._held),
-            we_hold_key=we_hold_key,
-            named_events=self._job.route.named_events,
-        )
-        return replace(ended, retry_after=headers.retry_after(head.headers, self._outside.wall_clock()))

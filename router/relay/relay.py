@@ -11,8 +11,9 @@ import asyncio
 from router.errors import AnswerError, BackendTimeout, InternalFault, NoBackend
 from router.exchange import Exchange, Outcome
 from router.relay.answer import Answer
-from router.relay.course import Course, Shared
+from router.relay.course import Course
 from router.relay.route import Job
+from router.relay.shared import Shared
 
 # Seconds that exchanges get to tell their clients that the router stops.
 LAST_WORDS = 1.0
@@ -31,9 +32,18 @@ class Relay:
         """Return how many exchanges are under way here."""
         return len(self._running)
 
+    def backend_down(self, name: str) -> None:
+        """A backend went down: attempts there that are silent end, and their exchanges go on elsewhere."""
+        self._shared.running.backend_down(name)
+
+    def last_byte(self, name: str) -> float:
+        """Return when a byte of any attempt under way came from a backend (monotonic seconds); -inf: none has."""
+        return self._shared.running.last_byte(name)
+
     async def stop(self) -> None:
         """End every exchange under way: its client is told so, in the way that is still open."""
         self._shared.is_stopping = True
+        self._shared.running.close()
         tasks = list(self._running)
         for task in tasks:
             task.cancel()

@@ -28,6 +28,7 @@ AGAIN: dict[AttemptOutcome, Again] = {
     AttemptOutcome.OVERLOADED: Again.YES,
     AttemptOutcome.SERVER_ERROR: Again.ONCE,
     AttemptOutcome.GATEWAY_ERROR: Again.YES,
+    AttemptOutcome.STOPPING: Again.YES,
     AttemptOutcome.UNAUTHORIZED: Again.YES,  # another backend may take our key
     AttemptOutcome.FORBIDDEN: Again.NO,
     AttemptOutcome.CLIENT_ERROR: Again.NO,
@@ -37,6 +38,7 @@ AGAIN: dict[AttemptOutcome, Again] = {
     AttemptOutcome.CLIENT_GONE: Again.NO,
     AttemptOutcome.DEADLINE: Again.NO,
     AttemptOutcome.SHUTDOWN: Again.NO,
+    AttemptOutcome.SUPERSEDED: Again.NO,
 }
 
 
@@ -47,8 +49,11 @@ GONE = frozenset(
         AttemptOutcome.CONNECT_FAILED,
         AttemptOutcome.CONNECTION_LOST,
         AttemptOutcome.CUT,
+        AttemptOutcome.STOPPING,
     }
 )
+# Nothing was begun there, so nothing has to settle before another backend is asked.
+NOTHING_DONE = frozenset({AttemptOutcome.REFUSED, AttemptOutcome.OVERLOADED, AttemptOutcome.STOPPING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +121,8 @@ def decide(failed: Failed, rules: RetryRules, *, budget_left: bool, jitter: floa
         return GiveUp.ALIKE
     step = min(rules.base_delay * 2.0 ** (failed.attempts - 1), rules.max_delay)
     after = step * (0.5 + jitter / 2)
-    if failed.other_free and failed.outcome in (AttemptOutcome.REFUSED, AttemptOutcome.OVERLOADED):
-        after = 0.0  # nothing was begun there, and the other one has done nothing to be spared for
+    if failed.other_free and failed.outcome in NOTHING_DONE:
+        after = 0.0  # and the other one has done nothing to be spared for
     elif not failed.other_free and failed.retry_after is not None:
         after = max(after, failed.retry_after)
     if after > rules.max_delay or (failed.deadline_in is not None and after >= failed.deadline_in):
@@ -131,9 +136,13 @@ class RetryBudget:
 
     def __init__(self, rules: RetryRules) -> None:
         """Start with nothing under way."""
+        self.retrying = 0
+        self.change(rules)
+
+    def change(self, rules: RetryRules) -> None:
+        """Go by other rules from now on; what is under way stays counted."""
         self._share = rules.budget
         self._least = rules.budget_min
-        self.retrying = 0
 
     def has_room(self, live: int) -> bool:
         """Return whether one more retry may start while `live` exchanges are open."""

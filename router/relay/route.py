@@ -28,6 +28,8 @@ class Route:
     named_events: bool = False  # its events have names and a `type`, its errors as well (Messages, Responses)
     any_owner: bool = False  # only one backend knows the object asked for: a 404 is asked elsewhere
     is_chat: bool = False  # its requests are conversations, which dialects translate
+    is_short: bool = False  # answered quickly, and asking twice changes nothing: hedged
+    generates: bool = False  # generates a text and leaves nothing behind: hedged where that is configured
 
 
 @dataclass(slots=True)

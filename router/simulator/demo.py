@@ -24,6 +24,7 @@ from typing import Any
 HOST = "127.0.0.1"
 DEFAULT_PORT = 9000
 MODEL = "devstral-small"
+CONFIG = "router.yaml"  # of the demo's router, in its directory
 _PACES = (("60ms", "25ms"), ("90ms", "35ms"))  # time to first token, between tokens
 _START_TIME = 20.0  # seconds until everything must be up
 _STOP_TIME = 5.0  # seconds that a child gets to end by itself
@@ -66,17 +67,17 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _run(port: int, directory: Path, *, once: bool) -> None:
-    port = free_port(port)
+    port, admin = free_port(port), free_port(0)
     with contextlib.ExitStack() as stack:
         backends = [stack.enter_context(simulator(directory, number)) for number in range(len(_PACES))]
         urls = [_where(backend) for backend in backends]
-        router = stack.enter_context(_router(directory, port, urls))
+        router = stack.enter_context(_router(directory, port, urls, admin=admin))
         _wait_until_ready(router, port, len(urls))
         print(f"Running: the router on http://{HOST}:{port}, before {' and '.join(urls)}\n", flush=True)
         for _ in urls:
             show_stream(port)
         _show_spread(urls)
-        print(what_to_try(port, urls), flush=True)
+        print(what_to_try(port, urls, file=directory / CONFIG), flush=True)
         if once:
             return
         print("\nCtrl-C ends everything.", flush=True)
@@ -141,11 +142,11 @@ def simulator(directory: Path, number: int) -> contextlib.AbstractContextManager
     return child(f"simulator-{number + 1}", ["simulate", *flags], directory=directory)
 
 
-def _router(directory: Path, port: int, urls: list[str]) -> contextlib.AbstractContextManager[Child]:
-    flags = ["--host", HOST, "--port", str(port)]
-    for url in urls:
-        flags += ["--base-url", url]
-    return child("router", ["serve", *flags], directory=directory)
+def _router(directory: Path, port: int, urls: list[str], *, admin: int) -> contextlib.AbstractContextManager[Child]:
+    backends = "".join(f"  - url: {url}\n" for url in urls)
+    text = f"server: {{host: {HOST}, port: {port}}}\nadmin: {{port: {admin}}}\nbackends:\n{backends}"
+    (directory / CONFIG).write_text(text)
+    return child("router", ["serve", "--config", CONFIG], directory=directory)
 
 
 def _where(backend: Child) -> str:
@@ -244,9 +245,10 @@ def _show_spread(urls: list[str]) -> None:
             print(f"  {url} has served {json.loads(body)['served']} of them")
 
 
-def what_to_try(port: int, urls: list[str]) -> str:
-    """Return what a reader can paste into another terminal."""
+def what_to_try(port: int, urls: list[str], *, file: Path) -> str:
+    """Return what a reader can paste into another terminal. `file`: the router's configuration."""
     base = f"http://{HOST}:{port}"
+    name = urls[0].removeprefix("http://")
     return f"""
 Try, in another terminal:
 
@@ -274,6 +276,12 @@ From Python (pip install openai):
       model="{MODEL}", stream=True, messages=[{{"role": "user", "content": "Hello"}}]
   ):
       print(event.choices[0].delta.content or "", end="", flush=True)
+
+See the backends, take one out and back in, and change {file} while it runs:
+
+  devstral-router backends --config {file} --watch
+  devstral-router backends --config {file} drain {name}
+  devstral-router backends --config {file} undrain {name}
 
 Break a backend, ask again, and look at {base}/health:
 

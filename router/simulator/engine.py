@@ -6,6 +6,7 @@ Every run ends once, by `_leave`: sent whole, broken by a fault, or left by its 
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -41,7 +42,7 @@ class Run:
 
     __slots__ = (
         *("answer", "created", "faults", "ident", "outlet", "state", "taken"),
-        *("_due", "_engine", "_position", "_sent"),
+        *("_counted", "_due", "_engine", "_position", "_sent"),
     )
 
     def __init__(
@@ -57,6 +58,7 @@ class Run:
         self.taken = 0.0
         self._engine = engine
         self._position = 0  # of the next step
+        self._counted = 0  # steps that the metrics know of
         self._sent = 0  # events
         self._due = 0.0
 
@@ -93,7 +95,7 @@ class Run:
 
     def advance(self) -> None:
         """Send what is due."""
-        if self.state != "running":
+        if self.state != "running" or self._engine.holds(self):
             return
         if self.answer.body is not None:
             self._send_body(self.answer.body)
@@ -116,6 +118,18 @@ class Run:
                 return
         self._close_stream()
 
+    def count_steps(self, now: float) -> None:
+        """Tell the metrics of the steps since it did so last; a whole answer's are known by the time."""
+        steps = self._position
+        if self.answer.body is not None:
+            if self._engine.is_frozen:
+                return
+            itl, left = self._engine.settings.itl, max(0.0, self._due - now)
+            to_come = math.ceil(left / itl) if itl > 0 else self.answer.moments if left else 0
+            steps = max(self._counted, self.answer.moments - to_come)
+        self._engine.figures.iterations.observe(self.answer.choices, steps - self._counted)
+        self._counted = steps
+
     def stop_short(self) -> None:
         """End now, as vLLM does when it shuts down: `finish_reason: "abort"`, or an error."""
         if self.answer.body is not None:
@@ -125,6 +139,11 @@ class Run:
                 self.outlet.send(dress(data, self.ident, self.created))
             self.outlet.finish()
         self._engine.leave(self, "abort")
+
+    def go_on(self) -> None:
+        """Go on after the engine stood still."""
+        self._due = max(self._due, self._engine.wheel.time())
+        self.advance()
 
     # ---- within
 
@@ -197,6 +216,8 @@ class Engine:
         self.dead = dead
         self._waiting: deque[Run] = deque()
         self._running: set[Run] = set()
+        self._held: list[Run] = []  # those that are due while the engine stands still
+        self.is_frozen = False
         self._emptied: asyncio.Event | None = None  # set while somebody waits for the last run to end
 
     def submit(self, run: Run) -> bool:
@@ -221,6 +242,26 @@ class Engine:
         run.open()
         return True
 
+    def freeze(self, is_frozen: bool) -> None:
+        """Stand still, or go on: from then on, as an engine does whose step took that long."""
+        self.is_frozen = is_frozen
+        if not is_frozen:
+            held, self._held = self._held, []
+            for run in held:
+                run.go_on()
+
+    def holds(self, run: Run) -> bool:
+        """Return whether the engine stands still, and keep the run until it goes on."""
+        if self.is_frozen:
+            self._held.append(run)
+        return self.is_frozen
+
+    def count_steps(self) -> None:
+        """Bring the count of steps up to date. Steps are not counted one by one: that would cost as much as a token."""
+        now = self.wheel.time()
+        for run in self._running:
+            run.count_steps(now)
+
     def leave(self, run: Run, finish: str) -> None:
         """End a run, why ever (a finish_reason, "abort", or "error"); more than once is harmless."""
         state, run.state = run.state, "over"
@@ -231,6 +272,7 @@ class Engine:
         elif run in self._running:
             self._running.discard(run)
             figures.running -= 1
+            run.count_steps(self.wheel.time())
             if finish not in ("abort", "error"):
                 self._count(run)
             if self._waiting:
@@ -259,7 +301,6 @@ class Engine:
         figures.finished["stop" if answer.finish == "tool_calls" else answer.finish] += 1
         figures.prompts.observe(answer.prompt_tokens)
         figures.generations.observe(answer.completion_tokens)
-        figures.iterations.observe(answer.choices, answer.moments)
         figures.first_token.observe(settings.ttft)
         figures.between.observe(settings.itl, max(0, answer.moments - 1))
         figures.whole.observe(self.wheel.time() - run.taken)

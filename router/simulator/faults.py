@@ -33,6 +33,7 @@ class Faults:
     refuse: bool = False  # the listening socket is closed, and so are idle connections
     refuse_for: float | None = None  # seconds until it listens again; None: until told so
     status: int | None = None  # answered instead of an answer
+    message: str | None = None  # of the error that goes with `status`; None: one that fits it
     retry_after: str | None = None  # the header that goes with `status`; None: no such header
     hang: bool = False  # the request is read and nothing is ever answered
     garbage: bool = False  # bytes that are not HTTP instead of an answer
@@ -44,6 +45,7 @@ class Faults:
     health_delay: float = 0.0  # seconds until /health answers
     health_status: int | None = None  # what /health answers
     health_hang: bool = False  # /health never answers
+    freeze: bool = False  # the engine stands still: nothing is generated for anybody, while /health and /metrics go on
     count: int | None = None  # so many requests are struck, then all is well; None: all of them
     rate: float = 1.0  # the share of requests that is struck
 
@@ -70,9 +72,10 @@ def _check(value: Any, *kinds: type, name: str) -> Any:
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("refuse", "hang", "garbage", "reset", "close", "health_hang"), (bool,)),
+    **dict.fromkeys(("refuse", "hang", "garbage", "reset", "close", "health_hang", "freeze"), (bool,)),
     **dict.fromkeys(("refuse_for", "ttft", "health_delay", "rate"), (int, float)),
     **dict.fromkeys(("status", "break_after", "health_status", "count"), (int,)),
+    "message": (str,),
     "retry_after": (str, int, float),
     "break_as": (str,),
 }

@@ -156,6 +156,7 @@ class Simulator:
     def _set_faults(self, faults: Faults) -> None:
         self._service.faults = faults
         self._service.struck = 0
+        self._service.engine.freeze(faults.freeze)
         self._cancel_comeback()
         if not faults.refuse:
             if not self._service.is_closing:

@@ -175,7 +175,7 @@ class Service:
             spoil(connection)
         elif faults.status is not None:
             extra = f"retry-after: {faults.retry_after}\r\n".encode() if faults.retry_after is not None else b""
-            text = BUSY if faults.status == 503 else DEAD if faults.status == 500 else "A simulated fault."
+            text = faults.message or (BUSY if faults.status == 503 else "A simulated fault.")
             self._refuse(outlet, refusal(faults.status, text), extra=extra)
         else:
             return False
@@ -231,6 +231,7 @@ class Service:
             self._refuse(outlet, refusal(404, f"Response with id '{ident}' not found.", param="response_id"))
 
     def _tell_metrics(self, outlet: ConnectionOutlet) -> None:
+        self.engine.count_steps()
         text = metrics.render(self.figures, self.settings, started=self._started)
         outlet.tell(200, text, content_type=metrics.CONTENT_TYPE.encode())
 

@@ -9,7 +9,8 @@ Tornado's own:
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
@@ -55,6 +56,7 @@ class PooledHTTPClient(AsyncHTTPClient):
         self._resolver = resolver if resolver is not None else Resolver()
         self._dialer = Dialer(loop=self._loop, resolver=self._resolver)
         self._pools: dict[Origin, Pool] = {}
+        self._retired: set[Pool] = set()  # of origins that nobody asks any more, while something is open
 
     def __repr__(self) -> str:
         """Show the pools."""
@@ -95,12 +97,31 @@ class PooledHTTPClient(AsyncHTTPClient):
 
         self.fetch(original, raise_error=False).add_done_callback(report)
 
+    def set_keepalive(self, seconds: float) -> None:
+        """Keep idle connections for so long from now on."""
+        self._rules = replace(self._rules, keepalive=seconds)
+        for pool in self._pools.values():
+            pool.change(self._rules)
+
+    def keep_only(self, origins: Collection[Origin]) -> None:
+        """Forget all other origins: what is idle is closed now, what is at work when it is done.
+
+        The files of certificates are read anew by the next connections to those that stay.
+        """
+        for origin in [known for known in self._pools if known not in origins]:
+            pool = self._pools.pop(origin)
+            self._retired.add(pool)
+            pool.retire(self._retired.discard)
+        self._dialer.forget_contexts()
+        if self._owns_resolver:
+            self._resolver.keep_only({(origin.host, origin.port) for origin in origins})
+
     def close(self) -> None:
         """Close every connection; fetches that run fail with `ConnectionLost`."""
         if self._closed:
             return
         super().close()
-        for pool in self._pools.values():
+        for pool in [*self._pools.values(), *self._retired]:
             pool.close()
         self._pools.clear()
         if self._owns_resolver:

@@ -5,6 +5,7 @@ cannot use up the time of those after it.
 """
 
 import asyncio
+import errno
 import ssl
 
 from router.errors import ConnectError, ConnectTimeout
@@ -12,6 +13,8 @@ from router.wire.client_request import Origin, TLSOptions
 from router.wire.connection import Connection
 from router.wire.resolver import Addresses, Resolver
 
+# No file descriptor, port or memory is left here.
+_OURS = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
 _REFUSALS = ConnectionRefusedError | FileNotFoundError  # nobody listens there; no such Unix socket
 
 
@@ -23,6 +26,10 @@ class Dialer:
         self._loop = loop
         self._resolver = resolver
         self._contexts: dict[TLSOptions, ssl.SSLContext] = {}
+
+    def forget_contexts(self) -> None:
+        """Read the files of certificates and authorities anew for the next connections."""
+        self._contexts.clear()
 
     async def connect(self, connection: Connection, origin: Origin, *, within: float | None) -> None:
         """Connect `connection` to `origin` within so many seconds (None: no limit).
@@ -113,7 +120,8 @@ def _summary(failures: list[OSError], origin: Origin) -> Exception:
     """Say in one error what each address did: refused only if all refused, a timeout if nothing tells more."""
     telling = [error for error in failures if not isinstance(error, TimeoutError | _REFUSALS)]
     if telling:
-        return ConnectError(f"no connection to {origin}: {_reason(telling[-1])}")
+        ours = any(error.errno in _OURS for error in telling)
+        return ConnectError(f"no connection to {origin}: {_reason(telling[-1])}", ours=ours)
     if all(isinstance(error, _REFUSALS) for error in failures):
         return ConnectError(f"no connection to {origin}: refused", refused=True)
     return ConnectTimeout(f"no connection to {origin} in time")

@@ -35,3 +35,4 @@ class ServerLimits:
     idle_timeout: float | None = IDLE_TIMEOUT  # silent close between requests, and before the first
     write_stall_timeout: float | None = WRITE_STALL_TIMEOUT  # the connection is aborted
     connections: int | None = None  # open at once; one more is reset
+    descriptors: int | None = None  # files open in the whole process; a connection that makes it more is reset

@@ -9,6 +9,7 @@ what may be repeated.
 import asyncio
 import contextlib
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from router.errors import ConnectionLost, ConnectTimeout, TotalTimeout
@@ -53,6 +54,7 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._check_at = INFINITE if origin.unix_path is not None or is_literal(origin.host) else 0.0
         self._addresses: tuple[str, ...] | None = None
+        self._on_empty: Callable[[Pool], None] | None = None  # of a pool that nobody asks any more
 
     def __repr__(self) -> str:
         """Show the counts."""
@@ -81,6 +83,19 @@ class Pool:
             self._open(fetch)
         else:
             self._queue(fetch)
+
+    def change(self, rules: PoolRules) -> None:
+        """Go by other rules from now on; connections that are open stay under their limits of sizes."""
+        self._rules = rules
+
+    def retire(self, on_empty: "Callable[[Pool], None]") -> None:
+        """Close what is idle now, and the rest when it becomes free; then, or at once, `on_empty(self)` is called."""
+        self._on_empty = on_empty
+        for connection in list(self._all):
+            connection.is_retired = True
+        for connection in list(self._idle):
+            connection.close()
+        self._tell_empty()
 
     def close(self) -> None:
         """Close everything; fetches that run fail."""
@@ -125,8 +140,16 @@ class Pool:
             self._leave(fetch)
             if not fetch.done():
                 self._open(fetch)
+        self._tell_empty()
 
     # ---- the parts of it
+
+    def _tell_empty(self) -> None:
+        if self._on_empty is not None and self.is_empty:
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+                self._sweeper = None
+            self._on_empty(self)
 
     def _has_room(self) -> bool:
         return self._rules.max_connections is None or len(self._all) < self._rules.max_connections

@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 DNS_TTL = 30.0  # seconds; getaddrinfo does not tell the record's own, and headless services change within this
 RETRY_AFTER = 5.0  # seconds until a failed refresh is tried again
@@ -69,6 +69,16 @@ class Resolver:
         key = (host, port)
         # shielded: others may wait for the same answer, and a thread cannot be stopped anyway
         return await asyncio.shield(self._running.get(key) or self._start(key))
+
+    def set_ttl(self, ttl: float) -> None:
+        """Ask again after so many seconds; addresses that are known keep their time."""
+        self._ttl = ttl
+
+    def keep_only(self, names: Collection[tuple[str, int]]) -> None:
+        """Forget the addresses of all other names, given as (host, port)."""
+        for key in [known for known in self._stale_at if known not in names]:
+            self._known.pop(key, None)
+            del self._stale_at[key]
 
     def close(self) -> None:
         """Wait for no answer any more."""

@@ -5,6 +5,7 @@
 is ignored, CONNECT refused, and a client that closes its sending side has left.
 
 Accepting is uvloop's: where file descriptors run out, it accepts and closes what waits, and goes on when some are free.
+It should not come to that: `limits.descriptors` keeps some free, without which no backend could be reached.
 """
 
 import asyncio
@@ -56,6 +57,10 @@ class HTTPServer:
         """How many connections are open, idle ones and closing ones included."""
         return len(self._service.connections)
 
+    def set_limits(self, limits: ServerLimits) -> None:
+        """Go by other limits from now on; sizes hold for new connections, times from a connection's next phase on."""
+        self._service.limits = limits
+
     def listen(self, port: int, address: str = "127.0.0.1") -> list[socket.socket]:
         """Bind and serve; return the sockets. Raises OSError."""
         sockets = bind_sockets(address, port)
@@ -82,6 +87,10 @@ class HTTPServer:
         for server in self._servers:
             server.close()
         self._servers.clear()
+
+    def refuse_further_requests(self) -> None:
+        """Drain gently: from now on every answer is the last of its connection; idle ones may still bring a request."""
+        self._service.draining = True
 
     def close_idle_connections(self) -> None:
         """Drain: close what is idle, and from now on every answer is the last of its connection."""

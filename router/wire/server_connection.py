@@ -96,7 +96,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         """Take the connection, unless there are too many."""
         transport = cast("asyncio.Transport", transport)  # uvloop's has all of it, but does not derive from it
         service = self._service
-        if service.limits.connections is not None and len(service.connections) >= service.limits.connections:
+        if service.is_crowded(transport):
             transport.abort()
             return
         self._transport = transport

@@ -1,6 +1,8 @@
 """What all connections of one server share, and how each of them is known to the application."""
 
 import asyncio
+import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,6 +13,9 @@ from router.wire.limits import READ_SIZE, ServerLimits
 
 if TYPE_CHECKING:
     from router.wire.server_connection import ServerConnection
+
+CROWDED_INTERVAL = 1.0  # seconds between two lines in the log
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,29 @@ class Service:
     connections: "set[ServerConnection]" = field(default_factory=set)
     draining: bool = False  # every answer from now on is the last of its connection
     emptied: asyncio.Event = field(default_factory=asyncio.Event)  # set when the last connection has gone
+    crowded_at: float = -math.inf  # when it was last told that connections are reset
+
+    def is_crowded(self, transport: asyncio.Transport) -> bool:
+        """Return whether a new connection is one too many; say so in the log, at most once in `CROWDED_INTERVAL`.
+
+        A new descriptor has the lowest number that is free: one beyond the limit tells that so many are in use.
+        """
+        limits = self.limits
+        if limits.connections is not None and len(self.connections) >= limits.connections:
+            self._tell_crowded("clients have %d connections", limits.connections)
+            return True
+        if limits.descriptors is not None:
+            sock = transport.get_extra_info("socket")
+            if sock is not None and sock.fileno() >= limits.descriptors:
+                self._tell_crowded("%d file descriptors are in use", limits.descriptors)
+                return True
+        return False
+
+    def _tell_crowded(self, why: str, count: int) -> None:
+        now = self.loop.time()
+        if now - self.crowded_at >= CROWDED_INTERVAL:
+            self.crowded_at = now
+            log.warning("new connections are reset: " + why, count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,7 +218,7 @@ def test_streams_of_every_api_end_with_their_own_mark_or_with_an_error(
     async def test() -> None:
         from router.simulator.faults import Break
 
-        async with front() as cluster:
+        async with front(config={"resume": {"mode": "off"}}) as cluster:
             fields = {"model": "simulated-model", "stream": True, **body}
             answer = await cluster.ask(path, fields)
             assert (answer.code, end in answer.body[-2000:]) == (200, True)

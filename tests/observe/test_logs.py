@@ -209,3 +209,38 @@ def test_an_access_line_costs_little(tmp_path: Path) -> None:
     writer.close()
 
     assert cost < 30e-6
+
+
+def test_another_file_form_and_level_hold_from_the_next_line_on(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.log", tmp_path / "two.log"
+    root, ours = logging.getLogger(), logging.getLogger("router")
+    before = (list(root.handlers), root.level, ours.level)
+    logs = setup(Settings(str(one)))
+    write = logs.access.write  # as exchanges under way hold it
+    write(exchange())
+    logs.change(Settings(str(two), level="warning", format="text"))
+    write(exchange())
+    ours.info("not told")
+    ours.warning("told")
+    logs.change(Settings(str(two), access=False))
+    write(exchange())
+    logs.close()
+
+    deadline = time.monotonic() + 5
+    while not one.read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(lines_of(one)) == 1
+    first, second = two.read_text().splitlines()
+    assert " INFO router.access: id=req-1 " in first
+    assert second.endswith("WARNING router: told")
+    assert (list(root.handlers), root.level, ours.level) == before
+
+
+def test_a_file_that_cannot_be_opened_leaves_the_log_as_it_is(tmp_path: Path) -> None:
+    logs = setup(Settings(str(tmp_path / "one.log")))
+    with pytest.raises(OSError, match="No such file"):
+        logs.change(Settings("/no/such/folder/log", access=False))
+    logs.access.write(exchange())
+    logs.close()
+
+    assert len(lines_of(tmp_path / "one.log")) == 1

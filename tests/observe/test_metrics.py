@@ -1,5 +1,6 @@
 """What the metrics count, seen as Prometheus sees it."""
 
+import pickle
 import subprocess
 import timeit
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from router.backends.backend import BackendSpec, BackendStatus, Change, ChangeKi
 from router.backends.breaker import BreakerEvent, BreakerRules
 from router.backends.health import HealthRules, Seen
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
-from router.observe.metrics import MAX_SERIES, Metrics, model_label
+from router.observe.exposition import merged
+from router.observe.metrics import MAX_SERIES, Metrics, model_label, render
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -155,6 +157,8 @@ def test_backends_are_shown_as_they_are_at_the_scrape() -> None:
     metrics = Metrics(backends=snapshot)
     assert value(metrics, "router_backend_up", backend="good:1") == 1
     assert value(metrics, "router_backend_usable", backend="good:1") == 1
+    assert value(metrics, "router_backend_draining", backend="good:1") == 0
+    assert value(metrics, "router_backend_busy", backend="good:1") == 0
     assert value(metrics, "router_backend_in_flight", backend="good:1") == 3
     assert value(metrics, "router_backend_up", backend="bad:1") == 0
     assert value(metrics, "router_breaker_state", backend="bad:1", state="open") == 1
@@ -232,3 +236,53 @@ def test_counting_costs_little() -> None:
 
     assert min(timeit.repeat(count, number=1000, repeat=20)) / 1000 < 15e-6
     assert min(timeit.repeat(lambda: metrics.event_gaps([0.02] * 10), number=100, repeat=20)) / 1000 < 2e-6
+
+
+def test_ways_out_of_failures_and_of_too_much_are_counted() -> None:
+    metrics = Metrics(queue_length=lambda: 3)
+    metrics.resumed("text", ok=True)
+    metrics.resumed("exact", ok=False)
+    metrics.hedged(won=True)
+    metrics.queue_rejected("full")
+    metrics.queue_waited(0.2)
+    metrics.shed("memory")
+
+    assert value(metrics, "router_streams_resumed_total", mode="text", result="ok") == 1
+    assert value(metrics, "router_streams_resumed_total", mode="exact", result="failed") == 1
+    assert value(metrics, "router_hedges_total", result="won") == 1
+    assert value(metrics, "router_queue_rejected_total", reason="full") == 1
+    assert value(metrics, "router_queue_wait_seconds_count") == 1
+    assert value(metrics, "router_queue_length") == 3
+    assert value(metrics, "router_requests_shed_total", reason="memory") == 1
+
+
+def test_a_reload_is_counted_and_the_last_one_is_known() -> None:
+    """A process that serves has begun with a good configuration."""
+    metrics = Metrics()
+    assert value(metrics, "router_config_last_reload_successful") == 1
+    metrics.reloaded(ok=False)
+    assert value(metrics, "router_config_last_reload_successful") == 0
+    metrics.reloaded(ok=True)
+
+    assert value(metrics, "router_config_last_reload_successful") == 1
+    assert value(metrics, "router_config_reloads_total", result="ok") == 1
+    assert value(metrics, "router_config_reloads_total", result="failed") == 1
+
+
+def test_dumps_of_two_processes_make_one_page() -> None:
+    """As the parent of several workers has them: through pickle, merged, and made into text by one of them."""
+    one, other = (Metrics(backends=lambda: [live_backend("a:1").status(0.0)]) for _ in range(2))
+    for metrics in (one, other):
+        closed(metrics, status=200, began=11.0)
+    dumps = [pickle.loads(pickle.dumps(metrics.dump())) for metrics in (one, other)]
+    kind, page = render(merged(dumps), "application/openmetrics-text")
+    families = {family.name: family for family in parse_openmetrics(page.decode())}
+
+    assert kind.startswith("application/openmetrics-text")
+    assert [sample.value for sample in families["router_requests"].samples] == [2]
+    assert [sample.value for sample in families["router_workers"].samples] == [2]
+    assert [sample.value for sample in families["router_build_info"].samples] == [1]
+    assert [sample.value for sample in families["router_config_last_reload_successful"].samples] == [1]
+    durations = families["router_request_duration_seconds"].samples
+    assert [sample.value for sample in durations if sample.name.endswith("_count")] == [2]
+    assert families["process_start_time_seconds"].samples[0].value == dumps[0]["process_start_time_seconds"].samples[""]

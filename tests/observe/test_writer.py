@@ -168,3 +168,41 @@ def test_a_sink_without_a_path_is_standard_error(capfd: pytest.CaptureFixture[st
     sink.close()
 
     assert "to standard error" in capfd.readouterr().err
+
+
+def test_two_processes_that_share_a_file_rotate_it_once_each_time(tmp_path: Path) -> None:
+    """The second one finds that the path leads elsewhere, and goes on there; no line is lost."""
+    path = tmp_path / "log"
+    one, other = (Sink(str(path), max_size=100, backups=30) for _ in range(2))
+    for number in range(20):
+        for sink, name in ((one, b"one"), (other, b"other")):
+            sink.write(b"%s %d %s\n" % (name, number, b"x" * 20))
+    one.close()
+    other.close()
+
+    files = sorted(tmp_path.iterdir())
+    lines = sorted(line.split(b" x")[0] for file in files for line in file.read_bytes().splitlines())
+    assert len(set(lines)) == len(lines) == 40
+    assert all(file.stat().st_size <= 130 for file in files)
+    assert len(files) < 20, "each is filled before the next one is begun"
+
+
+def test_a_file_that_was_moved_away_is_begun_anew_when_it_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    sink = Sink(str(path), max_size=30, backups=1)
+    sink.write(b"x" * 25 + b"\n")
+    path.rename(tmp_path / "moved")
+    sink.write(b"y" * 25 + b"\n")
+    sink.close()
+
+    assert path.read_bytes() == b"y" * 25 + b"\n"
+    assert (tmp_path / "moved").read_bytes() == b"x" * 25 + b"\n"
+
+
+def test_what_is_no_file_is_never_rotated() -> None:
+    sink = Sink("/dev/null", max_size=10, backups=1)
+    for _ in range(5):
+        sink.write(b"x" * 100)
+    sink.close()
+
+    assert not Path("/dev/null.1").exists()

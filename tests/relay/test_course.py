@@ -8,13 +8,15 @@ import pytest
 
 from router.backends.backend import Reason
 from router.exchange import AttemptOutcome
-from router.relay.course import ENDS, WHY_NOT
+from router.relay.choosing import WHY_NOT
+from router.relay.course import ENDS
 from router.simulator.faults import Break
 from router.simulator.settings import Settings
 from tests.front import Front, broken, front, run, until
 from tests.relay.scripted import DONE, ROLE, TEXT, Asked, plain, says, scripted, stream
 
 TWO = (Settings(), Settings())
+NOT_RESUMED = {"resume": {"mode": "off"}}
 
 
 def served(cluster: Front) -> list[int]:
@@ -189,7 +191,7 @@ def test_with_no_backend_left_503_comes_at_once_and_service_returns_with_the_fir
 @pytest.mark.parametrize("way", [Break.CUT, Break.RESET, Break.ERROR, Break.GARBAGE])
 def test_a_stream_that_breaks_ends_with_an_error_event_and_without_its_end_mark(way: Break) -> None:
     async def test() -> None:
-        async with front(Settings()) as cluster:
+        async with front(Settings(), config=NOT_RESUMED) as cluster:
             broken(cluster.backends[0], break_as=way, break_after=4)
             answer = await cluster.chat(stream=True)
             events = answer.body.split(b"\n\n")
@@ -205,7 +207,7 @@ def test_a_stream_that_breaks_ends_with_an_error_event_and_without_its_end_mark(
 
 def test_a_stream_that_stalls_ends_when_the_idle_timer_fires() -> None:
     async def test() -> None:
-        async with front(Settings(), config={"timeouts": {"idle": 0.3}}) as cluster:
+        async with front(Settings(), config={"timeouts": {"idle": 0.3}, **NOT_RESUMED}) as cluster:
             broken(cluster.backends[0], break_as=Break.STALL, break_after=4)
             answer = await cluster.chat(stream=True)
             assert b'"code":"timeout"' in answer.body
@@ -342,7 +344,7 @@ def test_a_stored_response_is_looked_for_at_every_backend() -> None:
 
 def test_the_death_of_one_backend_under_load_fails_nothing_that_had_not_begun() -> None:
     async def test() -> None:
-        async with front(Settings(ttft=0.3), Settings(ttft=0.3)) as cluster:
+        async with front(Settings(ttft=1.0), Settings(ttft=1.0)) as cluster:
             asking = [asyncio.ensure_future(cluster.chat(stream=number % 2 == 0)) for number in range(60)]
             await until(lambda: in_flight(cluster) == 30)
             await cluster.backends[0].kill()

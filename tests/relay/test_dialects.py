@@ -3,6 +3,7 @@
 import pytest
 
 from router.relay.dialects import LOSSES, Answers, Configured, Dialects, Found, StreamTools, numbers_of
+from router.translate.asked import AnswerForm, RequestForm
 from router.translate.profile import PRESETS, STRICTEST, Profile, Renderer
 
 V13 = Profile(Renderer.MISTRAL_COMMON, 13, max_model_len=4096)
@@ -141,3 +142,37 @@ def test_emulation_that_is_configured_holds_for_every_dialect() -> None:
 
     assert known.of("a").emulates
     assert known.describe("a") == {"dialect": "openai", "stream_tools": "emulate"}
+
+
+def test_another_configuration_keeps_what_was_found_of_backends_that_stay() -> None:
+    known = Dialects({"a": Configured(), "b": Configured(), "c": Configured()})
+    for name in "abc":
+        known.found(name, Found(True, V13, "0.32.0"))
+
+    known.update(
+        {"a": Configured(), "c": Configured(), "d": Configured()},
+        answers=Answers.AS_IS,
+        request_form=RequestForm(clamp_max_tokens=True),
+        answer_form=AnswerForm(),
+        strangers=["c"],
+    )
+
+    assert known.of("a").profile == V13
+    assert not known.of("a").repairs
+    assert not known.has_found("c"), "under its name there is another server now"
+    assert not known.has_found("d")
+    assert known.request_form.clamp_max_tokens
+    known.update({"d": Configured()}, answers=Answers.AUTO, request_form=RequestForm(), answer_form=AnswerForm())
+    assert not known.any_translates
+
+
+def test_a_backend_that_is_gone_is_nothing_to_fail_of() -> None:
+    """Its last requests are still being finished."""
+    known = Dialects({})
+
+    assert not known.of("gone").translates
+    assert known.describe("gone") == {}
+    assert not known.wants_probe("gone")
+    assert not known.found("gone", Found(True, V13, "0.32.0"))
+    assert not any(known.streamed("gone", lost_call=True) for _ in range(LOSSES))
+    assert not known.has_found("gone")

@@ -1,6 +1,7 @@
 """Rules of router/relay/outcomes.py: the table "Failure, as vLLM means it"."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from router.exchange import AttemptOutcome
 from router.relay.outcomes import (
     Refusal,
     broken_off,
+    is_stopping,
+    outcome_of_event,
     outcome_of_status,
     passed_on,
     refused,
@@ -43,6 +46,7 @@ def test_what_a_status_says_of_the_backend(status: int, outcome: AttemptOutcome)
     [
         (ConnectError("x", refused=True), AttemptOutcome.REFUSED, 503),
         (ConnectError("x"), AttemptOutcome.CONNECT_FAILED, 503),
+        (ConnectError("x", ours=True), AttemptOutcome.OVERLOADED, 503),
         (ConnectTimeout("x"), AttemptOutcome.CONNECT_FAILED, 503),
         (ConnectionLost("x", reused=False, received=False), AttemptOutcome.CONNECTION_LOST, 502),
         (BadResponse("x"), AttemptOutcome.BAD_RESPONSE, 502),
@@ -146,3 +150,47 @@ def test_an_encoded_refusal_is_told_without_the_lines_of_its_bytes() -> None:
     assert ended.refusal is not None
     assert "400" in ended.error.message
     assert ended.refusal.lines == b"Content-Type: application/json\r\nA: b\r\n"
+
+
+# As recorded from vLLM 0.32, and as its source words it.
+LAST_WORDS = (
+    "cannot schedule new futures after shutdown",
+    "cannot schedule new futures after interpreter shutdown",
+    "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+    "vllm.v1.engine.exceptions.EngineDeadError",
+    "Engine core proc EngineCore_DP0 died unexpectedly, shutting down client.",
+)
+
+
+@pytest.mark.parametrize("message", LAST_WORDS)
+def test_a_backend_that_stops_or_has_no_engine_says_so(message: str) -> None:
+    body = json.dumps({"error": {"message": message, "type": "InternalServerError", "param": None, "code": 500}})
+    ended = refused(500, b"", body.encode(), we_hold_key=False, named_events=False)
+
+    assert ended.outcome is AttemptOutcome.STOPPING
+    assert ended.error is not None
+    assert ended.error.status == 500
+    assert reported(StatusError(message, status=500)).outcome is AttemptOutcome.STOPPING
+    assert outcome_of_event(StatusError(message, status=500)) is AttemptOutcome.STOPPING
+
+
+@pytest.mark.parametrize("capture", ["sigterm-abort-2.chat-after", "sigkill-engine.chat-after"])
+def test_what_a_real_server_says_while_it_stops_is_understood(capture: str, root: Path) -> None:
+    raw = (root / "tests" / "data" / "vllm" / "lifecycle" / f"{capture}.response").read_bytes()
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert b" 500 " in head.splitlines()[0]
+
+    assert refused(500, b"", body, we_hold_key=False, named_events=False).outcome is AttemptOutcome.STOPPING
+
+
+@pytest.mark.parametrize("message", ["CUDA error: an illegal memory access", "Internal server error", "shutdown"])
+def test_another_failure_is_not_taken_for_a_stop(message: str) -> None:
+    assert not is_stopping(message)
+    assert outcome_of_event(StatusError(message, status=500)) is AttemptOutcome.ERROR_EVENT
+
+
+def test_a_request_that_speaks_of_shutdowns_stops_no_backend() -> None:
+    body = json.dumps({"error": {"message": "cannot schedule new futures after shutdown: no such tool", "code": 400}})
+
+    ended = refused(400, b"", body.encode(), we_hold_key=False, named_events=False)
+    assert ended.outcome is AttemptOutcome.CLIENT_ERROR

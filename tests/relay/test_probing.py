@@ -292,3 +292,17 @@ def test_a_length_that_is_listed_is_taken_where_no_renderer_tells_one() -> None:
             assert stage.dialects.of("a").profile.max_model_len == 1000
 
     run(test)
+
+
+def test_who_is_given_up_is_asked_no_more_and_forgotten() -> None:
+    async def test() -> None:
+        async with scene(Server(hangs=True), timeout=60.0) as stage:
+            await stage.prober.inspect(stage.backend, list(stage.backend.models.values()), False)
+            await asyncio.sleep(0.05)
+            asking = list(stage.prober._running.values())
+            stage.prober.forget(["a", "unknown"])
+            await asyncio.gather(*asking, return_exceptions=True)
+            assert not stage.prober._running
+            assert not stage.prober._inquiries
+
+    run(test)

@@ -18,7 +18,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def is_whole(body: bytes) -> bool:
-    return DONE in body and b'"error":' not in body
+    return DONE in body and b'"error":' not in body and b'"abort"' not in body
 
 
 @asynccontextmanager
@@ -43,6 +43,7 @@ async def replaying() -> AsyncIterator[Front]:
         "health": {"enabled": False},
         "breaker": {"enabled": False},
         "retry": {"max_attempts": 1},
+        "resume": {"mode": "off"},
         "backend_options": [{"models": ["simulated-model"]}],
     }
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -44,6 +44,7 @@ def test_a_client_that_leaves_frees_its_backend_at_once(stream: bool, waiting: b
     run(test)
 
 
+@pytest.mark.row(38)
 def test_a_client_that_leaves_during_a_back_off_causes_no_further_attempt() -> None:
     async def test() -> None:
         async with front(Settings()) as cluster:

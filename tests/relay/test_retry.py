@@ -48,8 +48,8 @@ def test_two_alike_500s_end_it() -> None:
     assert step(failed(AttemptOutcome.SERVER_ERROR, attempts=2, alike=2)) is GiveUp.ALIKE
 
 
-def test_a_refused_or_full_backend_is_left_for_another_at_once() -> None:
-    for outcome in (AttemptOutcome.REFUSED, AttemptOutcome.OVERLOADED):
+def test_a_refused_full_or_stopping_backend_is_left_for_another_at_once() -> None:
+    for outcome in (AttemptOutcome.REFUSED, AttemptOutcome.OVERLOADED, AttemptOutcome.STOPPING):
         decided = step(failed(outcome, retry_after=30.0))
         assert isinstance(decided, Retry)
         assert decided.after == 0.0
@@ -118,3 +118,14 @@ def test_the_budget_is_a_share_of_live_exchanges_and_never_less_than_the_least()
     for _ in taken:
         budget.release()
     assert budget.retrying == 0
+
+
+def test_another_budget_counts_what_is_under_way_already() -> None:
+    budget = RetryBudget(RetryRules(budget=0.0, budget_min=2))
+    budget.take()
+
+    budget.change(RetryRules(budget=0.0, budget_min=1))
+    assert not budget.has_room(100)
+
+    budget.change(RetryRules(budget=0.5, budget_min=0))
+    assert budget.has_room(100)

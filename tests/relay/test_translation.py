@@ -266,7 +266,7 @@ def test_an_answer_that_was_broken_off_is_made_elsewhere() -> None:
                 answer = await cluster.chat()
                 assert answer.code == 200
                 assert json.loads(answer.body)["choices"][0]["finish_reason"] == "stop"
-            assert await cluster.metric("router_attempts_total", outcome="error_event") == 1
+            assert await cluster.metric("router_attempts_total", outcome="stopping") == 1
 
     run(test)
 

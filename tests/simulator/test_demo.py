@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -76,14 +77,15 @@ def test_a_broken_stream_is_told(lines: list[bytes]) -> None:
 
 
 def test_what_to_try_names_the_router_and_a_backend_to_break() -> None:
-    text = what_to_try(9000, ["http://127.0.0.1:1"])
+    text = what_to_try(9000, ["http://127.0.0.1:1"], file=Path("demo/router.yaml"))
 
     assert "http://127.0.0.1:9000/v1" in text
     assert "http://127.0.0.1:1/simulator/faults" in text
+    assert "devstral-router backends --config demo/router.yaml drain 127.0.0.1:1" in text
 
 
 def test_what_to_try_has_a_request_that_loses_something() -> None:
-    text = what_to_try(9000, ["http://127.0.0.1:1"])
+    text = what_to_try(9000, ["http://127.0.0.1:1"], file=Path("demo/router.yaml"))
     body = re.search(r"curl -i .*?-d '(.*?)'\n", text, re.DOTALL).group(1)
 
     done = translate(body.encode(), STRICTEST)

@@ -195,3 +195,45 @@ def test_shutting_down_lets_answers_go_on_for_their_time() -> None:
         assert outlet.said == WHOLE
 
     run(test)
+
+
+def test_a_frozen_engine_generates_nothing_and_goes_on_where_it_stood() -> None:
+    async def test() -> None:
+        engine = engine_for(Settings(itl=0.01))
+        _, outlet, _ = submit(engine, STREAM)
+        engine.freeze(True)
+        _, late, _ = submit(engine, STREAM)
+        await asyncio.sleep(0.1)
+
+        assert outlet.said == ["head None", "role", "a"], "its first token came before"
+        assert late.said == ["head None", "role"], "what vLLM sends before any token comes from a hung engine too"
+        assert engine.figures.running == 2
+        engine.freeze(False)
+        await until(lambda: engine.figures.running == 0)
+        assert outlet.said == late.said == WHOLE
+
+    run(test)
+
+
+@pytest.mark.parametrize("answer", [STREAM, PLAIN], ids=["stream", "plain"])
+def test_the_count_of_steps_grows_while_an_answer_is_made_and_stands_while_the_engine_is_frozen(answer: Answer) -> None:
+    """It is what tells a hung engine from a busy one."""
+
+    async def test() -> None:
+        engine = engine_for(Settings(ttft=0.02, itl=0.05))
+        submit(engine, answer)
+
+        def steps() -> int:
+            engine.count_steps()
+            return engine.figures.iterations.count
+
+        assert steps() == 0
+        await until(lambda: steps() == 1)
+        engine.freeze(True)
+        await asyncio.sleep(0.1)
+        assert steps() == 1
+        engine.freeze(False)
+        await until(lambda: engine.figures.running == 0)
+        assert steps() == 2
+
+    run(test)

@@ -1,6 +1,8 @@
 """Rules of connecting: every address in turn, TLS verified, every failure in our own words."""
 
 import asyncio
+import os
+import resource
 import ssl
 import subprocess
 import time
@@ -61,6 +63,23 @@ async def test_a_port_without_a_listener_refuses() -> None:
         with pytest.raises(ConnectError, match="refused") as failed:
             await http.fetch(Request(origin=Origin("http", "127.0.0.1", free_port()), connect_timeout=PATIENCE))
         assert failed.value.refused
+
+
+@on_uvloop
+async def test_a_shortage_of_file_descriptors_is_our_own() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with upstream(answering(OK)) as server, client() as http:
+        request = Request(origin=server.origin, connect_timeout=PATIENCE)
+        held = os.dup(0)
+        os.close(held)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held, hard))  # the next descriptor would be this one
+        try:
+            with pytest.raises(ConnectError) as failed:
+                await http.fetch(request)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert failed.value.ours
+        assert not failed.value.refused
 
 
 @on_uvloop
@@ -276,3 +295,19 @@ async def test_a_tls_stream_can_be_cancelled_and_held_back(authority: Path) -> N
         await asyncio.sleep(0.2)
         second.cancel()
         await server.gone(1)
+
+
+@on_uvloop
+async def test_files_are_read_anew_when_that_is_asked_for(authority: Path, tmp_path: Path) -> None:
+    """A certificate that was renewed under the same name is used without a restart."""
+    trusted = tmp_path / "ca.pem"
+    trusted.write_bytes((authority / "other.pem").read_bytes())
+    given = TLSOptions(ca_file=str(trusted), server_name=NAME)
+    async with upstream(answering(OK), tls=server_context(authority), client_tls=given) as server, client() as http:
+        with pytest.raises(ConnectError):
+            await http.fetch(server.request())
+        trusted.write_bytes((authority / "ca.pem").read_bytes())
+        with pytest.raises(ConnectError):
+            await http.fetch(server.request())
+        http.keep_only([server.origin])
+        assert (await http.fetch(server.request())).code == 200

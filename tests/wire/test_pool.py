@@ -248,3 +248,38 @@ async def test_nothing_is_left_behind() -> None:
         finally:
             gc.enable()
         assert len(left) <= 1
+
+
+@on_uvloop
+async def test_origins_that_are_given_up_keep_nothing_but_what_is_at_work() -> None:
+    """What runs is finished; its connection is closed then, and the pool forgotten."""
+    async with upstream(answering(OK)) as idle, upstream(numbered) as busy, client() as http:
+        await http.fetch(idle.request())
+        running = http.fetch(busy.request())
+        await asyncio.sleep(0)
+        http.keep_only([])
+        assert not http._pools
+        assert "0" in (await running).body.decode()
+        async with asyncio.timeout(PATIENCE):
+            while http._retired:
+                await asyncio.sleep(0.005)
+        await idle.gone()
+        await busy.gone()
+
+
+@on_uvloop
+async def test_an_origin_that_stays_keeps_its_connections() -> None:
+    async with upstream(answering(OK)) as server, client() as http:
+        await http.fetch(server.request())
+        http.keep_only([server.origin])
+        await http.fetch(server.request())
+        assert len(server.peers) == 1
+
+
+@on_uvloop
+async def test_another_keepalive_holds_for_what_is_idle_already() -> None:
+    async with upstream(answering(OK)) as server, client() as http:
+        await http.fetch(server.request())
+        http.set_keepalive(0.0)
+        await http.fetch(server.request())
+        assert len(server.peers) == 2

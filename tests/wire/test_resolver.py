@@ -47,6 +47,7 @@ async def test_a_name_is_asked_for_once_while_its_answer_is_fresh() -> None:
     assert names.asked == 1
 
 
+@pytest.mark.row(87)
 @on_uvloop
 async def test_an_old_answer_is_used_while_a_new_one_is_fetched_aside() -> None:
     names = Names("127.0.0.1")
@@ -60,6 +61,7 @@ async def test_an_old_answer_is_used_while_a_new_one_is_fetched_aside() -> None:
     assert resolver.current("a.test", 80) == ("127.0.0.2",)
 
 
+@pytest.mark.row(87)
 @on_uvloop
 async def test_a_failed_refresh_keeps_the_old_addresses_and_is_not_repeated_at_once(
     caplog: pytest.LogCaptureFixture,
@@ -159,3 +161,19 @@ def test_addresses_are_told_from_names() -> None:
 def test_the_system_is_asked_for_each_address_once() -> None:
     assert look_up("127.0.0.1", 80) == ("127.0.0.1",)
     assert resolver_module.DNS_TTL == 30.0
+
+
+@on_uvloop
+async def test_names_that_are_given_up_are_forgotten_and_another_ttl_holds_for_the_next_answers() -> None:
+    names = Names("10.0.0.1")
+    resolver = Resolver(ttl=100.0, lookup=names)
+    await resolver.resolve("a", 80)
+    await resolver.resolve("b", 80)
+    resolver.keep_only({("b", 80)})
+    assert (resolver.current("a", 80), resolver.current("b", 80)) == (None, ("10.0.0.1",))
+
+    resolver.set_ttl(0.0)
+    await resolver.resolve("a", 80)
+    resolver.current("a", 80)
+    await until_idle(resolver)
+    assert names.asked == 4

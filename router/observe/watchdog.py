@@ -1,0 +1,80 @@
+"""Tells when the loop stands still: how late its timers are, and where it stands while it does.
+
+A timer in the loop beats; how late each beat comes is the lag that every event of every stream has as well. A thread
+listens for the beats, and when they stay out it logs, once for each time, where the loop's thread stands: afterwards
+nobody could tell any more. Both sleep nearly always.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+BEAT = 0.25  # seconds between two beats
+STALL = 0.5  # seconds that a beat is late, before the thread looks where the loop stands
+MAX_FRAMES = 25  # of the stack, the innermost ones
+
+log = logging.getLogger(__name__)
+
+
+class Watchdog:
+    """Watches one loop from `start` to `stop`."""
+
+    def __init__(
+        self,
+        *,
+        on_lag: Callable[[float], None] = lambda seconds: None,
+        on_stall: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_lag(seconds)`: told in the loop how late each beat came; `on_stall()`: told in the thread, each time."""
+        self._on_lag = on_lag
+        self._on_stall = on_stall
+        self._due = 0.0  # when the next beat should come (monotonic seconds)
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Watch the running loop, whose thread is the one that calls."""
+        self._loop = asyncio.get_running_loop()
+        self._due = time.monotonic()
+        self._beat()
+        self._thread = threading.Thread(
+            target=self._listen, args=(threading.get_ident(),), name="watchdog", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more; the thread ends by itself."""
+        self._ended.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _beat(self) -> None:
+        assert self._loop is not None
+        now = time.monotonic()
+        self._on_lag(max(0.0, now - self._due))
+        self._due = now + BEAT
+        self._timer = self._loop.call_later(BEAT, self._beat)
+
+    def _listen(self, watched: int) -> None:
+        told = 0.0  # the beat that stayed out the last time
+        while not self._ended.wait(BEAT):
+            due = self._due
+            late = time.monotonic() - due
+            if late < STALL or due == told:
+                continue
+            told = due
+            self._on_stall()
+            log.warning("the loop has stood still for %.1f s:\n%s", late, _where(watched))
+
+
+def _where(thread: int) -> str:
+    """Return where a thread stands, the innermost call last; without what its variables hold."""
+    frame = sys._current_frames().get(thread)
+    return "" if frame is None else "".join(traceback.format_stack(frame)[-MAX_FRAMES:]).rstrip()

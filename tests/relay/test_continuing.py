@@ -1,0 +1,525 @@
+"""Rules of router/relay/continuing.py: a stream that breaks is finished by another backend, and comes whole.
+
+The simulator generates by a fixed rule, and goes on with what another one has begun, so each answer has one right text.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from router.simulator.faults import Break
+from router.simulator.server import Simulator
+from router.simulator.settings import Settings
+from tests.front import CHAT, Front, broken, front, merged, run, until
+
+TOKENS = 12
+MODES = ["text", "exact"]
+SEAM = b": resumed on another backend\n\n"
+_OWN = ("id", "created", "system_fingerprint")
+CHATS, TEXTS = "/v1/chat/completions", "/v1/completions"
+
+
+def settings(count: int = 2) -> list[Settings]:
+    return [Settings(tokens=TOKENS) for _ in range(count)]
+
+
+def config(mode: str, **more: Any) -> dict[str, Any]:
+    """Backends may break as often as a test wants."""
+    return {"resume": {"mode": mode}, "breaker": {"enabled": False}, **more}
+
+
+def payloads(body: bytes) -> list[dict[str, Any]]:
+    """The JSON of every event but the end mark."""
+    datas = [event.removeprefix(b"data: ") for event in body.split(b"\n\n") if event.startswith(b"data: ")]
+    return [json.loads(data) for data in datas if data != b"[DONE]"]
+
+
+def text_of(body: bytes) -> str:
+    choices = [choice for payload in payloads(body) for choice in payload.get("choices", [])]
+    return "".join(choice.get("text") or choice.get("delta", {}).get("content") or "" for choice in choices)
+
+
+def events_of(body: bytes) -> list[dict[str, Any]]:
+    """Every event without what differs from one answer to the next, and what may stand at the end of one."""
+    return [{key: value for key, value in one.items() if key not in _OWN} for one in payloads(body)]
+
+
+def check_one_stream(body: bytes) -> None:
+    """One id, one date, one role, one finish_reason, one end."""
+    events = payloads(body)
+    assert not [event for event in events if "error" in event], body
+    assert len({(event["id"], event["created"], event["model"], event["object"]) for event in events}) == 1
+    choices = [choice for event in events for choice in event["choices"]]
+    assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] in (["stop"], ["length"])
+    assert len([choice for choice in choices if "role" in choice.get("delta", {})]) <= 1
+    assert body.endswith(b"data: [DONE]\n\n")
+    assert body.count(b"[DONE]") == 1
+
+
+async def asked(cluster: Front, path: str, body: dict[str, object], **faults: Any) -> bytes:
+    """Ask until the first backend, which has these faults, has been asked; return that answer."""
+    first = cluster.backends[0]
+    broken(first, **faults)
+    before = first.figures.struck
+    for _ in range(64):  # it failed before, so it is asked seldom
+        answer = bytes((await cluster.ask(path, {**body, "stream": True})).body)
+        if first.figures.struck > before:
+            broken(first)
+            return answer
+    raise AssertionError("the first backend is never asked")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("how", [Break.CUT, Break.RESET, Break.ERROR, Break.GARBAGE])
+@pytest.mark.parametrize("path", [CHATS, TEXTS])
+def test_a_stream_that_breaks_after_any_event_comes_whole(mode: str, how: Break, path: str) -> None:
+    async def test() -> None:
+        async with front(*settings(), config=config(mode)) as cluster:
+            request: dict[str, object] = {"model": "simulated-model", "stream_options": {"include_usage": True}}
+            request |= {"messages": CHAT["messages"]} if path == CHATS else {"prompt": "Say hello."}
+            whole = bytes((await cluster.ask(path, {**request, "stream": True})).body)
+            events = len(payloads(whole))  # the last one is the usage, before it comes the finish_reason
+            for after in range(2 if path == CHATS else 1, events + 1):
+                body = await asked(cluster, path, request, break_as=how, break_after=after)
+                check_one_stream(body)
+                if how is not Break.RESET:  # which may lose what was sent last
+                    assert body.count(SEAM) == (after < events - 1), "what is over is not asked for again"
+                assert events_of(body) == events_of(whole), after
+            resumed = await cluster.metric("router_streams_resumed_total", mode=mode, result="ok")
+            assert resumed == TOKENS + 1 or (how is Break.RESET and 0 < resumed <= TOKENS)
+            assert await cluster.metric("router_streams_resumed_total", result="failed") == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_stream_that_breaks_twice_is_finished_by_the_third(mode: str) -> None:
+    async def test() -> None:
+        async with front(*settings(3), config=config(mode)) as cluster:
+            whole = bytes((await cluster.chat(stream=True)).body)
+            for backend in cluster.backends[:2]:
+                broken(backend, break_as=Break.CUT, break_after=4)
+            bodies = [bytes((await cluster.chat(stream=True)).body) for _ in range(6)]
+            assert 2 in [body.count(SEAM) for body in bodies]
+            for body in bodies:
+                check_one_stream(body)
+                assert events_of(body) == events_of(whole)
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_backend_that_is_alone_finishes_its_own_stream(mode: str) -> None:
+    async def test() -> None:
+        async with front(*settings(1), config=config(mode)) as cluster:
+            whole = bytes((await cluster.chat(stream=True)).body)
+            broken(cluster.backends[0], break_as=Break.CUT, break_after=4, count=1)
+            body = bytes((await cluster.chat(stream=True)).body)
+            assert body.count(SEAM) == 1
+            assert events_of(body) == events_of(whole)
+
+    run(test)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_so_many_further_backends_are_asked(attempts: int) -> None:
+    async def test() -> None:
+        limits = config("text", resume={"mode": "text", "max_attempts": attempts})
+        async with front(*settings(4), config=limits) as cluster:
+            for backend in cluster.backends:
+                broken(backend, break_as=Break.CUT, break_after=4)
+            body = bytes((await cluster.chat(stream=True)).body)
+            assert body.count(SEAM) == attempts
+            assert payloads(body)[-1]["error"]["code"] == "upstream_unavailable"
+            assert b"[DONE]" not in body
+            assert sum(backend.figures.struck for backend in cluster.backends) == attempts + 1
+            assert await cluster.metric("router_streams_resumed_total", result="failed") == 1
+            assert await cluster.metric("router_requests_total", outcome="broken") == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        (CHATS, {"max_tokens": 5}),
+        (CHATS, {"max_completion_tokens": 5, "min_tokens": 2}),
+        (CHATS, {"max_tokens": 50, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}),
+        (CHATS, {"stop": ["nowhere in the text"]}),
+        (CHATS, {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"}),
+        (CHATS, {"return_token_ids": True}),
+        (CHATS, {"seed": 7, "temperature": 0}),
+        (CHATS, {"messages": [{"role": "user", "content": 'Grüße \U0001f642 " \\ \n data: {'}]}),
+        (
+            CHATS,
+            {
+                "messages": [{"role": "user", "content": "Go"}, {"role": "assistant", "content": "on and"}],
+                "continue_final_message": True,
+                "add_generation_prompt": False,
+            },
+        ),
+        (TEXTS, {"max_tokens": 5}),
+        (TEXTS, {"prompt": [400, 500, 600], "max_tokens": 10}),
+        (TEXTS, {"prompt": "no limit"}),
+        (TEXTS, {"return_token_ids": True}),
+    ],
+)
+def test_every_kind_of_plain_stream_comes_whole(mode: str, path: str, more: dict[str, object]) -> None:
+    async def test() -> None:
+        async with front(*settings(), config=config(mode)) as cluster:
+            request: dict[str, object] = {"model": "simulated-model", **({"prompt": "Go"} if path == TEXTS else CHAT)}
+            request |= {"stream_options": {"include_usage": True}, **more}
+            whole = bytes((await cluster.ask(path, {**request, "stream": True})).body)
+            for after in (3, 4):
+                body = await asked(cluster, path, request, break_as=Break.CUT, break_after=after)
+                check_one_stream(body)
+                assert body.count(SEAM) == 1
+                assert events_of(body) == events_of(whole)
+
+    run(test)
+
+
+UNSAFE: list[dict[str, object]] = [
+    {"n": 2},
+    {"logprobs": True},
+    {"response_format": {"type": "json_object"}},
+    {"echo": True, "continue_final_message": False},
+    {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("more", UNSAFE)
+def test_what_cannot_be_continued_ends_with_an_error_event_at_once(mode: str, more: dict[str, object]) -> None:
+    async def test() -> None:
+        async with front(*settings(), config=config(mode)) as cluster:
+            request: dict[str, object] = {**CHAT, **more}
+            for backend in cluster.backends:
+                broken(backend, break_as=Break.CUT, break_after=4 if "n" in more else 2)
+            started = time.monotonic()
+            body = bytes((await cluster.ask(CHATS, {**request, "stream": True})).body)
+            assert time.monotonic() - started < 1
+            assert payloads(body)[-1]["error"]["code"] == "upstream_unavailable", body
+            assert SEAM not in body
+            assert b"[DONE]" not in body
+            assert await cluster.metric("router_streams_resumed_total") == 0
+
+    run(test)
+
+
+def test_it_can_be_switched_off() -> None:
+    async def test() -> None:
+        async with front(*settings(), config=config("off")) as cluster:
+            body = await asked(cluster, CHATS, {**CHAT}, break_as=Break.CUT, break_after=4)
+            assert payloads(body)[-1]["error"]["code"] == "upstream_unavailable"
+            assert await cluster.metric("router_streams_resumed_total") == 0
+
+    run(test)
+
+
+def test_a_stream_that_is_too_long_is_not_kept() -> None:
+    async def test() -> None:
+        limits = config("text", resume={"mode": "text", "max_length": 1024})
+        async with front(*[Settings(tokens=2000) for _ in range(2)], config=limits) as cluster:
+            body = await asked(cluster, CHATS, {**CHAT}, break_as=Break.CUT, break_after=1500)
+            assert payloads(body)[-1]["error"]["code"] == "upstream_unavailable"
+            body = await asked(cluster, CHATS, {**CHAT}, break_as=Break.CUT, break_after=50)
+            assert SEAM in body
+            assert body.endswith(b"data: [DONE]\n\n")
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_backend_that_falls_silent_is_left_for_another(mode: str) -> None:
+    async def test() -> None:
+        async with front(*settings(), config=config(mode, timeouts={"idle": 0.3})) as cluster:
+            whole = bytes((await cluster.chat(stream=True)).body)
+            body = await asked(cluster, CHATS, {**CHAT}, break_as=Break.STALL, break_after=5)
+            assert events_of(body) == events_of(whole)
+            assert await cluster.metric("router_attempts_total", outcome="stalled") == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_server_that_gives_its_answers_up_is_left_for_another(mode: str) -> None:
+    """vLLM ends its streams with the finish_reason "abort" when it is told to stop, and means it."""
+
+    async def test() -> None:
+        slow = [Settings(tokens=TOKENS, itl=0.05) for _ in range(2)]
+        async with front(*slow, config=config(mode)) as cluster:
+            whole = bytes((await cluster.chat(stream=True)).body)
+            answers = [asyncio.ensure_future(cluster.chat(stream=True)) for _ in range(4)]
+            await until(lambda: cluster.backends[0].figures.running == 2)
+            await asyncio.sleep(0.2)
+            await cluster.backends[0].stop()
+            for answer in await asyncio.gather(*answers):
+                check_one_stream(answer.body)
+                assert events_of(answer.body) == events_of(whole)
+            assert await cluster.metric("router_attempts_total", outcome="stopping") == 2
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_translated_stream_is_repaired_across_the_seam(mode: str) -> None:
+    async def test() -> None:
+        dialects = {"backend_options": [{"dialect": "mistral"}] * 2}
+        async with front(*settings(), config=config(mode, **dialects)) as cluster:
+            request = {**CHAT, "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}
+            request |= {"stream_options": {"include_usage": True}, "tool_choice": "none"}
+            whole = bytes((await cluster.ask(CHATS, {**request, "stream": True})).body)
+            for after in range(2, TOKENS + 1):
+                body = await asked(cluster, CHATS, request, break_as=Break.ERROR, break_after=after)
+                check_one_stream(body)
+                assert body.count(SEAM) == 1
+                assert events_of(body) == events_of(whole), after
+
+    run(test)
+
+
+def test_backends_of_several_dialects_finish_for_each_other() -> None:
+    async def test() -> None:
+        dialects = {"backend_options": [{"dialect": "openai"}, {"dialect": "mistral"}]}
+        async with front(*settings(), config=config("text", **dialects)) as cluster:
+            for backend in cluster.backends:
+                whole = bytes((await cluster.chat(stream=True)).body)
+                for after in (2, 5):
+                    broken(backend, break_as=Break.CUT, break_after=after)
+                    for _ in range(6):
+                        body = bytes((await cluster.chat(stream=True)).body)
+                        check_one_stream(body)
+                        assert text_of(body) == text_of(whole)
+                    broken(backend)
+            assert await cluster.metric("router_streams_resumed_total", result="ok") >= 4
+
+    run(test)
+
+
+def test_a_client_that_leaves_while_its_stream_is_taken_up_ends_all_of_it() -> None:
+    async def test() -> None:
+        async with front(*settings(), config=config("text")) as cluster:
+            first, second = cluster.backends
+            broken(first, break_as=Break.CUT, break_after=4)
+            broken(second, hang=True)
+            for _ in range(4):
+                request = asyncio.ensure_future(cluster.chat(stream=True))
+                await asyncio.sleep(0.2)
+                request.cancel()
+            await until(lambda: second.figures.aborted == 4)
+            assert await cluster.metric("router_requests_total", outcome="client_gone") == 4
+
+    run(test)
+
+
+def test_the_log_tells_of_it(tmp_path: Path) -> None:
+    async def test() -> None:
+        logged = config("exact", logging={"file": str(tmp_path / "log")})
+        async with front(*settings(), config=logged) as cluster:
+            await asked(cluster, CHATS, {**CHAT}, break_as=Break.CUT, break_after=4)
+
+    run(test)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    told = [line for line in lines if line.get("resumed")]
+    assert [(line["resumed"], line["resume_mode"], line["outcome"]) for line in told] == [(1, "exact", "ok")]
+    assert [attempt["outcome"] for attempt in told[0]["attempts"]] == ["cut", "ok"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_sdk_reads_a_stream_that_was_taken_up(mode: str) -> None:
+    async def test() -> None:
+        async with front(*settings(), config=config(mode)) as cluster:
+            whole = text_of((await cluster.chat(stream=True)).body)
+            broken(cluster.backends[0], break_as=Break.CUT, break_after=4)
+            client = openai.AsyncOpenAI(base_url=cluster.url + "/v1", api_key="x", max_retries=0)
+            for _ in range(4):
+                chunks = [
+                    chunk
+                    async for chunk in await client.chat.completions.create(
+                        model="simulated-model", messages=[{"role": "user", "content": "Say hello."}], stream=True
+                    )
+                ]
+                assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
+                assert len({chunk.id for chunk in chunks}) == 1
+            await client.close()
+            assert await cluster.metric("router_streams_resumed_total", result="ok") >= 1
+
+    run(test)
+
+
+@asynccontextmanager
+async def half_told(told: Callable[[], bytes], **more: Any) -> AsyncIterator[Front]:
+    """A router before a simulator and a server that sends these bytes of an answer and then hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"POST"):
+            writer.write(told())
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    backend = Simulator(Settings(tokens=TOKENS))
+    urls = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", f"http://127.0.0.1:{await backend.start()}"]
+    own = {"health": {"enabled": False}, "backend_options": [{"models": ["simulated-model"]}] * 2}
+    try:
+        async with front(urls=urls, config=merged(config("text", **own), more)) as cluster:
+            cluster.backends.append(backend)
+            yield cluster
+    finally:
+        server.close()
+        await backend.stop()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"  # ends with its connection
+
+
+def piece(text: str | None, *, ends: bytes = b"\n\n") -> bytes:
+    delta = {"role": "assistant", "content": ""} if text is None else {"content": text}
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
+    payload = {"id": "chatcmpl-a", "object": "chat.completion.chunk", "created": 7, "model": "simulated-model"}
+    return b"data: " + json.dumps({**payload, "choices": [choice]}, ensure_ascii=False).encode() + ends
+
+
+@pytest.mark.parametrize("dialect", ["openai", "mistral"])
+def test_a_stream_that_is_cut_at_any_byte_comes_whole(dialect: str) -> None:
+    async def test() -> None:
+        cut = [0]
+        async with front(Settings(tokens=TOKENS)) as direct:
+            whole = bytes((await direct.chat(stream=True)).body)
+        raw = whole.removesuffix(b"data: [DONE]\n\n")
+        options = {"backend_options": [{"models": ["simulated-model"], "dialect": dialect}] * 2}
+        async with half_told(lambda: HEAD + raw[: cut[0]], **options) as cluster:
+            for cut[0] in range(0, len(raw) + 1, 23):
+                body = bytes((await cluster.chat(stream=True)).body)
+                check_one_stream(body)
+                assert text_of(body) == text_of(whole), cut
+
+    run(test, timeout=60)
+
+
+@pytest.mark.parametrize("ends", [b"\n\n", b"\r\n\r\n"])
+def test_what_the_client_has_is_what_the_next_backend_is_told(ends: bytes) -> None:
+    """Whatever the letters and wherever they are cut: a grapheme may come in several events."""
+    said = ["Gr", "ü", 'ße \\ " \n\t', "\U0001f469", "\u200d", "\U0001f467", " \u2028 data: {\r\n"]
+
+    async def test() -> None:
+        told = HEAD + b"".join(piece(text, ends=ends) for text in [None, *said])
+        async with half_told(lambda: told) as cluster:
+            bodies = [bytes((await cluster.chat(stream=True)).body) for _ in range(4)]
+            resumed = next(body.replace(b"\r\n\r\n", b"\n\n") for body in bodies if SEAM in body)
+            assert text_of(resumed).startswith("".join(said))
+            check_one_stream(resumed)
+            asked = [json.loads(each.body) for each in cluster.backends[0].requests if b"continue_final" in each.body]
+            assert asked[0]["messages"] == [*CHAT["messages"], {"role": "assistant", "content": "".join(said)}]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a"}]}}]}\n\n',
+        b'data: {"choices":[{"index":0,"delta":{"reasoning":"hm"}}]}\n\n',
+        b'data: {"choices":[{"index":0,"delta":{"content":"[TOOL_CALLS]f"}}]}\n\n',
+        b'data: {"choices":[{"index":0,"delta":{"content":"<think>"}}]}\n\n',
+        b'data: {"choices":[{"index":1,"delta":{"content":"x"}}]}\n\n',
+        b"data: what?\n\n",
+    ],
+)
+def test_a_stream_in_which_more_than_text_came_is_not_continued(event: bytes) -> None:
+    async def test() -> None:
+        told = HEAD + piece(None) + piece("x") + event
+        async with half_told(lambda: told) as cluster:
+            bodies = [bytes((await cluster.chat(stream=True)).body) for _ in range(4)]
+            assert not [body for body in bodies if SEAM in body]
+            assert [body for body in bodies if b"upstream_unavailable" in body and b"[DONE]" not in body]
+
+    run(test)
+
+
+def test_comments_keep_the_client_while_a_backend_is_waited_for() -> None:
+    async def test() -> None:
+        waits = config("text", timeouts={"keepalive_after": 0.1})
+        async with front(Settings(tokens=TOKENS), Settings(tokens=TOKENS, ttft=0.5), config=waits) as cluster:
+            body = await asked(cluster, CHATS, {**CHAT}, break_as=Break.CUT, break_after=4)
+            before, _, behind = body.partition(SEAM)
+            assert before.endswith(b": keepalive\n\n")
+            assert b"keepalive" not in behind
+            assert body.endswith(b"data: [DONE]\n\n")
+
+    run(test)
+
+
+def test_the_deadline_holds_while_a_stream_is_taken_up() -> None:
+    async def test() -> None:
+        async with front(*settings(), config=config("text")) as cluster:
+            first, second = cluster.backends
+            broken(first, break_as=Break.CUT, break_after=4)
+            broken(second, hang=True)
+            bodies = [
+                bytes((await cluster.ask(CHATS, {**CHAT, "stream": True}, headers={"X-Request-Timeout": "0.5"})).body)
+                for _ in range(2)
+            ]
+            assert all(b"timeout" in body for body in bodies)
+            await until(lambda: second.figures.aborted == 2)
+
+    run(test)
+
+
+def test_who_refuses_to_go_on_is_left_for_another_and_ids_for_text() -> None:
+    async def test() -> None:
+        async with front(*settings(3), config=config("exact")) as cluster:
+            whole = bytes((await cluster.chat(stream=True)).body)
+            broken(cluster.backends[1], status=400)
+            for _ in range(12):
+                broken(cluster.backends[0], break_as=Break.CUT, break_after=4)
+                body = bytes((await cluster.chat(stream=True)).body)
+                if b'"error"' not in body[:20]:
+                    assert text_of(body) == text_of(whole)
+            assert await cluster.metric("router_streams_resumed_total", mode="text", result="ok") >= 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_death_of_one_of_three_backends_costs_no_stream_a_letter(mode: str) -> None:
+    async def test() -> None:
+        slow = [Settings(tokens=40, itl=0.02) for _ in range(3)]
+        async with front(*slow, config={"resume": {"mode": mode}}) as cluster:
+            whole = text_of((await cluster.chat(stream=True)).body)
+            asking = [asyncio.ensure_future(cluster.chat(stream=True)) for _ in range(60)]
+            await until(lambda: cluster.backends[0].figures.running == 20)
+            await asyncio.sleep(0.3)
+            await cluster.backends[0].kill()
+            for answer in await asyncio.gather(*asking):
+                check_one_stream(answer.body)
+                assert text_of(answer.body) == whole
+            assert 0 < await cluster.metric("router_streams_resumed_total", mode=mode, result="ok") <= 20
+
+    run(test)
+
+
+def test_a_broken_stream_waits_for_a_backend_that_is_full() -> None:
+    async def test() -> None:
+        slow = [Settings(tokens=TOKENS, itl=0.05) for _ in range(2)]
+        limits = config("text", backend_options=[{"max_connections": 1}] * 2)
+        async with front(*slow, config=limits) as cluster:
+            whole = text_of((await cluster.chat(stream=True)).body)
+            broken(cluster.backends[0], break_as=Break.CUT, break_after=4)
+            answers = await asyncio.gather(*[cluster.chat(stream=True) for _ in range(2)])
+            assert sum(answer.body.count(SEAM) for answer in answers) == 1
+            for answer in answers:
+                check_one_stream(answer.body)
+                assert text_of(answer.body) == whole
+
+    run(test)

@@ -1,0 +1,82 @@
+"""Rules of router/relay/counting.py: tokens are counted by who has the tokenizer, or not at all."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from router.exchange import Exchange
+from router.relay.counting import tokenize
+from router.relay.endpoint import Endpoint
+from router.relay.route import Job, Route
+from router.simulator.server import Simulator
+from router.simulator.settings import Settings
+from router.wire.client import PooledHTTPClient, parse_url
+from tests.front import run
+from tests.relay.scripted import plain
+
+JOB = Job(
+    Route("/v1/chat/completions", "POST"),
+    "chat/completions",
+    headers=[(b"Content-Type", b"application/json")],
+    connection="",
+    body=b"",
+    model="simulated-model",
+)
+
+
+async def counted(url: str, body: dict[str, Any]) -> dict[str, object]:
+    client = PooledHTTPClient(force_instance=True)
+    try:
+        exchange = Exchange("id", JOB.route.path, "POST", 0.0)
+        return await tokenize(client, Endpoint(parse_url(url)[0]), JOB, body, exchange=exchange)
+    finally:
+        client.close()
+
+
+def test_a_text_and_a_conversation_are_counted() -> None:
+    async def test() -> None:
+        backend = Simulator(Settings())
+        url = f"http://127.0.0.1:{await backend.start()}"
+        told = await counted(url, {"prompt": " lorem ipsum", "add_special_tokens": False})
+        assert told["count"] == len(told["tokens"]) == 2  # type: ignore[arg-type]  # a list
+        told = await counted(url, {"messages": [{"role": "user", "content": " lorem"}]})
+        assert told["count"] == 4
+        await backend.stop()
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "answer", [plain(404, {}), plain(500, {}), plain(200, b"{"), plain(200, [1]), b"", b"nonsense"]
+)
+def test_who_tells_nothing_has_told_nothing(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(answer)
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await counted(url, {"prompt": "x"}) == {}
+        server.close()
+        assert await counted(url, {"prompt": "x"}) == {}, "nobody listens"
+
+    run(test)
+
+
+def test_the_wait_is_short() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        started = time.monotonic()
+        assert await counted(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {"prompt": "x"}) == {}
+        assert time.monotonic() - started < 10
+        server.close()
+
+    run(test)
