@@ -1,135 +1,150 @@
-"""The composition root: builds every object from the configuration, and hands each its parts.
+"""The composition root: builds every object from the configuration, and hands each its parts, again at each reload.
 
-Nothing else builds anything from the configuration, and nobody imports this module but `server` and tests.
+Nothing else builds anything from the configuration, and nobody imports this module but the processes and tests.
+
+A new configuration is taken up in one step, without an `await`: no request meets a half of it. Exchanges under way go
+on with what they hold; the registry, the endpoints and the dialects are one object each, changed in place. What
+operators order, a backend more or less, goes the same way.
 """
 
 import asyncio
-import logging
 import random
-import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.httpclient import HTTPRequest
 
-from router.backends.backend import BackendSpec, Change, ChangeKind
-from router.backends.breaker import BreakerRules
+from router import parts
+from router.backends.backend import BackendSpec, Change
 from router.backends.checker import Checker
-from router.backends.health import HealthRules
 from router.backends.registry import Registry
-from router.config import BackendConfig, Config
-from router.exchange import Attempt, AttemptOutcome, Exchange
+from router.backends.roster import Updated
+from router.bridging import LONGEST, LOOK_INTERVAL, bridge, is_known
+from router.changing import Changing
+from router.config import BackendConfig, Config, Loaded
+from router.config.current import Current
+from router.errors import ConfigError, ConfigFault
+from router.handlers.admin import AdminDoor, Desk
 from router.handlers.application import FrontDoor
 from router.handlers.base import Context
 from router.handlers.cors import Cors
 from router.handlers.refused import render
-from router.handlers.routes import RouteTable
 from router.observe import logs
-from router.observe.metrics import Metrics, model_label
-from router.relay.course import Cluster, Shared
-from router.relay.dialects import Answers, Configured, Dialects, StreamTools
+from router.observe.guard import Guard
+from router.observe.metrics import Metrics
+from router.observe.watchdog import Watchdog
+from router.observer import Observer
+from router.orders import Control, Order, Report
+from router.relay.dialects import Dialects
 from router.relay.endpoint import Endpoint
-from router.relay.headers import Forwarding, ToBackend, ToClient
-from router.relay.outside import Outside, Timeouts
+from router.relay.headers import ToClient
+from router.relay.outside import Outside
 from router.relay.probing import Prober
 from router.relay.relay import Relay
-from router.relay.retry import RetryRules
-from router.translate.asked import AnswerForm, ReasoningField, RequestForm
-from router.translate.profile import PRESETS
-from router.wire.client import PooledHTTPClient, Request, TLSOptions, parse_url
+from router.relay.shared import Cluster, Shared
+from router.reload import LocalControl
+from router.wire.client import PooledHTTPClient, Request
 from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 from router.wire.resolver import Resolver
 from router.wire.service import Refused
 
-log = logging.getLogger("router.app")
 
+@dataclass(slots=True)
+class _Running:
+    """What is there from `start` on."""
 
-class Observer:
-    """Tells metrics and logs what happens."""
-
-    def __init__(self, metrics: Metrics, access: logs.AccessLog) -> None:
-        """Both are told of every exchange."""
-        self._metrics = metrics
-        self._closers = (metrics.exchange_closed, access.write)
-
-    def exchange_opened(self, exchange: Exchange) -> None:
-        """Count an exchange, and be told of its end."""
-        self._metrics.exchange_opened(exchange)
-        exchange.on_close.extend(self._closers)
-
-    def attempt_closed(self, attempt: Attempt, exchange: Exchange) -> None:
-        """Count an attempt."""
-        self._metrics.attempt_closed(attempt, model_label(exchange))
-
-    def retried(self, cause: AttemptOutcome) -> None:
-        """Count a retry."""
-        self._metrics.retried(cause)
-
-    def changed(self, change: Change) -> None:
-        """Count a change of a backend's state, and say so in the log."""
-        self._metrics.changed(change)
-        if change.kind is ChangeKind.ALARM:
-            log.warning("backend %s refuses our credentials (%s); check its api_key", change.backend, change.cause)
-        elif change.kind is ChangeKind.MODELS:
-            log.info("backend %s serves: %s", change.backend, change.after or "nothing")
-        else:
-            level = logging.INFO if change.after in ("up", "closed") else logging.WARNING
-            log.log(
-                level,
-                "backend %s: %s %s -> %s (%s)",
-                change.backend, change.kind.value, change.before, change.after, change.cause,
-            )  # fmt: skip
+    client: PooledHTTPClient
+    resolver: Resolver
+    shared: Shared
+    relay: Relay
+    checker: Checker
+    prober: Prober
+    context: Context
+    delegate: FrontDoor
+    admin: AdminDoor
+    bridging: asyncio.TimerHandle | None = None  # of the next look
 
 
 class App:
     """One router: what the process serves, starts and stops."""
 
-    def __init__(self, config: Config) -> None:
-        """Build everything; nothing runs before `start`."""
-        self._config = config
+    def __init__(
+        self, config: Config, *, origins: Mapping[str, str] | None = None, own_names: Collection[str] = ()
+    ) -> None:
+        """Build what needs no loop; nothing runs before `start`. Raises OSError: the log file cannot be opened.
+
+        `origins`: where each key came from. `own_names`: names and addresses of this machine, to find a backend that is
+        this router.
+        """
+        self._current = Current(config, origins or {})
         self._is_draining = False
+        self._began = time.monotonic()
         self._logs = logs.setup(config.logging)
         self.registry = Registry(
-            [_spec(backend, config) for backend in config.backends],
-            health_rules=_health_rules(config),
-            breaker_rules=BreakerRules(**config.breaker.model_dump()),
+            [parts.spec(backend, config) for backend in config.backends],
+            health_rules=parts.health_rules(config),
+            breaker_rules=parts.breaker_rules(config),
         )
         self.metrics = Metrics(
-            backends=lambda: self.registry.snapshot(time.monotonic()), dropped_log_lines=lambda: self._logs.dropped
+            backends=lambda: self.registry.snapshot(time.monotonic()),
+            dropped_log_lines=lambda: self._logs.dropped,
+            queue_length=lambda: 0 if self._running is None else len(self._running.shared.queue),
         )
         self._observer = Observer(self.metrics, self._logs.access)
-        self._endpoints = {backend.name: _endpoint(backend, config) for backend in config.backends}
-        self._dialects = _dialects(config)
-        self._client: AsyncHTTPClient | None = None
-        self._checker: Checker | None = None
-        self._prober: Prober | None = None
-        self.relay: Relay | None = None
-        self._context: Context | None = None
-        self._delegate: FrontDoor | None = None
+        self._watchdog = Watchdog(on_lag=self.metrics.loop_lagged, on_stall=self.metrics.loop_stalled)
+        self._guard = Guard(
+            parts.marks(config), at_work=lambda: 0 if self._running is None else self._running.relay.live
+        )
+        self._endpoints: dict[str, Endpoint] = parts.endpoints(config)
+        self._dialects = Dialects({})
+        parts.tell_dialects(self._dialects, config)
+        self._changing = Changing(
+            self._current, self.registry, take=self._take, changed=self._observer.changed, own_names=own_names
+        )
+        self.control: Control = LocalControl(self)  # may be another one before `start`
+        self.on_limits: Callable[[ServerLimits], None] | None = None  # told the limits of clients when they change
+        self._running: _Running | None = None
+        self._bridged: tuple[BackendConfig, ...] = ()  # that are configured no more, and still needed
+        self._bridge_until = 0.0  # monotonic seconds
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> "App":
+        """Return the router of a configuration that was read. Raises OSError as the constructor does."""
+        return cls(loaded.config, origins=loaded.origins, own_names=loaded.own_names)
+
+    # What is served
+
+    @property
+    def config(self) -> Config:
+        """Return the configuration that holds now."""
+        return self._current.config
 
     @property
     def delegate(self) -> FrontDoor:
-        """Return the application that answers requests; there is one from `start` on."""
-        if self._delegate is None:
-            raise RuntimeError("not started")
-        return self._delegate
+        """Return the application that answers clients; there is one from `start` on."""
+        return self._started().delegate
+
+    @property
+    def admin_delegate(self) -> AdminDoor:
+        """Return the application that answers operators; there is one from `start` on."""
+        return self._started().admin
+
+    @property
+    def relay(self) -> Relay:
+        """Return what runs the exchanges; there is one from `start` on."""
+        return self._started().relay
 
     @property
     def limits(self) -> ServerLimits:
         """Return what the wire allows clients."""
-        server = self._config.server
-        return ServerLimits(
-            start_line=server.max_start_line,
-            header_bytes=server.max_header_bytes,
-            header_count=server.max_headers,
-            body=server.max_body,
-            headers_timeout=server.headers_timeout,
-            body_timeout=server.body_timeout,
-            idle_timeout=server.idle_timeout,
-            write_stall_timeout=server.write_stall_timeout,
-            connections=server.max_connections,
-        )
+        return parts.limits(self.config)
+
+    @property
+    def admin_limits(self) -> ServerLimits:
+        """Return what the wire allows operators."""
+        return parts.admin_limits()
 
     @property
     def in_flight(self) -> int:
@@ -141,53 +156,56 @@ class App:
         """Return whether requests should be sent here."""
         return not self._is_draining and self.registry.usable_count(time.monotonic()) > 0
 
+    @property
+    def settled(self) -> bool:
+        """Return whether each backend was asked once: it is down, or up and has told its models."""
+        return all(map(is_known, self.registry.backends))
+
+    def render_error(self, refused: Refused, /) -> tuple[bytes, bytes]:
+        """Return the wire's own answer to a request, in OpenAI's form."""
+        return render(refused, self._started().context)
+
+    def metrics_page(self, accept: str) -> tuple[str, bytes]:
+        """Return (content type, body) of this process's own metrics, in the form that an Accept header asks for."""
+        return self.metrics.render(accept)
+
+    # From its start to its end
+
     async def start(self) -> None:
         """Build what needs the running loop, and begin to watch the backends."""
-        config = self._config
+        config = self.config
+        resolver = Resolver(ttl=config.pool.dns_ttl)
         client = PooledHTTPClient(
-            force_instance=True,
-            keepalive_timeout=config.pool.keepalive or 0.0,
-            resolver=Resolver(ttl=config.pool.dns_ttl),
+            force_instance=True, keepalive_timeout=config.pool.keepalive or 0.0, resolver=resolver
         )
-        self._client = client
-        outside = Outside(
-            client,
-            _timeouts(config),
-            loop=asyncio.get_running_loop(),
-            clock=time.monotonic,
-            wall_clock=time.time,
-            dice=random.random,
-            event_gaps=self.metrics.event_gaps,
-            new_call_id=call_ids(random.Random()),  # noqa: S311  # ids are no secrets
-            to_client=ToClient(cookies=config.server.forward_cookies),
-        )
-        shared = Shared(
-            Cluster(self.registry, self._endpoints, self._dialects),
-            outside,
-            RetryRules(**config.retry.model_dump()),
-            self._observer,
-            reveal=config.server.reveal_backend,
-        )
-        self.relay = Relay(shared)
-        extra = [(route.method, route.path) for route in config.server.extra_routes]
-        self._context = self._build_context(self.relay)
-        self._delegate = FrontDoor(self._context, RouteTable(config.server.path_prefixes, extra))
-        self._watch(client)
-
-    def _watch(self, client: AsyncHTTPClient) -> None:
-        config = self._config
-        self._checker = Checker(
+        shared = self._share(client)
+        relay = Relay(shared)
+        self._observer.on_down = relay.backend_down
+        checker = Checker(
             self.registry,
             client,
-            rules=_health_rules(config),
+            rules=parts.health_rules(config),
             rng=random.Random(),  # noqa: S311  # jitter is no secret
             on_change=self._observer.changed,
             build_request=self._probe_request,
+            progress=relay.last_byte,
         )
-        self._prober = Prober(
-            client, self._endpoints, self._dialects, timeout=config.health.timeout, clock=time.monotonic
+        prober = Prober(client, self._endpoints, self._dialects, timeout=config.health.timeout, clock=time.monotonic)
+        context = self._build_context(relay)
+        self._running = _Running(
+            client,
+            resolver,
+            shared,
+            relay,
+            checker,
+            prober,
+            context,
+            delegate=FrontDoor(context, parts.routes(config)),
+            admin=AdminDoor(context, self._desk()),
         )
-        self._checker.start(inspect=self._prober.inspect)
+        checker.start(inspect=prober.inspect)
+        self._guard.start()
+        self._watchdog.start()
 
     def drain(self) -> None:
         """Be not ready from now on."""
@@ -195,49 +213,173 @@ class App:
 
     async def stop(self) -> None:
         """End what is under way, stop watching, close connections to backends, write the last log lines."""
-        if self.relay is not None:
-            await self.relay.stop()
-        if self._checker is not None:
-            await self._checker.stop()
-        if self._prober is not None:
-            await self._prober.stop()
-        if self._client is not None:
-            self._client.close()
+        running = self._running
+        self._guard.stop()
+        self._watchdog.stop()
+        if running is not None:
+            if running.bridging is not None:
+                running.bridging.cancel()
+            await running.relay.stop()
+            await running.checker.stop()
+            await running.prober.stop()
+            running.client.close()
+            running.resolver.close()
         self._logs.close()
 
     def reopen_logs(self) -> None:
         """Begin the log file anew, after somebody has moved it away."""
         self._logs.reopen()
 
-    def render_error(self, refused: Refused, /) -> tuple[bytes, bytes]:
-        """Return the wire's own answer to a request, in OpenAI's form."""
-        if self._context is None:
+    # Changes while it runs
+
+    def apply(self, loaded: Loaded) -> list[str]:
+        """Take up a configuration that was read anew; return what is different now, each in a line.
+
+        Whole or not at all, in one step. Raises ConfigError where it cannot be used; nothing has changed then.
+        """
+        return self._changing.apply(loaded)
+
+    def carry_out(self, order: Order) -> Report:
+        """Carry out an order on a backend, in this process."""
+        return self._changing.carry_out(order)
+
+    def reloaded(self, ok: bool) -> None:
+        """Count a configuration that was read anew; `ok`: it was taken up."""
+        self.metrics.reloaded(ok=ok)
+
+    def changed(self, change: Change) -> None:
+        """Count a change of a backend's state, and say so in the log."""
+        self._observer.changed(change)
+
+    def _take(self, wanted: Config) -> None:
+        """Make `wanted` the one that holds. Raises ConfigError, before anything has changed."""
+        bridged = self._still_needed(wanted)
+        config = wanted.model_copy(update={"backends": (*wanted.backends, *bridged)}) if bridged else wanted
+        specs = [parts.spec(backend, config) for backend in config.backends]
+        had = self._current.config
+        endpoints, routes = parts.endpoints(config, had=had, known=self._endpoints), parts.routes(config)
+        try:
+            self._logs.change(config.logging)  # all that can fail; what follows does not
+        except OSError as error:
+            fault = ConfigFault("logging.file", f"{config.logging.file} cannot be opened: {error.strerror or error}")
+            raise ConfigError([fault]) from error
+        self._current.config, self._bridged = wanted, bridged
+        if (had.health, had.breaker) != (config.health, config.breaker):
+            self.registry.set_rules(health_rules=parts.health_rules(config), breaker_rules=parts.breaker_rules(config))
+        updated = self.registry.update(specs)
+        self._endpoints.clear()
+        self._endpoints.update(endpoints)
+        parts.tell_dialects(self._dialects, config, strangers=updated.removed)
+        running = self._running
+        if running is None:
+            return
+        self._retune(running, config, updated)
+        running.context = self._build_context(running.relay)
+        running.delegate.configure(running.context, routes)
+        running.admin.configure(running.context, self._desk())
+        if self.on_limits is not None and parts.limits(had) != parts.limits(config):
+            self.on_limits(parts.limits(config))
+
+    def _still_needed(self, wanted: Config) -> tuple[BackendConfig, ...]:
+        """Return the backends that go, but not before those that come are known."""
+        now = time.monotonic()
+        self._bridge_until = self._bridge_until if self._bridged else now + LONGEST
+        if self._running is None or now >= self._bridge_until:
+            return ()
+        return bridge(self.registry, wanted, (*self.config.backends, *self._bridged), now=now)
+
+    def _look_at_bridge(self) -> None:
+        """Let those go that are needed no more, and look again while there are others."""
+        if self._still_needed(self.config) != self._bridged:
+            self._take(self.config)
+        elif self._running is not None:
+            self._running.bridging = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look_at_bridge)
+
+    def _retune(self, running: _Running, config: Config, updated: Updated) -> None:
+        """Tell the parts that run what holds from now on."""
+        if running.bridging is not None:
+            running.bridging.cancel()
+            running.bridging = None
+        if self._bridged:
+            running.bridging = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look_at_bridge)
+        running.prober.forget(updated.removed)
+        running.prober.set_timeout(config.health.timeout)
+        running.checker.set_rules(parts.health_rules(config))
+        running.checker.sync()
+        origins = {endpoint.origin for endpoint in self._endpoints.values()}
+        running.client.set_keepalive(config.pool.keepalive or 0.0)
+        running.client.keep_only(origins)
+        running.resolver.set_ttl(config.pool.dns_ttl)
+        running.resolver.keep_only({(origin.host, origin.port) for origin in origins})
+        self._guard.marks = parts.marks(config)
+        shared = running.shared
+        shared.outside = replace(
+            shared.outside, timeouts=parts.timeouts(config), to_client=ToClient(cookies=config.server.forward_cookies)
+        )
+        shared.set_rules(parts.retry_rules(config), parts.queue_rules(config), parts.hedge_rules(config))
+        shared.resume_rules = parts.resume_rules(config)
+        shared.reveal = config.server.reveal_backend
+
+    # What it is built of
+
+    def _started(self) -> _Running:
+        if self._running is None:
             raise RuntimeError("not started")
-        return render(refused, self._context)
+        return self._running
+
+    def _share(self, client: PooledHTTPClient) -> Shared:
+        config = self.config
+        outside = Outside(
+            client,
+            parts.timeouts(config),
+            loop=asyncio.get_running_loop(),
+            clock=time.monotonic,
+            wall_clock=time.time,
+            dice=random.random,
+            event_gaps=self.metrics.event_gaps,
+            new_call_id=parts.call_ids(random.Random()),  # noqa: S311  # ids are no secrets
+            to_client=ToClient(cookies=config.server.forward_cookies),
+        )
+        return Shared(
+            Cluster(self.registry, self._endpoints, self._dialects),
+            outside,
+            parts.retry_rules(config),
+            self._observer,
+            queue_rules=parts.queue_rules(config),
+            hedge_rules=parts.hedge_rules(config),
+            resume_rules=parts.resume_rules(config),
+            reveal=config.server.reveal_backend,
+        )
 
     def _build_context(self, relay: Relay) -> Context:
-        config = self._config
-        cors = config.server.cors
+        config = self.config
         dice = random.Random()  # noqa: S311  # ids are no secrets
         return Context(
             relay,
             self.registry,
             self.metrics,
-            cors=Cors(**cors.model_dump()),
+            cors=Cors(**config.server.cors.model_dump()),
             clock=time.monotonic,
             new_id=lambda: f"{dice.getrandbits(128):032x}",
             exchange_opened=self._observer.exchange_opened,
             is_draining=lambda: self._is_draining,
             reads_chats=lambda: self._dialects.any_translates,
             dialect_of=self._dialects.describe,
+            scrape=self.control.metrics,
             deadline_header=normalised(config.server.deadline_header.encode()),
             total_timeout=config.timeouts.total,
             public_details=config.server.public_details,
             targets=tuple(backend.url for backend in config.backends),
-            started=time.monotonic(),
+            started=self._began,
             debug=config.logging.level == "debug",
             metrics_path=config.metrics.path if config.metrics.enabled else None,
+            guard=self._guard,
         )
+
+    def _desk(self) -> Desk:
+        admin = self.config.admin
+        token = None if admin.token is None else admin.token.get_secret_value()
+        return Desk(self.control, self._current.lines, host=admin.host, token=token)
 
     def _probe_request(self, spec: BackendSpec, path: str, timeout: float) -> HTTPRequest:
         endpoint = self._endpoints[spec.name]
@@ -249,61 +391,3 @@ class App:
             connect_timeout=timeout,
             request_timeout=timeout,
         )
-
-
-def _spec(backend: BackendConfig, config: Config) -> BackendSpec:
-    return BackendSpec(
-        backend.name,
-        backend.url,
-        api_prefix=backend.api_prefix,
-        weight=backend.weight,
-        api_key=None if backend.api_key is None else backend.api_key.get_secret_value(),
-        dialect=backend.dialect,
-        models=backend.models,
-        max_connections=backend.max_connections,
-        health_path=config.health.path,
-    )
-
-
-def _endpoint(backend: BackendConfig, config: Config) -> Endpoint:
-    tls = TLSOptions(**backend.tls.model_dump()) if backend.url.startswith("https:") else None
-    key = None if backend.api_key is None else backend.api_key.get_secret_value()
-    prefix = backend.api_prefix.rstrip("/")
-    origin, _ = parse_url(backend.url, tls=tls)
-    forwarding = Forwarding(
-        # Where we hold the backend's key, the client's would only stand beside it.
-        authorization=config.server.forward_authorization and key is None,
-        cookies=config.server.forward_cookies,
-        deadline_header=config.server.deadline_header,
-    )
-    return Endpoint(origin, api_prefix=prefix, api_key=key, to_backend=ToBackend(forwarding))
-
-
-def _dialects(config: Config) -> Dialects:
-    translation = config.translation
-    configured = {
-        backend.name: Configured(backend.dialect, PRESETS.get(backend.profile), StreamTools(backend.stream_tools))
-        for backend in config.backends
-    }
-    return Dialects(
-        configured,
-        answers=Answers(translation.answers),
-        request_form=RequestForm(
-            continue_assistant=translation.last_assistant == "continue", clamp_max_tokens=translation.clamp_max_tokens
-        ),
-        answer_form=AnswerForm(ReasoningField(translation.reasoning), call_index=translation.tool_call_index),
-    )
-
-
-def call_ids(dice: random.Random) -> Callable[[], str]:
-    """Return what makes ids of tool calls, of the form that every tokenizer of Mistral takes."""
-    letters = string.ascii_letters + string.digits
-    return lambda: "".join(dice.choices(letters, k=9))
-
-
-def _health_rules(config: Config) -> HealthRules:
-    return HealthRules(**config.health.model_dump(exclude={"path"}))
-
-
-def _timeouts(config: Config) -> Timeouts:
-    return Timeouts(**config.timeouts.model_dump(exclude={"total"}))

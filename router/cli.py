@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from router import __version__
 from router.config import Config, Loaded, find_config, load
+from router.config.load import DOTENV
 from router.config.show import print_lines, summary_lines
 from router.config.starter import STARTER
 from router.errors import ConfigError
@@ -76,7 +77,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     translate = commands.add_parser(
         "translate", help="show what a backend would be sent, or a client would get, and why", allow_abbrev=False
     )
+    backends = commands.add_parser(
+        "backends", help="show the backends of a running router; add, drain, undrain, remove one", allow_abbrev=False
+    )
+    reload = commands.add_parser("reload", help="have a running router read its configuration anew", allow_abbrev=False)
     _add_flags_of_others(words, demo=demo, simulate=simulate, translate=translate)
+    _add_flags_of_operators(words, backends=backends, reload=reload)
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -101,6 +107,17 @@ def _add_flags_of_others(
         from router import translate_command
 
         translate_command.add_arguments(translate)
+
+
+def _add_flags_of_operators(
+    words: Sequence[str], *, backends: argparse.ArgumentParser, reload: argparse.ArgumentParser
+) -> None:
+    """Do the same for what asks a running router."""
+    if "backends" in words or "reload" in words:
+        from router import backends_command
+
+        backends_command.add_arguments(backends)
+        backends_command.add_arguments(reload, reload=True)
 
 
 def _add_serve_flags(parser: argparse.ArgumentParser) -> None:
@@ -138,6 +155,11 @@ def _run(arguments: argparse.Namespace) -> int:
         from router import translate_command
 
         return translate_command.run(arguments)
+    if arguments.command in ("backends", "reload"):
+        from router import backends_command
+
+        is_reload = arguments.command == "reload"
+        return backends_command.run_reload(arguments) if is_reload else backends_command.run(arguments)
     if arguments.validate_config is not None:
         return _check(arguments.validate_config, arguments)
     if arguments.generate_config is not None:
@@ -152,28 +174,36 @@ def _serve(arguments: argparse.Namespace) -> int:
         for line in print_lines(loaded.config, loaded.origins):
             _say(line)
         return DONE
+    from router.reload import Source
     from router.server import serve
 
-    return serve(loaded)
+    env_file = getattr(arguments, "env_file", None) or DOTENV
+    files = tuple(os.path.abspath(file) for file in (path, env_file) if file is not None)
+    return serve(loaded, Source(lambda: _loaded(path, arguments), files))
 
 
 def _load(path: str | None, arguments: argparse.Namespace) -> Loaded:
-    """Load the configuration with the flags laid over it, and tell its notices."""
+    """Load the configuration, and tell its notices."""
+    loaded = _loaded(path, arguments)
+    for notice in loaded.notices:
+        _say(f"note: {notice}", to_stderr=True)
+    return loaded
+
+
+def _loaded(path: str | None, arguments: argparse.Namespace) -> Loaded:
+    """Load the configuration with the flags laid over it. Raises ConfigError."""
     flags = {}
     for flag in _CONFIG_FLAGS:
         value = getattr(arguments, flag.removeprefix("--").replace("-", "_"), None)
         if value is not None:
             flags[flag] = value if isinstance(value, list) else [value]
-    loaded = load(
+    return load(
         path,
         environ=os.environ,
         flags=flags,
         env_file=getattr(arguments, "env_file", None),
         own_names=own_names(),
     )
-    for notice in loaded.notices:
-        _say(f"note: {notice}", to_stderr=True)
-    return loaded
 
 
 def _check(path: str, arguments: argparse.Namespace) -> int:

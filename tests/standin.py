@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tornado.web import Application, RequestHandler
 
-from router.server import Listening, run
+from router.process.sockets import Listening
+from router.server import run
 from router.wire.limits import ServerLimits
 from router.wire.service import Refused, plain_error
 
@@ -59,6 +60,9 @@ class Standin:
     """What router.server.Application asks for."""
 
     limits = ServerLimits()
+    admin_limits = ServerLimits()
+    settled = True
+    on_limits = None
 
     def __init__(self, refusal: str | None) -> None:
         if refusal is not None:
@@ -66,7 +70,7 @@ class Standin:
         self.in_flight = 0
         self.stopped = asyncio.Event()
         routes = [("/pid", PidHandler), ("/slow", SlowHandler), ("/stream", StreamHandler), ("/block", BlockHandler)]
-        self.delegate = Application(routes, app=self)  # type: ignore[arg-type]
+        self.admin_delegate = self.delegate = Application(routes, app=self)  # type: ignore[arg-type]
 
     def at_work(self) -> "Standin":
         return self

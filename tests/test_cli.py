@@ -10,7 +10,8 @@ import pytest
 
 from router import __version__, cli, compat
 from router.cli import DONE, UNUSABLE, USAGE, main, own_names
-from router.compat import Source
+from router.compat import Source as Foreign
+from router.reload import Source
 
 ROOT = Path(__file__).resolve().parents[1]
 VALID = "backends:\n  - url: http://10.0.0.11:8000\n  - url: http://10.0.0.12:8000\n"
@@ -21,16 +22,16 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty working directory, and no variable that means something to us."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "find_config", lambda: "router.yaml" if os.path.exists("router.yaml") else None)
-    for row in compat.rows(Source.ENV):
+    for row in compat.rows(Foreign.ENV):
         monkeypatch.delenv(row.name, raising=False)
 
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What `serve` was given; nothing listens."""
+    """The configurations that `serve` was given; nothing listens."""
     given: list[object] = []
     server = types.ModuleType("router.server")
-    server.serve = lambda loaded: given.append(loaded) or 0  # type: ignore[attr-defined, func-returns-value]
+    server.serve = lambda loaded, source: given.append(loaded) or 0  # type: ignore[attr-defined, func-returns-value]
     monkeypatch.setitem(sys.modules, "router.server", server)
     return given
 
@@ -135,6 +136,24 @@ def test_the_environment_alone_is_enough_to_serve(served: list[object], monkeypa
     assert served
 
 
+def test_the_configuration_is_read_again_as_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same file, flags and environment; and the files that are looked at for changes are named."""
+    given: list[Source] = []
+    server = types.ModuleType("router.server")
+    server.serve = lambda loaded, source: given.append(source) or 0  # type: ignore[attr-defined, func-returns-value]
+    monkeypatch.setitem(sys.modules, "router.server", server)
+    (tmp_path / "r.yaml").write_text(VALID)
+    assert main(["--config", "r.yaml", "--port", "9100"]) == DONE
+    assert main(["--base-url", "http://a:1", "--env-file", "r.yaml"]) == DONE
+
+    (tmp_path / "r.yaml").write_text(VALID + "server:\n  port: 9300\n  max_headers: 7\n")
+    again = given[0].load()
+
+    assert (again.config.server.port, again.config.server.max_headers) == (9100, 7)
+    assert given[0].files == (str(tmp_path / "r.yaml"), str(tmp_path / ".env"))
+    assert given[1].files == (str(tmp_path / "r.yaml"),)
+
+
 def test_without_any_backend_the_smallest_configuration_is_shown(served: list[object], capsys: Capture) -> None:
     assert main([]) == UNUSABLE
 
@@ -167,7 +186,10 @@ def test_notices_go_to_stderr(capsys: Capture, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("WORKER_THREADS", "4")
 
     assert main(["--base-url", "http://a", "--print-config"]) == DONE
-    assert capsys.readouterr().err == "note: WORKER_THREADS: one process serves all: it has no effect\n"
+    assert (
+        capsys.readouterr().err
+        == "note: WORKER_THREADS: no threads serve requests: it has no effect; server.workers sets processes\n"
+    )
 
 
 @pytest.mark.parametrize(

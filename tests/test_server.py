@@ -1,8 +1,6 @@
 """The process: real children, real signals, real sockets."""
 
-import asyncio
 import contextlib
-import errno
 import os
 import signal
 import socket
@@ -13,9 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from router.app import App
-from router.server import Application, Listening, _bind_message, inherited_sockets
 
 STANDIN = Path(__file__).parent / "standin.py"
 TIMEOUT = 15  # seconds for anything that a child should do at once
@@ -204,19 +199,6 @@ def test_what_the_application_cannot_open_is_told_without_a_traceback(start: Cal
     )
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (OSError(errno.EACCES, "Permission denied"), "take a port from 1024 up"),
-        (OSError(errno.EADDRINUSE, "x", "/run/x.sock"), "another server.unix_socket"),
-        (OSError(errno.EACCES, "Permission denied", "/run/x.sock"), "/run/x.sock: Permission denied"),
-        (socket.gaierror(-2, "Name or service not known"), "h:80: Name or service not known"),
-    ],
-)
-def test_each_failure_to_listen_has_its_own_words(error: OSError, words: str) -> None:
-    assert words in _bind_message(Listening("h", 80), error)
-
-
 def test_a_hangup_reopens_the_logs_and_stops_nothing(start: Callable[..., Child], port: int) -> None:
     child = start(str(port))
     child.wait_for("started")
@@ -297,6 +279,7 @@ def test_the_service_manager_hears_of_ready_watchdog_and_stopping(
     assert child.end()[0] == 0
 
 
+@pytest.mark.row(85)
 def test_a_loop_that_stands_still_sends_no_watchdog(
     start: Callable[..., Child], port: int, manager: socket.socket
 ) -> None:
@@ -314,6 +297,7 @@ def test_a_loop_that_stands_still_sends_no_watchdog(
             manager.recv(4096)
 
 
+@pytest.mark.row(85)
 def test_sockets_of_the_service_manager_are_served_instead_of_our_own(start: Callable[..., Child]) -> None:
     """Socket activation: the listening socket outlives the process, so a restart refuses nobody."""
     with socket.socket() as held:
@@ -332,18 +316,3 @@ def test_sockets_of_the_service_manager_are_served_instead_of_our_own(start: Cal
                 assert read_until(sock, str(child.process.pid).encode())
             child.signal(signal.SIGTERM)
             assert child.end()[0] == 0
-
-
-@pytest.mark.parametrize(
-    "environ", [{}, {"LISTEN_FDS": "1"}, {"LISTEN_FDS": "1", "LISTEN_PID": "1"}, {"LISTEN_PID": str(os.getpid())}]
-)
-def test_sockets_for_another_process_are_left_alone(environ: dict[str, str]) -> None:
-    assert inherited_sockets(environ) == []
-
-
-def test_the_router_itself_is_such_an_application() -> None:
-    """A name that App lacks would be found only when a signal comes."""
-    wanted = {name for name in vars(Application) if not name.startswith("_")}
-    assert wanted <= set(dir(App))
-    assert asyncio.iscoroutinefunction(App.start)
-    assert asyncio.iscoroutinefunction(App.stop)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from router.config import ServerConfig
-from router.server import STOP_MARGIN
+from router.process.telling import STOP_MARGIN
 
 UNIT = "devstral-router.service"
 SOCKET = "devstral-router.socket"
@@ -36,6 +36,7 @@ def built(root: Path, tmp_path: Path) -> list[str]:
     return [str(tmp_path / UNIT), str(tmp_path / SOCKET)]
 
 
+@pytest.mark.row(85)
 def test_systemd_accepts_the_units_without_a_word(tool: Callable[[str], str], built: list[str]) -> None:
     command = [tool("systemd-analyze"), "verify", "--man=no", *built]
     verified = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -44,6 +45,7 @@ def test_systemd_accepts_the_units_without_a_word(tool: Callable[[str], str], bu
     assert (verified.returncode, about_us) == (0, [])
 
 
+@pytest.mark.row(85)
 def test_the_sandbox_is_tight(tool: Callable[[str], str], built: list[str]) -> None:
     command = [tool("systemd-analyze"), "security", "--offline=yes", f"--threshold={MOST_EXPOSED}", built[0]]
     judged = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -51,6 +53,7 @@ def test_the_sandbox_is_tight(tool: Callable[[str], str], built: list[str]) -> N
     assert judged.returncode == 0, judged.stdout[-500:] + judged.stderr
 
 
+@pytest.mark.row(85)
 def test_the_unit_uses_what_the_process_offers(root: Path) -> None:
     unit = settings(root / "systemd" / UNIT)
 
@@ -58,6 +61,9 @@ def test_the_unit_uses_what_the_process_offers(root: Path) -> None:
     assert unit["DynamicUser"] == "yes"
     assert unit["Restart"] == "always"
     assert unit["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert unit["NotifyAccess"] == "main", "the old main process names the new one"
+    assert unit["KillMode"] == "mixed", "the parent of workers tells them to end"
+    assert unit["OOMPolicy"] == "continue", "one worker's end is not that of all"
     assert int(unit["WatchdogSec"]) > 0
     assert int(unit["LimitNOFILE"]) >= 65536
     # Until the extension that we ask for arrives, the manager's own limit must not be over.
@@ -68,3 +74,27 @@ def test_the_socket_unit_listens_where_the_configuration_does_by_default(root: P
     server = ServerConfig()
 
     assert settings(root / "systemd" / SOCKET)["ListenStream"] == f"{server.host}:{server.port}"
+
+
+def test_the_sandbox_lets_processes_be_started_and_talk(tool: Callable[[str], str], root: Path) -> None:
+    """What workers and successors need: a socket family, shared memory, and the calls that start a process."""
+
+    def calls_of(name: str) -> set[str]:
+        listed = subprocess.run(
+            [tool("systemd-analyze"), "syscall-filter", "--no-pager", name],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        words = [line.strip() for line in listed.splitlines()[1:] if line.strip() and "#" not in line]
+        return set().union(*(calls_of(word) if word.startswith("@") else {word} for word in words))
+
+    lines = (root / "systemd" / UNIT).read_text().splitlines()
+    filters = [line.partition("=")[2] for line in lines if line.startswith("SystemCallFilter=")]
+    assert filters == ["@system-service", "~@privileged @resources"]
+    allowed = calls_of("@system-service") - calls_of("@privileged") - calls_of("@resources")
+    started = {"vfork", "execve", "setpgid", "wait4", "pidfd_open", "kill", "pipe2"}
+
+    assert started | {"socketpair", "memfd_create", "ftruncate", "mmap", "flock"} <= allowed
+    assert "AF_UNIX" in settings(root / "systemd" / UNIT)["RestrictAddressFamilies"]

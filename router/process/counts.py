@@ -1,0 +1,104 @@
+"""How many attempts each worker has in flight at each backend: a table in memory that all of them share.
+
+Each worker writes its own cells only, so there is nothing to lock; a sum over the others may be a moment old. The
+parent says which backend has which place, and zeroes what a dead worker has left.
+
+    cell (backend, worker)    at place * WORKERS + slot, 4 bytes
+"""
+
+import mmap
+import os
+from collections.abc import Iterable, Mapping
+
+WORKERS = 64  # slots: as many as may be configured
+PLACES = 2048  # backends: twice as many as may be configured, so that removed ones can end their work
+CELL = 4  # bytes of one count
+SIZE = WORKERS * PLACES * CELL
+
+
+class Table:
+    """The shared memory."""
+
+    def __init__(self, fd: int) -> None:
+        """`fd`: of a file of SIZE bytes; it stays the caller's."""
+        self._memory = mmap.mmap(fd, SIZE)
+        self.cells = memoryview(self._memory).cast("I")
+
+    def clear(self, slot: int) -> None:
+        """Forget what a worker had in flight: it has ended."""
+        for at in range(slot, WORKERS * PLACES, WORKERS):
+            self.cells[at] = 0
+
+    def total(self, place: int) -> int:
+        """Return what all workers have in flight at a backend."""
+        return sum(self.cells[place * WORKERS : (place + 1) * WORKERS])
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.cells.release()
+        self._memory.close()
+
+
+def new_file() -> int:
+    """Return the descriptor of a new table's file, which has no name. Raises OSError."""
+    fd = os.memfd_create("devstral-router-counts", os.MFD_CLOEXEC)
+    os.ftruncate(fd, SIZE)
+    return fd
+
+
+class Places:
+    """Which backend has which place; the parent's."""
+
+    def __init__(self, table: Table) -> None:
+        """All are free."""
+        self._table = table
+        self._of: dict[str, int] = {}
+
+    def assign(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the places of `names`. One that finds no place is left out: its counts are not shared.
+
+        A name that is no longer wanted keeps its place while something is in flight there.
+        """
+        wanted = list(dict.fromkeys(names))
+        kept = {name: place for name, place in self._of.items() if name in wanted or self._table.total(place)}
+        taken = set(kept.values())
+        free = (place for place in range(PLACES) if place not in taken)
+        for name in wanted:
+            if name not in kept and (place := next(free, None)) is not None:
+                kept[name] = place
+        self._of = kept
+        return {name: kept[name] for name in wanted if name in kept}
+
+
+class Counts:
+    """What a worker's registry asks: own attempts are noted, those of others can be read."""
+
+    def __init__(self, table: Table, slot: int) -> None:
+        """No backend has a place until `place`."""
+        self._cells = table.cells
+        self._slot = slot
+        self._at: dict[str, int] = {}  # index of our cell
+
+    def place(self, places: Mapping[str, int]) -> None:
+        """Take in which backend has which place. What is in flight at one that has none any more stays noted."""
+        self._at |= {name: place * WORKERS + self._slot for name, place in places.items()}
+
+    def take(self, name: str) -> None:
+        """Note one attempt more."""
+        at = self._at.get(name)
+        if at is not None:
+            self._cells[at] += 1
+
+    def give(self, name: str) -> None:
+        """Note one attempt less; never below none: it may have begun before the backend had a place."""
+        at = self._at.get(name)
+        if at is not None and self._cells[at]:
+            self._cells[at] -= 1
+
+    def elsewhere(self, name: str) -> int:
+        """Return how many attempts other workers have in flight."""
+        at = self._at.get(name)
+        if at is None:
+            return 0
+        first = at - self._slot
+        return sum(self._cells[first : first + WORKERS]) - self._cells[at]

@@ -1,0 +1,83 @@
+"""All workers as one: orders, configurations and counts, with real processes."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from tests.process.running import (
+    Router,
+    stopped,
+    two_workers,
+    until,
+)
+
+Start = Callable[..., Router]
+
+
+def test_an_order_reaches_all_workers_and_those_that_come_later(start: Start, backends: list[str]) -> None:
+    router = start(2)
+    workers = two_workers(router)
+    name = backends[0].removeprefix("http://")
+    status, _ = router.admin("POST", f"/admin/backends/{name}/drain")
+    assert status == 200
+    for worker in workers:
+        with stopped(worker):
+            assert [router.chat() for _ in range(4)] == [200] * 4
+    assert router.metric("router_attempts_total", name) == 0
+
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    until(lambda: len(router.workers()) == 2 and not set(workers) & set(router.workers()), "other workers")
+    assert [router.chat() for _ in range(8)] == [200] * 8
+    assert router.metric("router_attempts_total", name) == 0
+
+    assert router.admin("POST", f"/admin/backends/{name}/undrain")[0] == 200
+    assert [router.chat() for _ in range(8)] == [200] * 8
+    assert router.metric("router_attempts_total", name) > 0
+
+
+def test_a_new_configuration_reaches_all_workers_and_a_bad_one_none(start: Start, backends: list[str]) -> None:
+    router = start(2, {"server": {"watch_config": False}})
+    workers = two_workers(router)
+    gone = backends[0].removeprefix("http://")
+    router.write({**router.config, "backends": [{"url": backends[1], "dialect": "openai"}]})
+    router.signal(signal.SIGHUP)
+    until(lambda: router.metric("router_config_reloads_total", "ok") == 1, "a reload")
+    for worker in workers:
+        with stopped(worker):
+            assert gone not in router.ask("GET", "/health")[1].decode()
+    assert router.workers() == workers
+
+    router.write({**router.config, "backends": "nonsense"})
+    status, answer = router.admin("POST", "/admin/reload")
+    assert status == 422
+    assert "backends" in str(answer)
+    assert router.metric("router_config_last_reload_successful") == 0
+    assert router.chat() == 200
+
+
+def test_each_worker_serves_and_their_counts_are_one(start: Start) -> None:
+    router = start(2)
+    one, other = two_workers(router)
+    for each in (one, other):
+        with stopped(each):
+            assert [router.chat() for _ in range(3)] == [200] * 3
+    assert [router.chat() for _ in range(10)] == [200] * 10
+
+    assert router.metric("router_requests_total", "chat/completions") == 16
+    assert router.metric("router_attempts_total") == 16
+    assert router.metric("router_workers") == 2
+    assert router.metric("router_backend_up") == 2, "a state is no sum"
+    assert router.metric("process_resident_memory_bytes") > 60 << 20, "all processes"
+
+
+def test_a_scrape_does_not_wait_for_a_worker_that_stands_still(start: Start) -> None:
+    router = start(2)
+    one, _ = two_workers(router)
+    assert router.chat() == 200
+    time.sleep(1.5)  # each worker has told its counts by itself
+    with stopped(one):
+        began = time.monotonic()
+        assert router.metric("router_requests_total", "chat/completions") == 1
+        assert time.monotonic() - began < 5

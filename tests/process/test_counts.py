@@ -1,0 +1,79 @@
+"""The shared table of attempts in flight, through two mappings of the same memory."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from router.process.counts import PLACES, Counts, Places, Table, new_file
+
+
+@pytest.fixture
+def fd() -> Iterator[int]:
+    fd = new_file()
+    yield fd
+    os.close(fd)
+
+
+def test_each_worker_sees_what_the_others_have_in_flight(fd: int) -> None:
+    one, other = Counts(Table(fd), 0), Counts(Table(fd), 1)
+    for counts in (one, other):
+        counts.place({"a:1": 0, "b:1": 1})
+    one.take("a:1")
+    one.take("a:1")
+    other.take("a:1")
+
+    assert (one.elsewhere("a:1"), other.elsewhere("a:1"), other.elsewhere("b:1")) == (1, 2, 0)
+    one.give("a:1")
+    assert other.elsewhere("a:1") == 1
+
+
+def test_what_a_dead_worker_had_in_flight_is_forgotten(fd: int) -> None:
+    parent = Table(fd)
+    one, other = Counts(Table(fd), 0), Counts(Table(fd), 1)
+    for counts in (one, other):
+        counts.place({"a:1": 7})
+        counts.take("a:1")
+    parent.clear(1)
+
+    assert one.elsewhere("a:1") == 0
+    assert parent.total(7) == 1
+
+
+def test_a_count_never_goes_below_none(fd: int) -> None:
+    """An attempt may have begun before its backend had a place."""
+    one, other = Counts(Table(fd), 0), Counts(Table(fd), 1)
+    one.take("a:1")
+    for counts in (one, other):
+        counts.place({"a:1": 0})
+    one.give("a:1")
+
+    assert other.elsewhere("a:1") == 0
+
+
+def test_a_backend_without_a_place_is_counted_nowhere(fd: int) -> None:
+    counts = Counts(Table(fd), 0)
+    counts.take("a:1")
+    counts.give("a:1")
+
+    assert counts.elsewhere("a:1") == 0
+
+
+def test_a_removed_backend_keeps_its_place_while_something_is_in_flight_there(fd: int) -> None:
+    table = Table(fd)
+    places = Places(table)
+    counts = Counts(Table(fd), 3)
+    first = places.assign(["a:1", "b:1"])
+    counts.place(first)
+    counts.take("a:1")
+
+    assert places.assign(["b:1", "c:1"])["c:1"] not in first.values()
+    assert places.assign(["a:1", "b:1"]) == first, "back again it finds what is in flight"
+    counts.give("a:1")
+    assert places.assign(["b:1", "d:1"])["d:1"] == first["a:1"]
+
+
+def test_names_beyond_the_table_are_left_out(fd: int) -> None:
+    assigned = Places(Table(fd)).assign(f"b:{number}" for number in range(PLACES + 5))
+
+    assert len(assigned) == len(set(assigned.values())) == PLACES

@@ -1,0 +1,179 @@
+"""New code takes over: nobody notices."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from router.observe.notify import Notifier
+from router.process.handover import VARIABLE, Handover, Predecessor, environment
+from tests.front import run
+from tests.process.running import DEADLINE, Load, Router, Stream, children, is_alive, until
+
+Start = Callable[..., Router]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nobody_notices_that_new_code_takes_over(start: Start, workers: int) -> None:
+    router = start(workers)
+    until(lambda: router.ask("GET", "/readyz")[0] == 200, "readiness")
+    with Load(router) as load:
+        load.goes_on()
+        streams = [Stream(router, tokens=150) for _ in range(4)]
+        until(lambda: all(stream.has_begun() for stream in streams), "streams")
+        old = [router.hand_over()]
+        load.goes_on()
+        assert all(stream.is_whole for stream in streams), "those that the old process still finishes"
+        old.append(router.hand_over())
+        load.goes_on()
+        until(lambda: not any(is_alive(pid) for pid in old), "the end of the old ones")
+
+    assert load.failures == []
+    assert router.process.wait(DEADLINE) == 0
+    assert router.chat() == 200
+
+
+def test_the_number_of_workers_may_be_another_one_then(start: Start) -> None:
+    router = start(1)
+    router.write({**router.config, "server": {**router.config["server"], "workers": 2}})
+    router.hand_over()
+
+    until(lambda: len(router.workers()) == 2, "two workers")
+    assert router.chat() == 200
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_successor_that_cannot_start_changes_nothing(start: Start, workers: int) -> None:
+    router = start(workers)
+    before = router.workers()
+    good = router.config_file.read_text()
+    router.config_file.write_text("server: {port: nonsense}\n")
+    with Load(router) as load:
+        router.signal(signal.SIGUSR2)
+        until(lambda: router.said(r"successor does not serve: it ended with exit code 1; we go on"), "a failure")
+        load.goes_on()
+        assert router.workers() == before
+
+        router.config_file.write_text(good)
+        router.hand_over()
+        load.goes_on()
+    assert load.failures == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_drained_backend_stays_drained(start: Start, backends: list[str], workers: int) -> None:
+    router = start(workers)
+    name = backends[0].removeprefix("http://")
+    assert router.admin("POST", f"/admin/backends/{name}/drain")[0] == 200
+    router.hand_over()
+    assert [router.chat() for _ in range(8)] == [200] * 8
+
+    assert router.metric("router_attempts_total", name) == 0
+    assert router.metric("router_backend_draining", name) == 1
+
+
+def test_a_second_order_while_one_is_carried_out_is_passed_over(start: Start) -> None:
+    router = start(1)
+    router.signal(signal.SIGUSR2)
+    until(lambda: router.said("a successor is started"), "a start")
+    router.signal(signal.SIGUSR2)
+    until(lambda: router.said("a successor is there already, or being started"), "a word on it")
+    router.started.append(int(until(lambda: router.said(r"process (\d+) serves"), "a successor")))
+    assert router.process.wait(DEADLINE) == 0
+
+
+def test_the_service_manager_is_told_of_the_new_main_process(start: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(DEADLINE)
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+        router = start(1, **environ)
+        old = router.hand_over()
+        heard = [manager.recv(4096).decode()]
+        while not heard[-1].startswith("MAINPID="):
+            heard.append(manager.recv(4096).decode())
+        assert heard[-1] == f"MAINPID={router.pid}\nREADY=1"
+        until(lambda: not is_alive(old), "the end of the old one")
+        manager.setblocking(False)
+        while True:
+            try:
+                heard.append(manager.recv(4096).decode())
+            except BlockingIOError:
+                break
+        manager.setblocking(True)
+        manager.settimeout(DEADLINE)
+        assert manager.recv(4096) == b"WATCHDOG=1", "the successor beats, although WATCHDOG_PID named the old one"
+        assert not [line for line in heard if "STOPPING" in line], "the service does not stop"
+
+
+def test_a_socket_file_and_a_socket_of_the_service_manager_are_handed_on(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    router = start(1, {"server": {"unix_socket": str(path)}})
+    old = router.hand_over()
+    until(lambda: not is_alive(old), "the end of the old one")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 200")
+
+    os.kill(router.pid, signal.SIGTERM)
+    until(lambda: not path.exists(), "the removal of the file")
+
+
+def test_one_that_takes_too_long_is_killed_and_told_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", "import time; time.sleep(600)"])
+
+    async def test() -> None:
+        handover = Handover([], Notifier(None), done=lambda: pytest.fail("nobody has taken over"))
+        handover.start_limit = 0.3
+        handover.begin()
+        while "we go on" not in caplog.text:
+            await asyncio.sleep(0.02)
+        assert "it was not ready within" in caplog.text
+        handover.begin()  # may be tried again
+        await asyncio.sleep(0.1)
+        await handover.cancel()
+
+    run(test)
+    left = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(os.getpid())]
+    assert not [words for words in left if b"sleep(600)" in words]
+
+
+def test_process_one_of_a_container_stays(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    Handover([], Notifier(None), done=lambda: pytest.fail("nobody has taken over")).begin()
+
+    assert "start a new container" in caplog.text
+
+
+def test_children_do_not_get_what_is_meant_for_us_alone() -> None:
+    ours = {"LISTEN_PID": "1", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "a", "WATCHDOG_PID": "1", VARIABLE: "x"}
+
+    assert environment({**ours, "A": "b"}) == {"A": "b"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"sockets": [{}], "pipe": 5, "drained": []}', '{"sockets": [], "pipe": "x", "drained": []}'],
+)
+def test_what_no_predecessor_has_written_is_passed_over(text: str) -> None:
+    environ = {VARIABLE: text}
+
+    assert Predecessor.take(environ) is None
+    assert environ == {}
+
+
+def test_the_rest_of_the_package_leaves_no_process(backends: list[str]) -> None:
+    """Each test kills what it started; here is seen that a parent's workers are among that."""
+    found = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True, check=True).stdout
+    orphans = [line for line in found.splitlines() if "router.process.worker" in line and line.split()[0] == "1"]
+
+    assert not orphans
