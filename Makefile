@@ -1,4 +1,4 @@
-# make demo | test | test-vllm | nightly | bench | lint | install | uninstall | clean
+# make demo | test | test-vllm | chaos | nightly | bench | lint | install | uninstall | clean
 # The environment in .venv is built once and again only when setup.py, pyproject.toml or the pins of mistral-common change.
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ REAL := tests/translate/real
 MISTRAL := $(VENV)/mistral-common/.installed
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-vllm nightly bench lint install uninstall clean
+.PHONY: help demo test test-vllm chaos nightly bench lint install uninstall clean
 .DELETE_ON_ERROR:
 
 help:
@@ -51,6 +51,10 @@ nightly: $(TEST) $(MISTRAL)
 
 test-vllm: $(TEST)
 	@PYTHON=$(VENV)/bin/python bash tests/vllm/run.sh
+
+chaos: $(TEST)
+	@ROUTER_CHAOS=1 $(VENV)/bin/python -m pytest --quiet tests/chaos
+	@$(VENV)/bin/python -m tests.chaos.figures
 
 bench: $(TEST)
 	@PYTHON=$(VENV)/bin/python sh bench/run.sh

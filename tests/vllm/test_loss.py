@@ -3,8 +3,9 @@
 Two ways to die: SIGKILL to the whole process group; and SIGKILL to the engine alone, after which the API server ends
 every answer with an error, streams with an error event and `[DONE]`, and soon exits.
 
-The load: long streams that all run when the server dies, half of them on it; and workers that go on asking, one short
-request after the other, whole and streamed in turn. No client tries again by itself.
+The load: long streams that all run when the server dies, half of them on it, which the other one then finishes; and
+workers that go on asking, one short request after the other, whole and streamed in turn. No client tries again by
+itself.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from vllm_cluster import MODEL, Cluster, VllmServer, eventually
 
 pytestmark = pytest.mark.through_router
 
-LONG_STREAMS = 8
+LONG_STREAMS = 4  # one server takes 8 requests at a time: all of these, when it has to finish them, and some more
 WORKERS = 8
 AFTER = 4.0  # seconds that the workers go on after the kill
 PATIENCE = 10.0  # seconds: no short request takes longer, whatever happens to the servers
@@ -161,26 +162,23 @@ def test_no_short_request_is_held_up(loss: Loss) -> None:
     assert max(record.ended - record.sent for record in loss.records if not record.is_long) < PATIENCE
 
 
-def test_a_broken_stream_ends_with_an_error_event_and_without_done(loss: Loss) -> None:
-    """And with the regular end of the body; never silently."""
-    broken = [record for record in loss.records if record.reads_raw and loss.was_hit(record)]
+def test_a_broken_stream_is_finished_by_the_other_server(loss: Loss) -> None:
+    """To its own end, and with a comment where it was taken up."""
+    broken = [record for record in loss.records if record.is_long and record.reads_raw and loss.was_hit(record)]
 
     for record in broken:
         assert record.error is None, "the body had no regular end"
-        assert "data: [DONE]" not in record.lines
-        assert [line for line in record.lines if line][-1].startswith('data: {"error":')
+        assert record.lines.count(": resumed on another backend") == 1
+        assert not [line for line in record.lines if line.startswith('data: {"error":')]
+        assert [line for line in record.lines if line][-1] == "data: [DONE]"
 
 
-def test_the_sdk_raises_when_a_stream_breaks(loss: Loss) -> None:
-    """An APIError: the program that reads the stream cannot take it for whole.
-
-    A short stream may have been whole when the server died, and be read to its end after that.
-    """
+def test_the_sdk_reads_a_stream_that_broke_to_its_end(loss: Loss) -> None:
+    """The program that reads it does not notice."""
     hit = [record for record in loss.records if record.is_stream and not record.reads_raw and loss.was_hit(record)]
-    broken = [record for record in hit if not record.is_whole]
 
-    assert sum(record.is_long for record in broken) == LONG_STREAMS / 4
-    assert all(isinstance(record.error, openai.APIError) for record in broken)
+    assert sum(record.is_long for record in hit) == LONG_STREAMS / 4
+    assert [record.error for record in hit if not record.is_whole] == []
 
 
 def test_streams_on_the_other_server_are_untouched(loss: Loss) -> None:

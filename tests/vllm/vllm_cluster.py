@@ -195,6 +195,7 @@ class Settings:
 
     backend: dict[str, object] = field(default_factory=dict)  # of every backend
     translation: dict[str, object] = field(default_factory=dict)
+    more: dict[str, object] = field(default_factory=dict)  # further sections
 
 
 class Router(Service):
@@ -203,15 +204,18 @@ class Router(Service):
     def __init__(
         self, *, backends: list[VllmServer], port: int, folder: Path, settings: Settings | None = None
     ) -> None:
-        """Everything but `settings` is left at its default, except that answers tell which backend gave them."""
+        """All but `settings` is at its default, except that answers tell who gave them, and nobody starts slowly."""
         settings = settings or Settings()
         config = folder / f"{port}.yaml"
         config.write_text(
             json.dumps(  # JSON is YAML
                 {
                     "server": {"host": "127.0.0.1", "port": port, "reveal_backend": True},
+                    "admin": {"enabled": False},
                     "backends": [{"url": backend.url, **settings.backend} for backend in backends],
                     "translation": settings.translation,
+                    "health": {"slow_start": 0},  # who comes back gets its whole share at once
+                    **settings.more,
                 },
                 indent=1,
             )

@@ -1,0 +1,76 @@
+"""Every row of docs/reliability.md has a test, or stands here with the reason why it has none."""
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs" / "reliability.md"
+ROWS = {*range(1, 40), *range(72, 94)}  # those between are about hostile clients and have a suite of their own
+
+# Rows that are not held, and why.
+NOT_MET: dict[int, str] = {
+    72: "There are no rate limits: they need keys and tenants, which the router does not know yet.",
+    90: "There are no sticky sessions: each request may go to any backend, so there is no table that could grow.",
+}
+HELD_BY_A_FIXTURE = {93: "tests/chaos/conftest.py: _everything_is_given_back, around every test there"}
+
+
+def marked() -> dict[int, list[str]]:
+    """Return the tests that carry each row's mark, as file::name."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        text = path.read_text()
+        if "mark.row" not in text:
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                for row in rows_of(node):
+                    found[row].append(f"{path.relative_to(ROOT).as_posix()}::{node.name}")
+    return found
+
+
+def rows_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[int]:
+    """Return the numbers in the marks of one test."""
+    return [
+        argument.value
+        for mark in function.decorator_list
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.row"
+        for argument in mark.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, int)
+    ]
+
+
+def test_every_row_has_a_test_or_a_reason() -> None:
+    without = ROWS - marked().keys() - NOT_MET.keys() - HELD_BY_A_FIXTURE.keys()
+
+    assert not without, f"rows without a test: {sorted(without)}"
+
+
+def test_no_row_has_both_a_test_and_a_reason_why_not() -> None:
+    assert not marked().keys() & NOT_MET.keys()
+
+
+def test_no_test_names_a_row_that_does_not_exist() -> None:
+    assert not marked().keys() - ROWS
+
+
+def documented() -> dict[int, str]:
+    """Return the rows of the table in docs/reliability.md."""
+    rows = (line.split("|") for line in DOCS.read_text().splitlines() if re.match(r"\| *\d+ *\|", line))
+    return {int(cells[1]): "|".join(cells[2:]) for cells in rows}
+
+
+def test_the_documentation_has_every_row_and_names_tests_that_exist() -> None:
+    rows = documented()
+    tests = marked()
+    assert rows.keys() == ROWS
+    for number, text in rows.items():
+        files = {test.partition("::")[0].removeprefix("tests/") for test in tests.get(number, ())}
+        if number in NOT_MET:
+            assert "not met" in text, number
+        elif number not in HELD_BY_A_FIXTURE:
+            named = set(re.findall(r"`([\w/]+\.py)`", text))
+            assert named, f"row {number} names no test"
+            assert named <= files, f"row {number} names {sorted(named - files)}, which has no such mark"
