@@ -192,6 +192,11 @@ class Backend:
         """Return whether as many requests are in flight as it may have now."""
         return self.in_flight + self.elsewhere >= self.max_in_flight
 
+    @property
+    def is_limited(self) -> bool:
+        """Return whether it may have fewer requests than are configured, because it starts slowly."""
+        return self.max_in_flight < (self.spec.max_connections or math.inf)
+
     def is_usable(self, now: float) -> bool:
         """Return whether requests go to it, be it full or resting at the moment, or due for its breaker's trial.
 

@@ -150,7 +150,7 @@ class Checker:
         if seen is Seen.PASSED:
             rises = self._registry.would_rise(backend, now=self._clock())
             await self._list_if_due(backend, watched, now_at_latest=rises)
-            if rises and self._rules.warm_up:
+            if rises and (self._rules.warm_up or backend.health.must_prove):
                 seen = await self._warm_up(backend, watched.warm_up)
         if seen is not None:
             self._tell(self._registry.probed(backend, seen, now=self._clock()))
@@ -198,6 +198,7 @@ class Checker:
     async def _warm_up(self, backend: Backend, pauses: Pauses) -> Seen | None:
         """Return what one real completion shows of a backend that would rise; None while it is not yet to be asked.
 
+        Asked where it is configured, and after an engine has hung: one that has nothing to do looks as if it worked.
         A backend that lists no model cannot be asked, and rises.
         """
         model = next(iter(backend.models), None)
@@ -210,7 +211,7 @@ class Checker:
             status = await self._post(backend, _below_prefix(backend, path), body)
             if status not in ANOTHER_FORM:
                 break
-        if status == 200:
+        if status == 200 or (status in ANOTHER_FORM and not self._rules.warm_up):  # it cannot be asked that way
             pauses.passed()
             return Seen.PASSED
         pauses.failed(self._clock())

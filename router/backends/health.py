@@ -80,7 +80,7 @@ class HealthRules:
 class Health:
     """The health of one backend."""
 
-    __slots__ = ("fails", "is_busy", "is_hung", "passes", "rules", "state", "suspected")
+    __slots__ = ("fails", "is_busy", "is_hung", "must_prove", "passes", "rules", "state", "suspected")
 
     def __init__(self, rules: HealthRules) -> None:
         """Start unknown, or up where nothing is going to probe."""
@@ -91,6 +91,7 @@ class Health:
         self.suspected = False  # a request's timer fired since the last passed probe
         self.is_busy = False  # the last probe failed, but its streams went on
         self.is_hung = False  # it was seen hung, and nothing has moved since
+        self.must_prove = False  # it was hung: probes that pass do not show that it works again
 
     def after(self, seen: Seen, *, held: bool = False) -> HealthState:
         """Return the state that `seen` would lead to; changes nothing. `held`: it may not rise now (see hold.py)."""
@@ -114,7 +115,7 @@ class Health:
             case Seen.MOVED:
                 self.is_hung = False
             case Seen.HUNG:
-                self.is_hung, self.passes = True, 0
+                self.is_hung, self.must_prove, self.passes = True, True, 0
             case Seen.BUSY:  # it is alive, so failures begin to count anew
                 self.is_busy, self.passes, self.fails, self.suspected = True, 0, 0, False
             case Seen.PASSED:
@@ -123,9 +124,11 @@ class Health:
             case Seen.FAILED | Seen.REFUSED:
                 self.passes, self.fails = 0, self.fails + 1
                 if seen is Seen.REFUSED:  # whatever stood still is gone
-                    self.is_hung = False
+                    self.is_hung = self.must_prove = False
         if self.state is HealthState.DOWN:
             self.is_busy = False
+        elif self.state is HealthState.UP:
+            self.must_prove = False
         return self.state is not before
 
     def set_rules(self, rules: HealthRules) -> None:

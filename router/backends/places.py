@@ -66,10 +66,15 @@ class Places:
         full = pool.members_at(Standing.FULL) if pool.count(Standing.FULL) else []
         if not full:
             return False
-        top = max(each.ramp(now) for each in pool.members() if each.placed is not Standing.OUT)
-        for backend in full:
-            if self.counts is not None:
+        starting = [each for each in full if each.is_limited]
+        if starting:
+            top = max(each.ramp(now) for each in pool.members() if each.placed is not Standing.OUT)
+            for backend in starting:
+                backend.ramp_top = min(backend.ramp_top, top)
+                self.weigh(backend, now)
+        if self.counts is not None:
+            for backend in full:
                 backend.elsewhere = self.counts.elsewhere(backend.spec.name)
-            backend.ramp_top = min(backend.ramp_top, top)
-            self.weigh(backend, now)
+                if not backend.is_full:
+                    self.settle(backend, now)
         return pool.count(Standing.FULL) < len(full)

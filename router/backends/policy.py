@@ -9,7 +9,8 @@ A Pool keeps its usable members in three rotations and takes from the first that
 (full a moment ago), ones not probed yet. With nobody usable it hands out trials, one per backend and second. Each pool
 has turns of its own, so that what other models are asked for cannot make one model's share uneven.
 
-Taking costs O(log n) in heapq, whoever is out; members that leave are dropped when their turn comes.
+Taking costs O(log n) in heapq, whoever is out; members that leave are dropped when their turn comes. Where turns were
+moved, the next taking sorts once for all of them.
 """
 
 import heapq
@@ -38,12 +39,13 @@ class Turn:
 class Rotation:
     """Backends that take turns."""
 
-    __slots__ = ("_heap", "_now", "_offset", "_turns", "members")
+    __slots__ = ("_heap", "_moved", "_now", "_offset", "_turns", "members")
 
     def __init__(self, offset: int = 0) -> None:
         """`offset`: index of the backend that comes first among equals."""
         self._heap: list[tuple[int, int, Turn]] = []  # (due, order, turn); order is unique, so turns are never compared
         self._turns: dict[Backend, Turn] = {}
+        self._moved = 0  # entries of the heap that are not in their place, or nobody's any more
         self._now = 0  # when the turn that was taken last had been due
         self._offset = offset
         self.members = 0
@@ -75,19 +77,21 @@ class Rotation:
         if turn is None or not turn.is_queued or turn.due <= self._now:
             return
         turn.due = self._now + (turn.due - self._now) * backend.stride // before
-        self._heap = [(turn.due, entry[1], turn) if entry[2] is turn else entry for entry in self._heap]
-        heapq.heapify(self._heap)
+        self._moved += 1
 
     def drop(self, backend: Backend) -> None:
         """Take a backend out and keep nothing of it; no effect on one that was never a member."""
         self.leave(backend)
         turn = self._turns.pop(backend, None)
         if turn is not None and turn.is_queued:
-            self._heap = [entry for entry in self._heap if entry[2] is not turn]
-            heapq.heapify(self._heap)
+            self._moved += 1
+        if self._moved >= len(self._turns):  # or nothing would be forgotten where nobody takes
+            self._sort()
 
     def take(self, tried: Collection[Backend]) -> Backend | None:
         """Return whose turn it is, leaving out `tried`, who keep their turns; None where nobody is left."""
+        if self._moved:
+            self._sort()
         heap = self._heap
         passed_over: list[tuple[int, int, Turn]] | None = None
         taken = None
@@ -113,8 +117,19 @@ class Rotation:
     def _push(self, turn: Turn) -> None:
         # Orders wrap at a number no index reaches, so that the rotation starts at its offset and stays unique.
         order = (turn.backend.index - self._offset) % 2**32
-        heapq.heappush(self._heap, (turn.due, order, turn))
+        if self._moved:  # it is to be sorted anyway
+            self._heap.append((turn.due, order, turn))
+        else:
+            heapq.heappush(self._heap, (turn.due, order, turn))
         turn.is_queued = True
+
+    def _sort(self) -> None:
+        """Bring the heap in line with turns that were moved or dropped, once for all of them."""
+        self._heap = [
+            (turn.due, order, turn) for _, order, turn in self._heap if self._turns.get(turn.backend) is turn
+        ]
+        heapq.heapify(self._heap)
+        self._moved = 0
 
 
 class Pool:

@@ -116,6 +116,13 @@ class Registry:
             return False
         return pool.has_free(tried) or (self._places.free_up(pool, now) and pool.has_free(tried))
 
+    def is_out(self, model: str | None, *, now: float) -> bool:
+        """Return whether nobody serves `model` who is to be had, be it later: then waiting for one is in vain."""
+        self._now = now
+        self._places.wake(now)
+        pool = self._pools.get(model)
+        return pool is None or pool.is_out
+
     def acquire(self, backend: Backend) -> None:
         """Count an attempt as begun."""
         backend.in_flight += 1

@@ -99,10 +99,15 @@ class Assembly:
         answers = await asyncio.gather(*(self._one(child, order, loaded) for child in children))
         reports = [report for report in answers if report is not None]
         if not reports:
+            if loaded is not None:  # it was read without a fault, and may be what lets workers live again
+                return Report(True, "The configuration was read; no worker runs now, the next ones begin with it.")
             return Report(False, "No worker is there to carry it out.", problem=Problem.FAILED)
         good = [report for report in reports if report.ok]
         if not good:
             return together(reports)
+        for child in self.children.values():
+            if child not in children:  # started meanwhile, as things were before
+                child.send(Carry(0, order, loaded))
         for child, report in zip(children, answers, strict=True):
             if report is not None and not report.ok:
                 log.error("worker %d could not carry out an order: %s; it is replaced", child.slot, report.message)

@@ -65,6 +65,7 @@ class Bus(asyncio.Protocol):
         self._lost = lost
         self._frames = Frames()
         self._transport: asyncio.Transport | None = None
+        self._ended = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
@@ -89,6 +90,10 @@ class Bus(asyncio.Protocol):
         if transport is not None:
             transport.close()
 
+    async def ended(self) -> None:
+        """Return when all that was sent before `close` is written, or the other end has gone."""
+        await self._ended.wait()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
         self._transport = cast("asyncio.Transport", transport)
@@ -106,6 +111,7 @@ class Bus(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that nothing will come any more."""
+        self._ended.set()
         if self._transport is not None:
             self._transport = None
             self._lost()

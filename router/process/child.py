@@ -48,6 +48,7 @@ class Child:
         self._told = (heard, facts, gone)
         self._bus = Bus(self._receive, self._bus_lost)
         self._process: subprocess.Popen[bytes] | None = None
+        self._unsent: list[Message] | None = []  # said before it was there to hear it; None: it is
         self._exit = -1  # descriptor that becomes readable when the process ends
         self._is_bus_lost = self._has_exited = False
 
@@ -85,7 +86,9 @@ class Child:
             self._has_exited = self._exit < 0
             self._end_if_over()
             return
-        self.send(first)
+        waiting, self._unsent = self._unsent or [], None
+        for message in (first, *waiting):
+            self.send(message)
 
     def _execute(self, bus: int, *, fds: Sequence[int], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-c", PROGRAM, "--bus", str(bus), ":".join(sys.path)]
@@ -95,8 +98,11 @@ class Child:
         )
 
     def send(self, message: Message) -> None:
-        """Tell it something."""
-        self._bus.send(pack(message))
+        """Tell it something, after the first message."""
+        if self._unsent is None:
+            self._bus.send(pack(message))
+        elif not self.is_gone:
+            self._unsent.append(message)
 
     def send_facts(self, payload: bytes) -> None:
         """Pass on what another one has seen."""

@@ -80,8 +80,12 @@ class Counts:
         self._at: dict[str, int] = {}  # index of our cell
 
     def place(self, places: Mapping[str, int]) -> None:
-        """Take in which backend has which place. What is in flight at one that has none any more stays noted."""
-        self._at |= {name: place * WORKERS + self._slot for name, place in places.items()}
+        """Take in which backend has which place. One that has none any more is known while we have work there.
+
+        Longer it must not be: its place may be another one's by now, and it may come back under the same name.
+        """
+        working = {name: at for name, at in self._at.items() if name not in places and self._cells[at]}
+        self._at = working | {name: place * WORKERS + self._slot for name, place in places.items()}
 
     def take(self, name: str) -> None:
         """Note one attempt more."""

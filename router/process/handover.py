@@ -90,11 +90,14 @@ class Handover:
         self._drained = drained
         self._task: asyncio.Task[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_over = False
         self.start_limit = START_LIMIT
 
     def begin(self) -> None:
         """Start a successor, unless one is being started or we must not end."""
-        if self._task is not None:
+        if self._is_over:
+            log.warning("SIGUSR2: we are stopping already: no successor is started")
+        elif self._task is not None:
             log.warning("SIGUSR2: a successor is there already, or being started")
         elif os.getpid() == 1:
             log.warning("SIGUSR2: we are process 1, whose end would end the container: start a new container instead")
@@ -102,7 +105,8 @@ class Handover:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def cancel(self) -> None:
-        """Kill a successor that does not serve yet."""
+        """Kill a successor that does not serve yet, and start none any more."""
+        self._is_over = True
         task = self._task
         if task is not None and not task.done():
             task.cancel()
@@ -143,8 +147,12 @@ class Handover:
             os.close(readable)
         if not line.endswith(b"\n"):
             raise HandoverFailed(f"it ended with {await self._ended()}")
-        fields = json.loads(line)
-        return int(fields["pid"]), frozenset(fields["taken"])
+        try:
+            fields = json.loads(line)
+            return int(fields["pid"]), frozenset(fields["taken"])
+        except (ValueError, TypeError, KeyError) as error:  # of other code than ours
+            self._kill()
+            raise HandoverFailed(f"what it says is not understood: {error!r}") from error
 
     def _spawn(self, pipe: int) -> None:
         passed = [each.passed() for each in self._listeners]

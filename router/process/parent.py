@@ -70,6 +70,7 @@ class Parent:
         self._ended = asyncio.Event()  # no worker is left
         self._has_served = False
         self._has_successor = False
+        self._was_told = False  # by a signal, to stop
         self._failure: str | None = None  # why nobody has ever served
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -226,9 +227,10 @@ class Parent:
         loop.add_signal_handler(signal.SIGUSR2, self._handover.begin)
 
     def _stop(self) -> None:
-        if self._stopping.is_set():
+        if self._was_told:
             for child in self._assembly.children.values():
                 child.send(Hurry())
+        self._was_told = True
         self._stopping.set()
 
     def _succeeded(self) -> None:

@@ -43,6 +43,7 @@ class Single:
         self._reloading: Reloading | None = None
         self._handover = Handover(begun.listeners, begun.notifier, done=self._succeeded, drained=self._drained)
         self._has_successor = False
+        self._was_told = False  # by a signal, to stop
 
     async def serve(
         self, make_app: Callable[[], Application], *, reloading: Callable[[Application], Reloading] | None = None
@@ -65,7 +66,8 @@ class Single:
         try:
             await serving.start(settle=SETTLE_TIME if self._begun.predecessor else 0.0)
             spare_the_collector()
-            announce(self._begun)
+            if not self._stopping.is_set():  # else nobody shall rely on us, least of all who had the sockets before
+                announce(self._begun)
             beat = asyncio.create_task(self._beat())
             await self._stopping.wait()
             if reloader is not None:
@@ -99,8 +101,9 @@ class Single:
         loop.add_signal_handler(signal.SIGUSR2, self._handover.begin)
 
     def _stop(self) -> None:
-        if self._stopping.is_set() and self._hurry is not None:
+        if self._was_told and self._hurry is not None:
             self._hurry()
+        self._was_told = True
         self._stopping.set()
 
     def _drained(self) -> Sequence[str]:

@@ -85,7 +85,7 @@ class Listener:
 
 
 def take_over(passed: Iterable[Passed]) -> list[Listener]:
-    """Return the sockets that this process was born with."""
+    """Return the sockets that this process was born with; files of unix sockets stay those of who had them before."""
     return [_taken(each.fd, Role(each.role), each.asked) for each in passed]
 
 
@@ -109,8 +109,7 @@ def _taken(fd: int, role: Role, asked: str) -> Listener:
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     sock.set_inheritable(False)
-    path = sock.getsockname() if sock.family == socket.AF_UNIX and asked != ACTIVATED else None
-    return Listener(sock, role, asked, path if isinstance(path, str) else None)
+    return Listener(sock, role, asked)
 
 
 def acquire(listening: Listening, had: list[Listener]) -> tuple[list[Listener], list[str]]:
@@ -204,6 +203,13 @@ def address_name(sock: socket.socket) -> str:
 def names_of(listeners: Iterable[Listener]) -> str:
     """Return the public addresses, as a person writes them."""
     return ", ".join(each.name for each in listeners if each.role is Role.PUBLIC)
+
+
+def own_files(listeners: Iterable[Listener]) -> None:
+    """Take over the files of the unix sockets that were taken over: from now on we are who removes them."""
+    for each in listeners:
+        path = each.sock.getsockname() if each.sock.family == socket.AF_UNIX and each.asked != ACTIVATED else None
+        each.file = path if isinstance(path, str) else each.file
 
 
 def close_all(listeners: Iterable[Listener]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from router import __version__
 from router.observe.notify import READY, STOPPING, Notifier, extend_timeout, status
 from router.process.handover import Predecessor
-from router.process.sockets import Listener, Listening, Role, names_of
+from router.process.sockets import Listener, Listening, Role, names_of, own_files
 
 STOP_MARGIN = 30.0  # seconds that the service manager is asked for beyond the drain: closing what is left
 GRACE = 0.25  # seconds for a request that is on its way while we stop: its connection is new, or was idle until now
@@ -57,6 +57,7 @@ def announce(begun: Begun) -> None:
         log.warning("%s", notice)
     begun.notifier.send(READY, status(f"listens on {names}"))
     if begun.predecessor is not None:
+        own_files(begun.listeners)
         begun.predecessor.tell(begun.listeners)
 
 

@@ -7,6 +7,7 @@ It ends by itself when its parent has gone: what is at work is finished, and nob
 
 import argparse
 import asyncio
+import contextlib
 import faulthandler
 import logging
 import os
@@ -27,7 +28,7 @@ from router.orders import Order, Problem, Report
 from router.process import counts
 from router.process.asking import WorkerControl
 from router.process.bus import Bus, Channel
-from router.process.calls import Calls
+from router.process.calls import Calls, Lost
 from router.process.facts import Facts
 from router.process.messages import (
     Answer,
@@ -56,6 +57,7 @@ from router.reload import acceptance, refusal
 
 BEAT = 1.0  # seconds between two; what a killed worker has counted since the last one is lost
 START_LIMIT = 30.0  # seconds for the parent's first message
+LEAVE_LIMIT = 2.0  # seconds for the parent to read our last ones
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +159,9 @@ class Worker:
     async def _leave(self) -> None:
         """Let the bus write what waits."""
         self._bus.close()
-        await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_LIMIT):
+                await self._bus.ended()
 
     async def _beat(self) -> None:
         while True:
@@ -168,7 +172,7 @@ class Worker:
 
     def _receive(self, channel: Channel, payload: bytes) -> None:
         if channel is Channel.FACTS:
-            self._take_facts(unpack_facts(payload))
+            self._take_facts(payload)
             return
         try:
             message = unpack(payload)
@@ -229,6 +233,8 @@ class Worker:
         """The parent has gone: nobody would tell us to stop, and nobody would start another one beside us."""
         log.error("our parent has ended: this worker finishes its work and ends")
         self._calls.fail()
+        if not self._first.done():
+            self._first.set_exception(Lost("our parent has ended"))
         self._stopping.set()
 
     # Facts.
@@ -236,10 +242,14 @@ class Worker:
     def _send_facts(self, facts: list[Fact]) -> None:
         self._bus.send(pack_facts(facts), channel=Channel.FACTS)
 
-    def _take_facts(self, facts: list[Fact]) -> None:
+    def _take_facts(self, payload: bytes) -> None:
         """Take in what other workers have seen."""
         app = self._app
         if app is None:
+            return
+        try:
+            facts = unpack_facts(payload)
+        except Exception:  # of other code than ours, which a worker may run that was started again: nothing is lost
             return
         now = time.monotonic()
         for fact in facts:

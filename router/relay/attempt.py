@@ -61,6 +61,15 @@ class Attempt:
         """When a byte of the answer came last (monotonic seconds), -inf before the first one."""
         return -math.inf if self._reading.status is None else self._reading.last
 
+    @property
+    def progress(self) -> float:
+        """When a byte of an answer that has begun came last (monotonic seconds), -inf before it has.
+
+        The head and the role come from vLLM's API server alone, also where its engine hangs.
+        """
+        reading = self._reading
+        return reading.last if reading.begun or reading.is_generating else -math.inf
+
     def leave(self) -> bool:
         """End it as if its time were over, because its backend went down; the client's slowness is not its silence.
 

@@ -36,7 +36,7 @@ WHY_NOT: dict[Reason, str] = {
 
 
 class Chooser:
-    """Finds the backends of one exchange, and holds its share of the retry budget until `release`."""
+    """Finds the backends of one exchange."""
 
     def __init__(self, shared: Shared, exchange: Exchange, job: Job) -> None:
         """Nothing is chosen yet."""
@@ -48,13 +48,9 @@ class Chooser:
         self.refusal: InvalidRequest | None = None  # of a backend whose dialect cannot say what was asked
         self.tried: list[Backend] = []
         self.overloaded: list[Ended] = []  # attempts that ended with "not now"
-        self._has_budget = False
 
     def release(self) -> None:
-        """Give back the retry budget, and let go of what would be a circle of references."""
-        if self._has_budget:
-            self._has_budget = False
-            self._shared.budget.release()
+        """Let go of what would be a circle of references."""
         self.refusal = None  # it holds the frames that it went through
 
     async def first(self) -> Backend:
@@ -99,13 +95,12 @@ class Chooser:
             return other if isinstance(other, Backend) else None
         if ended.outcome is AttemptOutcome.OVERLOADED:
             self.overloaded.append(ended)
-        has_room = self._has_budget or shared.budget.has_room(shared.live)
+        has_room = shared.budget.has_room(shared.outside.clock())
         failed = self._failed(ended, backend)
         step = decide(failed, shared.retry_rules, budget_left=has_room, jitter=shared.outside.dice())
         if isinstance(step, GiveUp):
             return None
-        if step.costs_budget and not self._has_budget:
-            self._has_budget = True
+        if step.costs_budget:
             shared.budget.take()
         if step.after > 0:
             await asyncio.sleep(step.after + CLOCK_SLACK)

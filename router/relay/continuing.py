@@ -77,7 +77,7 @@ def _knows_ids(backend: Backend, job: Job) -> bool:
 
 
 class Continuing:
-    """How one broken stream is finished; holds its share of the retry budget until `release`."""
+    """How one broken stream is finished."""
 
     def __init__(self, shared: Shared, exchange: Exchange, job: Job, kept: Kept) -> None:
         """Nothing is read before `next_step`."""
@@ -88,7 +88,6 @@ class Continuing:
         self._plan: Plan | None = None
         self._broken: list[Backend] = []
         self._outcomes: list[AttemptOutcome] = []
-        self._has_budget = False
         self._may_be_exact = shared.resume_rules.mode is Mode.EXACT
         self.mode = Mode.TEXT  # of the last step
         self.is_waiting = True  # nobody goes on with it at the moment
@@ -96,11 +95,8 @@ class Continuing:
         kept.on_resumed = self._on_resumed
 
     def release(self) -> None:
-        """Give back the retry budget, and let go of a circle of references."""
+        """Let go of a circle of references."""
         self._kept.on_resumed = None
-        if self._has_budget:
-            self._has_budget = False
-            self._shared.budget.release()
 
     def _on_resumed(self) -> None:
         """Somebody goes on with it."""
@@ -163,17 +159,16 @@ class Continuing:
             alike=self._outcomes.count(ended.outcome),
             begun=False,
             other_free=is_other_full or registry.has_free(job.model, now=now, tried=self._broken),
-            is_out=not backend.is_usable(now),
+            # Many streams stall at once where a backend hangs, before anybody knows that it does.
+            is_out=ended.outcome is AttemptOutcome.STALLED or not backend.is_usable(now),
             retry_after=ended.retry_after,
             deadline_in=None if job.deadline is None else job.deadline - now,
         )
         rules = RetryRules(max_attempts=shared.resume_rules.max_attempts + 1)
-        has_room = self._has_budget or shared.budget.has_room(shared.live)
-        step = decide(failed, rules, budget_left=has_room, jitter=shared.outside.dice())
+        step = decide(failed, rules, budget_left=shared.budget.has_room(now), jitter=shared.outside.dice())
         if isinstance(step, GiveUp):
             return False
-        if step.costs_budget and not self._has_budget:
-            self._has_budget = True
+        if step.costs_budget:
             shared.budget.take()
         if not failed.other_free and step.after > 0:
             await asyncio.sleep(step.after + CLOCK_SLACK)

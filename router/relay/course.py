@@ -87,7 +87,7 @@ class Course:
             backend = other
 
     def release(self) -> None:
-        """Give back the retry budget and the timer, and let go of what would be a circle of references."""
+        """Give back the timer, and let go of what would be a circle of references."""
         self._chooser.release()
         if self._continuing is not None:
             self._continuing.release()

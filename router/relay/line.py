@@ -3,12 +3,17 @@
 Retries first, in their order: their clients have waited once already. Then everybody else: first come first served
 per key, and keys take turns, so that one that floods the line delays itself only. A place that is given up is free at
 once. Waiters leave in any order; nobody is forgotten and nobody is named twice.
+
+Who can make no use of what is free is passed over, and asked again when something else may be free: the first of them
+at once, all of them the more seldom the more they are, so that many who cannot be served cost little.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from itertools import chain
 
 LEAST_WAIT, MOST_WAIT = 1.0, 60.0  # seconds that a client is told to wait
+LOOK_PAUSE = 0.001  # seconds for each who was passed over, before all of them are asked again
 SMOOTHING = 0.2  # weight of the latest gap between two that were served
 
 
@@ -27,7 +32,7 @@ class Place:
 class Line:
     """The waiters of one model."""
 
-    __slots__ = ("_gap", "_has_passed", "_keys", "_last_served", "_retries", "called", "newcomers")
+    __slots__ = ("_again_at", "_gap", "_has_passed", "_keys", "_last_served", "_retries", "called", "newcomers")
 
     def __init__(self) -> None:
         """Nobody waits."""
@@ -37,7 +42,8 @@ class Line:
         self.called = 0  # waiters that were told, and have not yet answered
         self._gap: float | None = None  # seconds between two that were served, smoothed
         self._last_served: float | None = None
-        self._has_passed = False  # somebody is passed over
+        self._has_passed = False  # somebody may be passed over
+        self._again_at = 0.0  # nobody passed over is asked again before, but the first one
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -73,12 +79,11 @@ class Line:
 
     def call(self) -> Place | None:
         """Return whose turn it is and count it as told; None where nobody is left to be told."""
-        for waiting in (self._retries, *self._keys.values()):
-            for place in waiting:
-                if not (place.is_called or place.is_passed_over):
-                    place.is_called = True
-                    self.called += 1
-                    return place
+        for place in self._all():
+            if not (place.is_called or place.is_passed_over):
+                place.is_called = True
+                self.called += 1
+                return place
         return None
 
     def answered(self, place: Place) -> None:
@@ -93,18 +98,31 @@ class Line:
         place.is_passed_over = True
         self._has_passed = True
 
-    def look_at_all(self) -> None:
-        """Something else may be free now: nobody is passed over any more."""
+    def look_at_first(self) -> None:
+        """Somebody else is free now: whoever is first is no longer passed over."""
         if self._has_passed:
+            for place in self._all():
+                place.is_passed_over = False
+                break
+
+    def look_at_all(self, now: float) -> None:
+        """Something else may be free now: nobody is passed over any more, unless all were asked just before."""
+        if self._has_passed and now >= self._again_at:
             self._has_passed = False
-            for waiting in (self._retries, *self._keys.values()):
-                for place in waiting:
-                    place.is_passed_over = False
+            passed = [place for place in self._all() if place.is_passed_over]
+            for place in passed:
+                place.is_passed_over = False
+            self._again_at = now + len(passed) * LOOK_PAUSE
 
     def retry_after(self) -> float:
         """Return the seconds after which whoever finds the line full may come back: until half of it is served."""
         gap = LEAST_WAIT if self._gap is None else self._gap
         return min(MOST_WAIT, max(LEAST_WAIT, gap * len(self) / 2))
+
+    def _all(self) -> Iterator[Place]:
+        """Give everybody, in the order of their turns."""
+        yield from self._retries
+        yield from chain.from_iterable(self._keys.values())
 
     def _note_served(self, now: float) -> None:
         if self._last_served is not None:

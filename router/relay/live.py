@@ -22,6 +22,10 @@ class Running(Protocol):
     def last_byte(self) -> float:
         """When a byte of the answer came last (monotonic seconds), -inf before the first one."""
 
+    @property
+    def progress(self) -> float:
+        """When a byte of an answer that has begun came last (monotonic seconds), -inf before it has."""
+
     def leave(self) -> bool:
         """End it, as if its time were over; return False where it is not to be ended."""
 
@@ -60,8 +64,11 @@ class Live:
                 del self._attempts[backend]
 
     def last_byte(self, backend: str) -> float:
-        """Return when the last byte of any attempt under way came from it (monotonic seconds); -inf: none has come."""
-        return max((attempt.last_byte for attempt in self._attempts.get(backend, ())), default=-math.inf)
+        """Return when the last byte of any answer that has begun there came (monotonic seconds); -inf: none has come.
+
+        It shows that the backend is at work: what comes before an answer begins does not.
+        """
+        return max((attempt.progress for attempt in self._attempts.get(backend, ())), default=-math.inf)
 
     def move_silent(self, backend: str, silent_for: float) -> int:
         """End each attempt at a backend that has had no byte for so many seconds; return how many those are."""

@@ -117,7 +117,7 @@ class Queue:
         self._turns[place] = turn
         timer = self._loop.call_later(self.rules.timeout, turn.expire)
         self._arm()
-        self.freed()  # somebody may be, whom those who stand before cannot use
+        self._look_soon()  # somebody may be free, whom those who stand before cannot use
         served_at = None
         try:
             while True:
@@ -133,6 +133,11 @@ class Queue:
 
     def freed(self) -> None:
         """Somebody may be free now: look at it as soon as whoever is at work has finished."""
+        for line in self._lines.values():
+            line.look_at_first()
+        self._look_soon()
+
+    def _look_soon(self) -> None:
         if self._turns and self._look_due is None:
             self._look_due = self._loop.call_soon(self._look)
 
@@ -148,7 +153,7 @@ class Queue:
         turn.called = self._loop.create_future()
         if self._backends.has_free(model):
             line.pass_over(place)  # what is free is of no use to it, but may be to others
-            self.freed()
+            self._look_soon()
         else:
             line.answered(place)
 
@@ -160,7 +165,8 @@ class Queue:
             del self._lines[model]
         elif served_at is not None:
             self._lines.move_to_end(model)
-        self.freed()
+            line.look_at_first()  # there may be more of what was of use to this one
+        self._look_soon()
         if not self._turns and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -171,8 +177,9 @@ class Queue:
 
     def _look_at_all(self) -> None:
         self._timer = None
+        now = self._clock()
         for line in self._lines.values():
-            line.look_at_all()
+            line.look_at_all(now)
         self._look()
         self._arm()
 

@@ -69,7 +69,7 @@ class Race:
         shared, model, tried = self._shared, self._job.model, self._chooser.tried
         if self._claim.owner is not None or shared.is_stopping:
             return
-        if shared.queue.must_wait(model) or not shared.budget.has_room(shared.live):
+        if shared.queue.must_wait(model) or not shared.budget.has_room(shared.outside.clock()):
             return
         if not shared.cluster.registry.has_free(model, now=shared.outside.clock(), tried=tried):
             return
@@ -93,7 +93,6 @@ class Race:
         task, self._second = self._second, None
         if task is None:
             return
-        self._shared.budget.release()
         if not task.done():
             task.cancel()
             await asyncio.wait([task])

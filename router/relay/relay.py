@@ -2,7 +2,7 @@
 
     pick a backend -> attempt -> its outcome to the registry -> retry.decide -> next attempt, or the end
 
-The exchange is closed in one `finally`; in-flight slots, the retry budget and timers are given back there too.
+The exchange is closed in one `finally`; in-flight slots and timers are given back there too.
 What happens in between is `Course`'s.
 """
 
@@ -60,6 +60,7 @@ class Relay:
         outcome = Outcome.INTERNAL
         self._running.add(task)
         shared.live += 1
+        shared.budget.earn()
         try:
             outcome = await self._within_deadline(course, job)
         except TimeoutError:

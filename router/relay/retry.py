@@ -5,6 +5,7 @@ pause is in `AGAIN`; a budget keeps retries from multiplying an outage.
 """
 
 import enum
+import math
 from dataclasses import dataclass
 
 from router.exchange import AttemptOutcome
@@ -56,13 +57,17 @@ GONE = frozenset(
 NOTHING_DONE = frozenset({AttemptOutcome.REFUSED, AttemptOutcome.OVERLOADED, AttemptOutcome.STOPPING})
 
 
+REFILL = 10.0  # seconds in which the few retries grow again that there may be in any case
+MOST_COUNTED = 500  # exchanges whose share can be saved up: an outage after a calm hour is met with no flood of retries
+
+
 @dataclass(frozen=True, slots=True)
 class RetryRules:
     """The configured limits; see `retry` in docs/configuration.md."""
 
     max_attempts: int = 3
-    budget: float = 0.2  # retries under way, as a share of the live exchanges
-    budget_min: int = 3  # retries under way that are always allowed
+    budget: float = 0.2  # retries, as a share of the exchanges
+    budget_min: int = 3  # retries that are allowed in any ten seconds, however few exchanges there are
     base_delay: float = 0.05  # seconds before the second attempt; doubles with each
     max_delay: float = 2.0  # seconds; a longer wait is the client's to make
 
@@ -108,7 +113,8 @@ def decide(failed: Failed, rules: RetryRules, *, budget_left: bool, jitter: floa
     failed together do not come back together.
 
     What a dead backend leaves behind moves to another one outside of the budget: else the death of one of two under
-    load would fail what the other one could serve. `max_attempts` and the breakers still bound it.
+    load would fail what the other one could serve. `max_attempts` and the breakers still bound it. So does what a
+    backend has refused for our key: it has done nothing for it, and would else fail its share of all requests.
     """
     again = AGAIN[failed.outcome]
     if failed.begun:
@@ -121,37 +127,49 @@ def decide(failed: Failed, rules: RetryRules, *, budget_left: bool, jitter: floa
         return GiveUp.ALIKE
     step = min(rules.base_delay * 2.0 ** (failed.attempts - 1), rules.max_delay)
     after = step * (0.5 + jitter / 2)
-    if failed.other_free and failed.outcome in NOTHING_DONE:
-        after = 0.0  # and the other one has done nothing to be spared for
+    if (failed.other_free and failed.outcome in NOTHING_DONE) or failed.outcome is AttemptOutcome.REFUSED:
+        after = 0.0  # and the other one has done nothing to be spared for; who refuses will not be asked again
     elif not failed.other_free and failed.retry_after is not None:
         after = max(after, failed.retry_after)
     if after > rules.max_delay or (failed.deadline_in is not None and after >= failed.deadline_in):
         return GiveUp.NO_TIME
-    moves = failed.other_free and (failed.outcome in GONE or failed.is_out)
+    feeds_nothing = failed.outcome in GONE or failed.outcome is AttemptOutcome.UNAUTHORIZED
+    moves = failed.other_free and (feeds_nothing or failed.is_out)
     return Retry(after, costs_budget=not moves) if moves or budget_left else GiveUp.NO_BUDGET
 
 
 class RetryBudget:
-    """How many retries may be under way at once: a share of the live exchanges, and a few anyway (Envoy's rule)."""
+    """How many retries there may be: a share of the exchanges, and a few in any case.
+
+    Each exchange saves up its share of a retry, each retry spends one. A count of retries under way would not do: where
+    everything fails at once each is over in milliseconds, so that a few at a time are a multiple of the exchanges.
+    """
 
     def __init__(self, rules: RetryRules) -> None:
-        """Start with nothing under way."""
-        self.retrying = 0
+        """Start with the few."""
+        self._saved = float(rules.budget_min)
+        self._grown_at = -math.inf
         self.change(rules)
 
     def change(self, rules: RetryRules) -> None:
-        """Go by other rules from now on; what is under way stays counted."""
+        """Go by other rules from now on; what was saved stays, as far as they allow it."""
         self._share = rules.budget
         self._least = rules.budget_min
+        self._saved = min(self._saved, max(self._least, self._share * MOST_COUNTED))
 
-    def has_room(self, live: int) -> bool:
-        """Return whether one more retry may start while `live` exchanges are open."""
-        return self.retrying < max(self._least, self._share * live)
+    def earn(self) -> None:
+        """Count an exchange."""
+        saved = self._saved + self._share
+        self._saved = min(saved, max(self._least, self._share * MOST_COUNTED))
+
+    def has_room(self, now: float) -> bool:
+        """Return whether one more retry may be made; `now`: monotonic seconds."""
+        if self._saved < self._least:
+            grown = (now - self._grown_at) * self._least / REFILL
+            self._saved = min(float(self._least), self._saved + grown)
+        self._grown_at = now
+        return self._saved >= 1
 
     def take(self) -> None:
-        """Count an exchange that is now in a retry; give it back with `release` when the exchange ends."""
-        self.retrying += 1
-
-    def release(self) -> None:
-        """Give back what `take` took."""
-        self.retrying -= 1
+        """Spend one retry, right after `has_room`."""
+        self._saved -= 1

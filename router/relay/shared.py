@@ -90,11 +90,8 @@ class Shared:
         return self.cluster.registry.has_free(model, now=self.outside.clock())
 
     def has_usable(self, model: str | None) -> bool:
-        """Return whether a backend serves the model and works, be it full or resting at the moment."""
-        now = self.outside.clock()
-        return any(
-            (model is None or model in each.models) and each.is_usable(now) for each in self.cluster.registry.backends
-        )
+        """Return whether a backend that serves the model is not out of use, be it full or resting at the moment."""
+        return not self.cluster.registry.is_out(model, now=self.outside.clock())
 
     def has_full(self, model: str | None, *, tried: Collection[Backend]) -> bool:
         """Return whether a backend other than those tried would take a request for the model, but that it is full."""

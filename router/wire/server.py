@@ -11,7 +11,8 @@ It should not come to that: `limits.descriptors` keeps some free, without which 
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable
+import sys
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from tornado.httputil import HTTPServerConnectionDelegate
@@ -123,10 +124,17 @@ class HTTPServer:
 
     async def _serve(self, sock: socket.socket, backlog: int) -> None:
         loop = self._service.loop
-        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        is_unix = sock.family == socket.AF_UNIX
+        create: Callable[..., Awaitable[asyncio.AbstractServer]] = (
+            loop.create_unix_server if is_unix else loop.create_server
+        )
         handshake = None if self._ssl is None else self._service.limits.headers_timeout
+        # From Python 3.13 on the loop removes a unix socket's file when we stop; others still listen there.
+        keeps_file = {"cleanup_socket": False} if is_unix and sys.version_info >= (3, 13) else {}
         self._servers.append(
-            await create(self._connect, sock=sock, backlog=backlog, ssl=self._ssl, ssl_handshake_timeout=handshake)
+            await create(
+                self._connect, sock=sock, backlog=backlog, ssl=self._ssl, ssl_handshake_timeout=handshake, **keeps_file
+            )
         )
 
     def _connect(self) -> ServerConnection:

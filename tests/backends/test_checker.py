@@ -436,6 +436,23 @@ async def test_a_backend_that_is_healthy_and_fails_its_completion_does_not_come_
 
 
 @run
+async def test_a_backend_that_has_hung_answers_one_completion_before_it_is_up_again(a: Server, b: Server) -> None:
+    a.completions["/v1/completions"] = 500
+    async with watching(a.spec("a"), b.spec("b"), rules=RULES) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+        hung, now = watched.registry.backends[0], watched.checker._clock
+        watched.registry.probed(hung, Seen.HUNG, now=now())
+        watched.registry.probed(hung, Seen.MOVED, now=now())  # its requests are gone, so nothing stands still any more
+        await until(lambda: len(a.asked) == 2)
+        assert watched.states == [HealthState.DOWN, HealthState.UP]
+        a.completions.clear()
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+
+        assert b.asked == []
+        assert not hung.health.must_prove
+
+
+@run
 async def test_another_form_is_asked_where_a_server_does_not_know_one(a: Server, b: Server) -> None:
     a.completions["/v1/completions"] = 404
     b.completions |= {"/v1/completions": 400, "/v1/chat/completions": 405}

@@ -912,7 +912,7 @@ class AnyOrder(RuleBasedStateMachine):
                 assert pool._standings[backend] is backend.standing(self.now)
             for rotation in pool._rotations:
                 assert rotation._turns.keys() <= members
-                assert len(rotation._heap) <= len(members)
+                assert len(rotation._heap) <= 2 * len(members)
         assert len(self.registry._wakes) < 300
 
 

@@ -1,5 +1,6 @@
 """What holds for every test of faults: it leaves nothing behind (row 93), and the long ones are asked for."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -28,9 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _loops_own_pipes() -> None:
-    """Have libuv open what it keeps for the whole process."""
+def _once() -> None:
+    """Have libuv open what it keeps for the whole process, and spare the collector what other tests have left."""
     uvloop.new_event_loop().close()
+    gc.collect()
+    gc.freeze()  # else each look at what lives would go through all that pytest holds
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -200,6 +200,7 @@ def test_a_backend_that_hangs_idle_gets_no_new_requests_and_those_that_wait_move
     run(test, timeout=120)
 
 
+@pytest.mark.long
 @pytest.mark.row(7)
 def test_streams_of_a_backend_that_hangs_end_by_the_idle_timer_and_it_comes_back() -> None:
     async def test() -> None:

@@ -127,6 +127,7 @@ def test_one_client_that_floods_does_not_make_another_one_wait_behind_it() -> No
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.row(76)
 def test_above_the_memory_mark_new_work_is_turned_away_and_streams_finish() -> None:
     async def test() -> None:

@@ -115,6 +115,7 @@ def test_a_broken_or_vanished_file_changes_nothing_and_is_told() -> None:
     run(test, timeout=60)
 
 
+@pytest.mark.long
 @pytest.mark.row(83)
 def test_a_hundred_reloads_a_second_cost_neither_requests_nor_the_processor() -> None:
     async def test() -> None:

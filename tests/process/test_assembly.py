@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.process.running import (
     Router,
@@ -35,6 +36,42 @@ def test_an_order_reaches_all_workers_and_those_that_come_later(start: Start, ba
     assert router.admin("POST", f"/admin/backends/{name}/undrain")[0] == 200
     assert [router.chat() for _ in range(8)] == [200] * 8
     assert router.metric("router_attempts_total", name) > 0
+
+
+def test_an_order_reaches_a_worker_that_starts_while_it_is_carried_out(start: Start, backends: list[str]) -> None:
+    router = start(2)
+    one, other = two_workers(router)
+    name = backends[0].removeprefix("http://")
+    with stopped(other):
+        sock = router.connect(router.admin_port)
+        head = f"POST /admin/backends/{name}/drain HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        sock.sendall(f"{head}Content-Length: 2\r\n\r\n{{}}".encode())
+        until(lambda: router.said(rf"backend {name}: \w+ \w+ -> drained"), "the first worker's part")
+        os.kill(one, signal.SIGKILL)
+        until(lambda: router.said(r"worker \d \(pid \d+\) serves", times=3), "another worker")
+    sock.close()
+    until(lambda: router.said(rf"backend {name}: \w+ \w+ -> drained", times=3), "that all know it")
+    with stopped(other):
+        assert b'"drained":true' in router.ask("GET", f"/admin/backends/{name}", port=router.admin_port)[1]
+
+
+def test_a_configuration_is_taken_up_where_no_worker_runs(start: Start, tmp_path: Path) -> None:
+    """It may be what lets them live again."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    router = start(2, {"logging": {"file": str(folder / "log")}, "server": {"watch_config": False}})
+    workers = two_workers(router)
+    folder.rename(tmp_path / "moved")
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    moved = tmp_path / "moved" / "log"
+    until(lambda: moved.read_text().count("ended: cannot start") >= 2, "workers that cannot live")
+    router.write({**router.config, "logging": {"file": str(tmp_path / "good.log"), "format": "text"}})
+    router.signal(signal.SIGHUP)
+    good = tmp_path / "good.log"
+    until(lambda: good.exists() and "worker 1 (pid" in good.read_text(), "the new configuration")
+
+    until(lambda: len(router.workers()) == 2 and router.chat() == 200, "workers that live")
 
 
 def test_a_new_configuration_reaches_all_workers_and_a_bad_one_none(start: Start, backends: list[str]) -> None:

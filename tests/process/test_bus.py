@@ -60,6 +60,29 @@ def test_what_was_sent_before_closing_still_arrives_and_then_the_end_is_told() -
     run(test)
 
 
+def test_one_can_wait_until_all_is_written() -> None:
+    """A process that ended before would take its last words with it."""
+
+    async def test() -> None:
+        end = End()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        await end.bus.connect(ours)
+        end.bus.send(b"x" * 4_000_000)
+        end.bus.close()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await end.bus.ended()
+        reading = asyncio.get_running_loop().run_in_executor(None, theirs.makefile("rb").read)
+        await end.bus.ended()
+        theirs_heard = await reading
+        theirs.close()
+
+        assert len(theirs_heard) > 4_000_000
+
+    run(test)
+
+
 def test_nonsense_ends_the_connection() -> None:
     async def test() -> None:
         end = End()

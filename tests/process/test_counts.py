@@ -73,6 +73,32 @@ def test_a_removed_backend_keeps_its_place_while_something_is_in_flight_there(fd
     assert places.assign(["b:1", "d:1"])["d:1"] == first["a:1"]
 
 
+def test_a_backend_that_comes_back_does_not_count_in_the_place_of_another_one(fd: int) -> None:
+    """It has requests before its new place is told."""
+    one, other = Counts(Table(fd), 0), Counts(Table(fd), 1)
+    for counts in (one, other):
+        counts.place({"a:1": 0})
+        counts.place({"b:1": 0})
+    one.take("a:1")
+    for counts in (one, other):
+        counts.place({"a:1": 1, "b:1": 0})
+    one.give("a:1")
+
+    assert other.elsewhere("b:1") == 0
+
+
+def test_work_that_goes_on_at_a_removed_backend_is_given_back(fd: int) -> None:
+    one, other = Counts(Table(fd), 0), Counts(Table(fd), 1)
+    for counts in (one, other):
+        counts.place({"a:1": 0})
+    one.take("a:1")
+    one.place({"b:1": 1})
+    assert other.elsewhere("a:1") == 1
+    one.give("a:1")
+
+    assert other.elsewhere("a:1") == 0
+
+
 def test_names_beyond_the_table_are_left_out(fd: int) -> None:
     assigned = Places(Table(fd)).assign(f"b:{number}" for number in range(PLACES + 5))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from router.observe.notify import Notifier
 from router.process.handover import VARIABLE, Handover, Predecessor, environment
 from tests.front import run
-from tests.process.running import DEADLINE, Load, Router, Stream, children, is_alive, until
+from tests.process.running import DEADLINE, Load, Router, Stream, children, is_alive, refuses, until
 
 Start = Callable[..., Router]
 
@@ -64,6 +65,72 @@ def test_a_successor_that_cannot_start_changes_nothing(start: Start, workers: in
         router.hand_over()
         load.goes_on()
     assert load.failures == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_successor_that_cannot_start_leaves_the_socket_file(start: Start, tmp_path: Path, workers: int) -> None:
+    path = tmp_path / "s"
+    router = start(workers, {"server": {"unix_socket": str(path), "watch_config": False}})
+    router.write({**router.config, "logging": {"file": str(tmp_path / "no such folder" / "log")}})
+    router.signal(signal.SIGUSR2)
+    until(lambda: router.said(r"successor does not serve: it ended with exit code 1; we go on"), "a failure")
+
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_successor_that_is_told_to_stop_before_it_serves_does_not_take_over(
+    start: Start, backends: list[str], workers: int
+) -> None:
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen()  # and does not answer, so that a successor waits to know it
+        silent = {"url": f"http://127.0.0.1:{hole.getsockname()[1]}", "dialect": "openai"}
+        backend = {"url": backends[0], "dialect": "openai"}
+        router = start(workers, {"backends": [backend, silent], "health": {"timeout": "10s"}})
+        before = set(children(router.pid))
+        router.signal(signal.SIGUSR2)
+        successor = until(lambda: set(children(router.pid)) - before, "a successor").pop()
+        until(lambda: catches(successor, signal.SIGUSR2), "its looking out for signals")
+        os.kill(successor, signal.SIGTERM)
+        until(lambda: router.said("successor does not serve: it ended with"), "a failure")
+
+    assert not is_alive(successor)
+    assert router.chat() == 200
+
+
+def catches(pid: int, number: int) -> bool:
+    found = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return found is not None and bool(int(found.group(1), 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_stops_starts_no_successor(start: Start, workers: int) -> None:
+    router = start(workers)
+    stream = Stream(router, tokens=60)
+    until(stream.has_begun, "a stream")
+    router.signal(signal.SIGTERM)
+    until(lambda: refuses(router), "listening no more")
+    router.signal(signal.SIGUSR2)
+    until(lambda: router.said("we are stopping already"), "a word on it")
+
+    assert stream.is_whole
+    assert router.wait() == 0
+    assert not router.said(": a successor is started")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_signal_to_one_that_was_succeeded_does_not_hurry_it(start: Start, workers: int) -> None:
+    """As scripts do that first start new code and then stop the old one."""
+    router = start(workers)
+    stream = Stream(router, tokens=100)
+    until(stream.has_begun, "a stream")
+    old = router.hand_over()
+    os.kill(old, signal.SIGTERM)
+
+    assert stream.is_whole
+    until(lambda: not is_alive(old), "the end of the old one")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -140,6 +207,25 @@ def test_one_that_takes_too_long_is_killed_and_told_why(
         assert "it was not ready within" in caplog.text
         handover.begin()  # may be tried again
         await asyncio.sleep(0.1)
+        await handover.cancel()
+
+    run(test)
+    left = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(os.getpid())]
+    assert not [words for words in left if b"sleep(600)" in words]
+
+
+def test_a_successor_of_another_word_is_killed_and_may_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    talk = f"import json, os, time; os.write(json.loads(os.environ['{VARIABLE}'])['pipe'], b'done\\n'); time.sleep(600)"
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", talk])
+
+    async def test() -> None:
+        handover = Handover([], Notifier(None), done=lambda: pytest.fail("nobody has taken over"))
+        for times in (1, 2):
+            handover.begin()
+            while caplog.text.count("is not understood") < times:
+                await asyncio.sleep(0.02)
         await handover.cancel()
 
     run(test)

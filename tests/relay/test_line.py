@@ -15,6 +15,7 @@ STEPS = st.lists(
         st.tuples(st.just("refuse")),
         st.tuples(st.just("pass over")),
         st.tuples(st.just("look at all")),
+        st.tuples(st.just("look at first")),
     ),
     max_size=80,
 )
@@ -96,9 +97,35 @@ def test_who_is_passed_over_is_told_again_when_something_else_may_be_free() -> N
     line.pass_over(first)
     assert line.call() is second
     line.answered(second)
-    line.look_at_all()
+    line.look_at_all(1.0)
 
     assert line.call() is first
+
+
+def test_the_first_who_is_passed_over_is_asked_at_once_when_somebody_else_is_free() -> None:
+    line = Line()
+    places = [line.join(key, is_retry=False) for key in "abc"]
+    for place in places:
+        assert line.call() is place
+        line.pass_over(place)
+    assert line.call() is None
+    line.look_at_first()
+
+    assert [line.call(), line.call()] == [places[0], None]
+
+
+def test_many_who_can_use_nothing_that_is_free_are_not_asked_all_the_time() -> None:
+    line, now, asked = Line(), 100.0, 0
+    for number in range(1000):
+        line.join(number, is_retry=False)
+    for _ in range(100):  # five seconds
+        line.look_at_all(now)
+        while place := line.call():
+            line.pass_over(place)
+            asked += 1
+        now += 0.05
+
+    assert 4000 <= asked <= 6000
 
 
 def test_a_client_is_told_to_wait_as_long_as_half_the_line_takes() -> None:
@@ -132,6 +159,7 @@ def test_nobody_is_forgotten_and_nobody_is_told_twice(steps: list[tuple[object, 
     line = Line()
     waiting: list[Place] = []
     told: set[Place] = set()
+    now = 0.0
     for step in steps:
         if step[0] == "join":
             waiting.append(line.join(step[1], is_retry=bool(step[2])))
@@ -141,7 +169,10 @@ def test_nobody_is_forgotten_and_nobody_is_told_twice(steps: list[tuple[object, 
             line.leave(gone, served_at=None)
             line.leave(gone, served_at=None)
         elif step[0] == "look at all":
-            line.look_at_all()
+            now += 0.05
+            line.look_at_all(now)
+        elif step[0] == "look at first":
+            line.look_at_first()
         elif step[0] in ("serve", "refuse", "pass over") and (place := line.call()) is not None:
             assert place in waiting
             assert place not in told
@@ -155,7 +186,7 @@ def test_nobody_is_forgotten_and_nobody_is_told_twice(steps: list[tuple[object, 
         assert len(line) == len(waiting)
         assert line.called == len(told)
 
-    line.look_at_all()
+    line.look_at_all(now + 1.0)
     served = set()
     while place := serve(line):
         served.add(place)

@@ -25,7 +25,7 @@ class One:
     """An attempt whose bytes came when the test says."""
 
     def __init__(self, last_byte: float, *, stays: bool = False) -> None:
-        self.last_byte = last_byte
+        self.last_byte = self.progress = last_byte
         self._stays = stays
         self.has_left = False
 
@@ -197,6 +197,33 @@ def test_a_stream_that_makes_progress_is_left_alone_though_its_backend_is_down()
 
             assert body.count(b'"x"') == 7
             assert body.endswith(DONE)
+
+    run(test)
+
+
+def test_what_comes_before_an_answer_begins_is_no_progress() -> None:
+    """vLLM's API server takes requests, and tells their role, while its engine hangs."""
+
+    async def test() -> None:
+        works = asyncio.Event()
+
+        async def script(asked: Asked) -> None:
+            asked.writer.write(HEAD + chunk(ROLE))
+            await works.wait()
+            asked.writer.write(chunk(TEXT))
+
+        async with scripted(script) as (cluster, _):
+            asked = asyncio.ensure_future(cluster.chat(stream=True))
+            relay, name = cluster.app.relay, cluster.app.registry.backends[0].spec.name
+            assert relay is not None
+            attempts = relay._shared.running._attempts
+            await until(lambda: name in attempts and next(iter(attempts[name])).last_byte > 0)
+            assert relay.last_byte(name) == -math.inf
+
+            works.set()
+            await until(lambda: relay.last_byte(name) > 0)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
 
     run(test)
 

@@ -212,6 +212,31 @@ def test_one_for_whom_nothing_is_free_does_not_hold_up_the_others() -> None:
     run(test)
 
 
+def test_what_becomes_free_serves_at_once_those_who_could_not_use_what_was_free_before() -> None:
+    async def test() -> None:
+        waiting = Waiting(free=1)  # of no use to anybody
+        usable = 0
+
+        def choose() -> str | None:
+            nonlocal usable
+            usable -= 1
+            return "backend" if usable >= 0 else None
+
+        picky = [waiting.join(str(number), choose=choose) for number in range(300)]
+        await asyncio.sleep(2 * LOOK_INTERVAL)
+        await rest()
+        usable = 4
+        waiting.queue.freed()
+        await rest()
+        assert waiting.served == ["0", "1", "2", "3"]
+        for task in picky:
+            task.cancel()
+        await asyncio.gather(*picky, return_exceptions=True)
+        waiting.check_empty()
+
+    run(test)
+
+
 @pytest.mark.row(37)
 def test_who_leaves_frees_its_place_and_passes_its_turn_on() -> None:
     async def test() -> None:

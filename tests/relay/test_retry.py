@@ -1,13 +1,23 @@
 """Rules of router/relay/retry.py."""
 
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.exchange import AttemptOutcome
-from router.relay.retry import AGAIN, GONE, Again, Failed, GiveUp, Retry, RetryBudget, RetryRules, decide
+from router.relay.retry import (
+    AGAIN,
+    GONE,
+    MOST_COUNTED,
+    REFILL,
+    Again,
+    Failed,
+    GiveUp,
+    Retry,
+    RetryBudget,
+    RetryRules,
+    decide,
+)
 
 RULES = RetryRules(max_attempts=3, base_delay=0.1, max_delay=2.0)
 RETRYABLE = [outcome for outcome in AttemptOutcome if AGAIN[outcome] is not Again.NO]
@@ -111,21 +121,55 @@ def test_a_pause_is_never_negative_nor_over_its_limits(
         assert deadline is None or decided.after < deadline
 
 
-def test_the_budget_is_a_share_of_live_exchanges_and_never_less_than_the_least() -> None:
+def spend(budget: RetryBudget, now: float) -> int:
+    spent = 0
+    while budget.has_room(now):
+        budget.take()
+        spent += 1
+    return spent
+
+
+def test_the_budget_is_a_share_of_the_exchanges_and_a_few_retries_in_any_case() -> None:
     budget = RetryBudget(RetryRules(budget=0.2, budget_min=3))
-    taken = [live for live in itertools.chain([1] * 5, [100] * 30) if budget.has_room(live) and not budget.take()]
-    assert taken == [1] * 3 + [100] * 17
-    for _ in taken:
-        budget.release()
-    assert budget.retrying == 0
+    assert spend(budget, 0.0) == 3
+    for _ in range(100):
+        budget.earn()
+    assert spend(budget, 0.0) == pytest.approx(20, abs=1)
 
 
-def test_another_budget_counts_what_is_under_way_already() -> None:
+def test_the_few_retries_grow_again_in_ten_seconds() -> None:
+    budget = RetryBudget(RetryRules(budget=0.0, budget_min=3))
+    assert [spend(budget, now) for now in (0.0, 1.0, 4.0, 7.5, 1000.0)] == [3, 0, 1, 1, 3]
+
+
+def test_a_calm_hour_is_not_answered_with_a_flood_of_retries() -> None:
+    budget = RetryBudget(RetryRules(budget=0.2, budget_min=3))
+    for _ in range(100_000):
+        budget.earn()
+    assert spend(budget, 3600.0) == pytest.approx(MOST_COUNTED * 0.2, abs=1)
+
+
+def test_when_all_fail_the_attempts_are_the_exchanges_and_their_share() -> None:
+    budget = RetryBudget(RetryRules(budget=0.2, budget_min=3))
+    attempts = 0
+    for number in range(3000):
+        budget.earn()
+        attempts += 1
+        if budget.has_room(number / 100):
+            budget.take()
+            attempts += 1
+    assert attempts <= 3000 * 1.2 + 3 + 3 * 30 / REFILL
+
+
+def test_other_rules_hold_at_once_and_what_was_spent_stays_spent() -> None:
     budget = RetryBudget(RetryRules(budget=0.0, budget_min=2))
+    assert budget.has_room(0.0)
     budget.take()
 
     budget.change(RetryRules(budget=0.0, budget_min=1))
-    assert not budget.has_room(100)
+    assert spend(budget, 0.0) == 1
 
-    budget.change(RetryRules(budget=0.5, budget_min=0))
-    assert budget.has_room(100)
+    budget.change(RetryRules(budget=1.0, budget_min=0))
+    assert not budget.has_room(0.0)
+    budget.earn()
+    assert budget.has_room(0.0)

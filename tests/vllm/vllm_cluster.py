@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,6 +103,16 @@ class Service:
             )
         self._note(running=True)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process that was started, and to none of its children."""
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the group."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
     def kill(self) -> None:
         """SIGKILL to the whole group, which is gone when this returns."""
         self._end(signal.SIGKILL, patience=10)
@@ -163,9 +173,15 @@ class Service:
 class VllmServer(Service):
     """One real vLLM server."""
 
-    def __init__(self, *, venv: Path, model: Path, port: int, folder: Path) -> None:
-        """`venv` is where vLLM is installed; `model` is a folder that recipe/vllm.sh made."""
-        super().__init__([str(RECIPE), "serve", str(venv), str(model), str(port)], port=port, folder=folder)
+    def __init__(self, *, venv: Path, model: Path, port: int, folder: Path, options: Sequence[str] = ()) -> None:
+        """`venv` is where vLLM is installed; `model` is a folder that recipe/vllm.sh made; `options` are vLLM's."""
+        command = [str(RECIPE), "serve", str(venv), str(model), str(port), *options]
+        super().__init__(command, port=port, folder=folder)
+
+    @property
+    def name(self) -> str:
+        """What a router calls it."""
+        return self.url.removeprefix("http://")
 
     def answers(self) -> bool:
         """Whether it is healthy and completes: health alone also comes from a server whose every answer is a 500."""
@@ -175,11 +191,15 @@ class VllmServer(Service):
 
     def kill_engine(self) -> None:
         """SIGKILL to the engine alone; the API server notices by itself."""
+        self.signal_engine(signal.SIGKILL)
+
+    def signal_engine(self, number: signal.Signals) -> None:
+        """Send a signal to the engine's process, in which the model runs, and not to the API server."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         engines = [pid for pid in children if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         assert engines, "vLLM has no engine process"
-        os.kill(int(engines[0]), signal.SIGKILL)
+        os.kill(int(engines[0]), number)
 
     def metric(self, name: str) -> float:
         """Return the sum over all labels of one of vLLM's own counters or gauges; `name` is without "vllm:"."""
@@ -225,6 +245,11 @@ class Router(Service):
     def answers(self) -> bool:
         """Whether it takes requests."""
         return fetch(self.url + "/readyz").status == 200
+
+    def metric(self, name: str, *labels: str) -> float:
+        """Return the sum over the rows of a metric that have all these labels (as `state="open"`); 0 without any."""
+        rows = [line for line in fetch(self.url + "/metrics").body.decode().splitlines() if line.startswith(name + "{")]
+        return sum(float(row.rpartition(" ")[2]) for row in rows if all(label in row for label in labels))
 
 
 @dataclass
