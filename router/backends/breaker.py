@@ -108,6 +108,16 @@ class Breaker:
                 event = BreakerEvent.LIMIT
         return self._move(event, now=now, jitter=jitter)
 
+    def set_rules(self, rules: BreakerRules) -> None:
+        """Go by other rules from now on; one that is switched off keeps nobody away."""
+        if rules.window != self.rules.window:
+            self._slots.clear()  # they are numbered by the window's length
+        self.rules = rules
+        if not rules.enabled:
+            self.state = BreakerState.CLOSED
+            self.failures = self.level = 0
+            self._slots.clear()
+
     def hasten(self, now: float) -> None:
         """Make a trial due now: the backend is known to have come back, most likely as a new process."""
         self.until = min(self.until, now)

@@ -134,6 +134,8 @@ class Health:
     def set_rules(self, rules: HealthRules) -> None:
         """Go by other rules from now on; where nothing probes any more, nothing keeps a backend down."""
         self.rules = rules
+        if rules.hung_after is None:
+            self.is_hung = False
         if not rules.enabled:
             self.state, self.is_busy, self.is_hung, self.suspected = HealthState.UP, False, False, False
             self.passes = self.fails = 0

@@ -253,7 +253,7 @@ class Registry:
         self._health_rules, self._breaker_rules = health_rules, breaker_rules
         for backend in self.backends:
             backend.health.set_rules(health_rules)
-            backend.breaker.rules = breaker_rules
+            backend.breaker.set_rules(breaker_rules)
             self._places.weigh(backend, self._now)
 
     def find(self, name: str) -> Backend | None:

@@ -15,6 +15,7 @@ IDLE_TIMEOUT = 75.0  # as nginx; longer than the keep-alive of usual client pool
 WRITE_STALL_TIMEOUT = 60.0  # a client that takes no byte for so long has gone without saying so
 MIN_BODY_RATE = 8 * 1024  # bytes per second; a slow but honest upload earns time, a drip does not
 LINGER_TIME = 10.0  # how long a refused client may go on sending until it has read our answer
+MOST_UNSENT = 32 * 1024  # bytes, beyond what the kernel takes, before we wait for a client; one read comes on top
 READ_SIZE = 64 * 1024  # read at once; pieces of this size are cheap to allocate, larger ones go back to the kernel
 HELD_BYTES = 64 * 1024  # of a body that the application is not ready for; beyond it we stop reading
 PIPELINED_BYTES = 1024 * 1024  # of requests behind an open answer; beyond it they are dropped, see server_connection

@@ -26,7 +26,14 @@ from typing import cast
 
 from router.wire.alarms import NEVER, Alarm, Alarms
 from router.wire.delivery import Delivery
-from router.wire.limits import HELD_BYTES, LEFT_CHECK_INTERVAL, LINGER_TIME, MIN_BODY_RATE, PIPELINED_BYTES
+from router.wire.limits import (
+    HELD_BYTES,
+    LEFT_CHECK_INTERVAL,
+    LINGER_TIME,
+    MIN_BODY_RATE,
+    MOST_UNSENT,
+    PIPELINED_BYTES,
+)
 from router.wire.request_parser import Refusal
 from router.wire.response import error_answer
 from router.wire.service import Context, Refused, Service
@@ -100,6 +107,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             transport.abort()
             return
         self._transport = transport
+        transport.set_write_buffer_limits(MOST_UNSENT)
         peer = transport.get_extra_info("peername")
         is_secure = transport.get_extra_info("sslcontext") is not None
         self.context = Context(peer[0] if isinstance(peer, tuple) else "0.0.0.0", "https" if is_secure else "http")

@@ -103,12 +103,12 @@ class Service:
             )
         self._note(running=True)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to the process that was started, and to none of its children."""
         assert self._process is not None
         os.kill(self._process.pid, number)
 
-    def signal_group(self, number: signal.Signals) -> None:
+    def send_to_group(self, number: signal.Signals) -> None:
         """Send a signal to every process of the group."""
         assert self._process is not None
         os.killpg(self._process.pid, number)
@@ -191,9 +191,9 @@ class VllmServer(Service):
 
     def kill_engine(self) -> None:
         """SIGKILL to the engine alone; the API server notices by itself."""
-        self.signal_engine(signal.SIGKILL)
+        self.send_to_engine(signal.SIGKILL)
 
-    def signal_engine(self, number: signal.Signals) -> None:
+    def send_to_engine(self, number: signal.Signals) -> None:
         """Send a signal to the engine's process, in which the model runs, and not to the API server."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
