@@ -95,7 +95,8 @@ class App:
         self._observer = Observer(self.metrics, self._logs.access)
         self._watchdog = Watchdog(on_lag=self.metrics.loop_lagged, on_stall=self.metrics.loop_stalled)
         self._guard = Guard(
-            parts.marks(config), at_work=lambda: 0 if self._running is None else self._running.relay.live
+            parts.marks(config),
+            at_work=lambda: self.metrics.in_flight - 1,  # uploads too; the one that asks is counted already
         )
         self._endpoints: dict[str, Endpoint] = parts.endpoints(config)
         self._dialects = Dialects({})

@@ -111,6 +111,10 @@ class NoBackend(AnswerError):
     status, kind, default_code = 503, "server_error", "overloaded"
 
 
+class TooMuch(NoBackend):
+    """The router turns a request away: its queue is full, a wait was too long, or memory or descriptors run short."""
+
+
 class BackendTimeout(AnswerError):
     """The backend, or the whole exchange, took too long."""
 

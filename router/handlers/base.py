@@ -59,6 +59,7 @@ class BaseHandler(tornado.web.RequestHandler):
     own_lines: bytes  # serialised header lines that every answer carries
     route_label = ""  # of handlers that serve one path
     is_quiet = False  # probes are neither logged nor counted
+    is_turned_away = False  # refused because there is too much at work, which says nothing of backends
     has_named_errors = False  # errors of this API carry a `type`
 
     def initialize(self, context: Context) -> None:
@@ -170,7 +171,8 @@ class BaseHandler(tornado.web.RequestHandler):
     def on_finish(self) -> None:
         """Close an exchange that was answered here, without a backend."""
         status = self.exchange.status
-        outcome = Outcome.OK if status < 400 else Outcome.REJECTED if status < 500 else Outcome.NO_BACKEND
+        is_rejected = status < 500 or self.is_turned_away
+        outcome = Outcome.OK if status < 400 else Outcome.REJECTED if is_rejected else Outcome.NO_BACKEND
         self.exchange.close(Outcome.INTERNAL if status == 500 else outcome, self.context.clock())
 
     def on_connection_close(self) -> None:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 
 from router.access.overload import Strain
-from router.errors import InvalidRequest, NoBackend, UnsupportedMediaType
+from router.errors import InvalidRequest, NoBackend, TooMuch, UnsupportedMediaType
 from router.handlers.base import BaseHandler, Context
 from router.relay.answer import Answer
 from router.relay.envelope import (
@@ -62,7 +62,8 @@ class RelayedHandler(BaseHandler):
                 self.refuse_method()
             return
         if self._strain is not None:
-            raise NoBackend("The router has too much at work to take more.", retry_after=SHED_RETRY)
+            self.is_turned_away = True
+            raise TooMuch("The router has too much at work to take more.", retry_after=SHED_RETRY)
         fields = self.headers_in.fields
         for name in ("Content-Type", "Content-Encoding"):
             if len(fields.get(name, ())) > 1:

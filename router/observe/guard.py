@@ -7,12 +7,13 @@ Memory is looked at twice before anybody is refused: what was freed and not give
 import asyncio
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from router.access.overload import Marks, Strain, Usage, Watermarks, refuses
+from router.access.overload import REST, Marks, Strain, Usage, Watermarks, refuses
 
 INTERVAL = 1.0  # seconds between two looks
 TRIM_INTERVAL = 10.0  # seconds between two times that freed memory is given back: it holds everything up for a moment
@@ -68,7 +69,9 @@ class Guard:
             self.strain = self._watermarks.strain = None
             return
         usage = self._usage()
-        if marks.memory is not None and usage.memory > marks.memory and self._may_trim(self._loop.time()):
+        # While it is refused, below the mark too: what is freed and not given back would keep it so for ever.
+        mark = None if marks.memory is None else marks.memory * (REST if self.strain is Strain.MEMORY else 1)
+        if mark is not None and usage.memory > mark and self._may_trim(self._loop.time()):
             trim()
             usage = self._usage()
         if self._watermarks.observe(usage):
@@ -90,10 +93,15 @@ class Guard:
 
 
 def usage_of_process() -> Usage:
-    """Return what this process uses."""
-    resident = int((PROC / "statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    # Linux tells the number as the directory's size since 6.2, and nothing before.
-    return Usage(resident, os.stat(PROC / "fd").st_size or len(os.listdir(PROC / "fd")))
+    """Return what this process uses; with no file descriptor left to look with, that all of them are in use."""
+    try:
+        resident = int((PROC / "statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        # Linux tells the number as the directory's size since 6.2, and nothing before.
+        return Usage(resident, os.stat(PROC / "fd").st_size or len(os.listdir(PROC / "fd")))
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        return Usage(0, NO_LIMIT)
 
 
 def trim() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from router.errors import NoBackend
+from router.errors import TooMuch
 from router.relay.line import Line, Place
 
 LOOK_INTERVAL = 0.05  # seconds
@@ -102,13 +102,13 @@ class Queue:
     ) -> Found:
         """Wait until `choose` finds somebody (None: nobody is free for this one), and return that.
 
-        `key`: who shares it shares one turn. Raises `NoBackend` where the queue is full or the wait too long, and what
+        `key`: who shares it shares one turn. Raises `TooMuch` where the queue is full or the wait too long, and what
         `choose` raises.
         """
         line = self._lines.get(model)
         if not is_retry and (line.newcomers if line is not None else 0) >= self.rules.size:
             self._rejected(FULL)
-            raise NoBackend(
+            raise TooMuch(
                 "All backends for this model are busy, and as many requests wait as may.",
                 retry_after=Line().retry_after() if line is None else line.retry_after(),
             )
@@ -142,11 +142,11 @@ class Queue:
             self._look_due = self._loop.call_soon(self._look)
 
     def _wait_on(self, model: str | None, place: Place, turn: _Turn) -> None:
-        """It could not use its turn. Raises `NoBackend` where that was its last."""
+        """It could not use its turn. Raises `TooMuch` where that was its last."""
         line = self._lines[model]
         if turn.is_over:
             self._rejected(TIMEOUT)
-            raise NoBackend(
+            raise TooMuch(
                 "All backends for this model were busy for as long as a request may wait.",
                 retry_after=line.retry_after(),
             )

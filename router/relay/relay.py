@@ -8,7 +8,7 @@ What happens in between is `Course`'s.
 
 import asyncio
 
-from router.errors import AnswerError, BackendTimeout, InternalFault, NoBackend
+from router.errors import AnswerError, BackendTimeout, InternalFault, NoBackend, TooMuch
 from router.exchange import Exchange, Outcome
 from router.relay.answer import Answer
 from router.relay.course import Course
@@ -74,7 +74,8 @@ class Relay:
             task.uncancel()
             answer.fail(shutting_down())
         except AnswerError as error:
-            outcome = Outcome.NO_BACKEND if isinstance(error, NoBackend) else Outcome.REJECTED
+            is_ours = isinstance(error, TooMuch) or not isinstance(error, NoBackend)
+            outcome = Outcome.REJECTED if is_ours else Outcome.NO_BACKEND
             answer.fail(error)
         except Exception:
             answer.fail(InternalFault("The router failed; its log says why."))

@@ -127,6 +127,29 @@ def test_one_client_that_floods_does_not_make_another_one_wait_behind_it() -> No
     run(test)
 
 
+@pytest.mark.row(76)
+def test_uploads_are_work_so_that_above_the_memory_mark_only_one_is_let_in() -> None:
+    async def test() -> None:
+        async with cluster(1, config={"overload": {"max_memory": "1MB"}}) as it:
+            body = chat(CHAT)
+            clients = [await RawClient.connect(it.router.port) for _ in range(5)]
+            codes = set()
+            for client in clients:
+                client.send(body[:-10])
+                await asyncio.sleep(0.4)  # within the first second nothing is known of memory yet
+            for client in clients:
+                client.send(body[-10:])
+            for client in clients:
+                codes.add((await client.read_until(b"\r\n")).split()[1])
+                client.close()
+            assert codes == {b"200", b"503"}
+            rejected = await it.router.metric("router_requests_total", outcome="rejected", status="503")
+            assert rejected == await it.router.metric("router_requests_shed_total", reason="memory") >= 1
+            assert await it.router.metric("router_requests_total", outcome="no_backend") == 0
+
+    run(test, timeout=60)
+
+
 @pytest.mark.long
 @pytest.mark.row(76)
 def test_above_the_memory_mark_new_work_is_turned_away_and_streams_finish() -> None:

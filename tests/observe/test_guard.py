@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from router.access.overload import Marks, Strain, Usage
+from router.access.overload import REST, Marks, Strain, Usage, Watermarks
 from router.observe.guard import Guard, memory_limit, usage_of_process
 from router.simulator.settings import Settings
 from tests.front import CHAT, front, run, until
@@ -72,6 +72,34 @@ def test_it_looks_from_its_start_to_its_end_and_tells_what_has_changed(caplog: p
 
     run(test)
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_who_refuses_gives_freed_memory_back_until_it_is_well_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        trimmed: list[int] = []
+        monkeypatch.setattr("router.observe.guard.trim", lambda: trimmed.append(1))
+        usage = Usage(1001, 0)
+        guard = Guard(Marks(memory=1000), at_work=lambda: 1, usage=lambda: usage)
+        guard.start()
+        assert (guard.refusal(), len(trimmed)) == (Strain.MEMORY, 1)
+        usage, guard._trimmed_at = Usage(int(1000 * REST) + 1, 0), None
+        await until(lambda: len(trimmed) == 2)  # it is below the mark, and still refused
+        guard.stop()
+
+    run(test)
+
+
+def test_with_no_descriptor_left_to_look_with_all_are_in_use() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        usage = usage_of_process()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    watermarks = Watermarks(Marks(descriptors=100))
+    assert watermarks.observe(usage)
+    assert watermarks.strain is Strain.DESCRIPTORS
 
 
 @pytest.mark.row(76)
