@@ -25,7 +25,7 @@ from router.backends.backend import Backend, BackendSpec, Change, Listing
 from router.backends.health import HealthRules, HealthState, Seen
 from router.backends.load import Access, Load, never
 from router.backends.registry import Registry
-from router.backends.warmup import ANOTHER_FORM, Pauses, questions
+from router.backends.warmup import ANOTHER_FORM, NOT_FOR_US, Pauses, questions
 from router.errors import ConnectError, ConnectionLost
 from router.exchange import AttemptOutcome
 from router.wire.client import Request
@@ -145,13 +145,13 @@ class Checker:
             await self._list_if_due(backend, watched)
             return
         seen: Seen | None = await self._probe(backend)
-        if seen is Seen.FAILED and self._makes_progress(backend):
-            seen = Seen.BUSY
         if seen is Seen.PASSED:
             rises = self._registry.would_rise(backend, now=self._clock())
-            await self._list_if_due(backend, watched, now_at_latest=rises)
-            if rises and (self._rules.warm_up or backend.health.must_prove):
-                seen = await self._warm_up(backend, watched.warm_up)
+            is_cold = rises and (self._rules.warm_up or backend.health.must_prove)
+            waits = is_cold and not watched.warm_up.is_due(self._clock())
+            await self._list_if_due(backend, watched, now_at_latest=rises and not waits)
+            if is_cold:
+                seen = None if waits else await self._warm_up(backend, watched.warm_up)
         if seen is not None:
             self._tell(self._registry.probed(backend, seen, now=self._clock()))
 
@@ -173,10 +173,19 @@ class Checker:
         return self._rules.interval * (RISING_PACE if is_urgent else DOWN_PACE)
 
     async def _probe(self, backend: Backend) -> Seen:
-        answer = await self._ask(backend, backend.spec.health_path)
-        if isinstance(answer, Seen):
-            return answer
+        rules = self._rules
+        late = asyncio.get_running_loop().call_later(rules.interval, self._is_late, backend, rules.timeout)
+        try:
+            answer = await self._ask(backend, backend.spec.health_path)
+        finally:
+            late.cancel()
+        if isinstance(answer, Seen):  # it gave none; one that answers "no" says so itself, whatever its streams do
+            return Seen.BUSY if answer is Seen.FAILED and self._makes_progress(backend) else answer
         return Seen.PASSED if 200 <= answer.code < 300 or answer.code in NO_SUCH_PROBE else Seen.FAILED
+
+    def _is_late(self, backend: Backend, within: float) -> None:
+        if not self._makes_progress(backend):
+            self._registry.is_late(backend, now=self._clock(), within=within)
 
     def _makes_progress(self, backend: Backend) -> bool:
         return self._clock() - self._access.progress(backend.spec.name) < max(self._rules.timeout, BUSY_WITHIN)
@@ -195,8 +204,8 @@ class Checker:
             await self._inspect(backend, models or (), now_at_latest or backend.listing is not Listing.LISTED)
         self._tell(self._registry.listed(backend, models, now=self._clock()))
 
-    async def _warm_up(self, backend: Backend, pauses: Pauses) -> Seen | None:
-        """Return what one real completion shows of a backend that would rise; None while it is not yet to be asked.
+    async def _warm_up(self, backend: Backend, pauses: Pauses) -> Seen:
+        """Return what one real completion shows of a backend that would rise.
 
         Asked where it is configured, and after an engine has hung: one that has nothing to do looks as if it worked.
         A backend that lists no model cannot be asked, and rises.
@@ -209,7 +218,7 @@ class Checker:
             status = await self._post(backend, _below_prefix(backend, path), body)
             if status not in ANOTHER_FORM:
                 break
-        if status == 200 or (status in ANOTHER_FORM and not self._rules.warm_up):  # it cannot be asked that way
+        if status == 200 or (status in NOT_FOR_US and not self._rules.warm_up):
             pauses.passed()
             return Seen.PASSED
         pauses.failed(self._clock())

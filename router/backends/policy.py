@@ -125,9 +125,7 @@ class Rotation:
 
     def _sort(self) -> None:
         """Bring the heap in line with turns that were moved or dropped, once for all of them."""
-        self._heap = [
-            (turn.due, order, turn) for _, order, turn in self._heap if self._turns.get(turn.backend) is turn
-        ]
+        self._heap = [(turn.due, order, turn) for _, order, turn in self._heap if self._turns.get(turn.backend) is turn]
         heapq.heapify(self._heap)
         self._moved = 0
 

@@ -199,6 +199,16 @@ class Registry:
             self._places.weigh(backend, now)
         return changes
 
+    def is_late(self, backend: Backend, *, now: float, within: float) -> None:
+        """Take in that a probe waits for its answer longer than usual: it is picked last for `within` seconds.
+
+        Late is not dead, but where others are ready, requests need not find out which of the two it is.
+        """
+        if not backend.removed:
+            self._now = now
+            backend.eased_until = max(backend.eased_until, now + within)
+            self._places.weigh(backend, now)
+
     def would_rise(self, backend: Backend, *, now: float) -> bool:
         """Return whether a passed probe would bring a backend up at `now`."""
         after = backend.health.after(Seen.PASSED, held=is_held(backend, self._catalogue, now=now))

@@ -13,6 +13,8 @@ PROMPT = "Hi"
 
 # Statuses of a server that does not know such a request, or not for this model: another form may work.
 ANOTHER_FORM = frozenset({400, 404, 405})
+# ... and of one that cannot be asked by us at all, which shows as well that it answers: only clients have its keys.
+NOT_FOR_US = frozenset({*ANOTHER_FORM, 401, 403})
 
 
 def questions(model: str) -> list[tuple[str, bytes]]:

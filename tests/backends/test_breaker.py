@@ -204,3 +204,35 @@ def test_a_breaker_that_is_switched_off_stays_closed() -> None:
         assert not tell(breaker, event)
 
     assert breaker.state is BreakerState.CLOSED
+
+
+def test_one_that_is_switched_off_while_open_keeps_nobody_away() -> None:
+    breaker = opened(now=10.0)
+    breaker.set_rules(BreakerRules(enabled=False))
+
+    assert breaker.state is BreakerState.CLOSED
+    assert breaker.allows(10.0)
+
+
+@pytest.mark.parametrize("window", [3.0, 300.0])
+def test_a_window_of_another_length_begins_anew_and_forgets_as_ever(window: float) -> None:
+    breaker = Breaker(RULES)
+    for second in range(100):
+        tell(breaker, BreakerEvent.FAILURE, now=1000.0 + second, may_open=False)
+    rules = BreakerRules(failures=1000, window=window)
+    breaker.set_rules(rules)
+    for step in range(1000):
+        now = 1100.0 + step * window / 10
+        tell(breaker, BreakerEvent.FAILURE if step % 4 == 0 else BreakerEvent.SUCCESS, now=now)
+
+    assert breaker.state is BreakerState.CLOSED
+    assert len(breaker._slots) <= 12
+
+
+def test_rules_that_leave_the_window_as_it_is_leave_what_was_counted() -> None:
+    breaker = Breaker(RULES)
+    for _ in range(4):
+        tell(breaker, BreakerEvent.FAILURE)
+    breaker.set_rules(BreakerRules(open_for=1.0))
+
+    assert tell(breaker, BreakerEvent.FAILURE)

@@ -19,7 +19,7 @@ from tornado.netutil import bind_sockets
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from tornado.web import Application, RequestHandler
 
-from router.backends.backend import Backend, BackendSpec, Change, ChangeKind, Listing
+from router.backends.backend import Backend, BackendSpec, Change, ChangeKind, Listing, Standing
 from router.backends.breaker import BreakerRules
 from router.backends.checker import Checker, plain_request
 from router.backends.health import HealthRules, HealthState, Seen
@@ -401,6 +401,21 @@ async def test_nobody_who_refuses_is_busy(a: Server, b: Server) -> None:
         await until(lambda: watched.states == [HealthState.DOWN])
 
 
+@run
+async def test_a_backend_whose_probe_is_late_is_picked_last_before_it_counts_as_down(a: Server, b: Server) -> None:
+    rules = replace(RULES, interval=0.1, timeout=5.0)
+    async with watching(a.spec("a"), b.spec("b"), rules=rules) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+        late, now = watched.registry.backends[0], watched.checker._clock
+        a.hangs = True
+        await until(lambda: late.standing(now()) is Standing.EASED)
+
+        picked = {watched.registry.pick("m", now=now()) for _ in range(6)}
+        assert picked == {watched.registry.backends[1]}
+        assert watched.states == [HealthState.UP] * 2
+        a.hangs = False
+
+
 # Warming up
 
 WARM = replace(RULES, warm_up=True, warm_up_timeout=5.0)
@@ -453,6 +468,19 @@ async def test_a_backend_that_has_hung_answers_one_completion_before_it_is_up_ag
 
 
 @run
+async def test_a_backend_that_has_hung_and_takes_only_keys_of_clients_comes_up_again(a: Server, b: Server) -> None:
+    a.completions["/v1/completions"] = 401
+    async with watching(a.spec("a"), b.spec("b"), rules=RULES) as watched:
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+        hung, now = watched.registry.backends[0], watched.checker._clock
+        watched.registry.probed(hung, Seen.HUNG, now=now())
+        watched.registry.probed(hung, Seen.MOVED, now=now())
+        await until(lambda: watched.states == [HealthState.UP] * 2)
+
+    assert [path for path, _, _ in a.asked] == ["/v1/completions"]
+
+
+@run
 async def test_another_form_is_asked_where_a_server_does_not_know_one(a: Server, b: Server) -> None:
     a.completions["/v1/completions"] = 404
     b.completions |= {"/v1/completions": 400, "/v1/chat/completions": 405}
@@ -461,6 +489,19 @@ async def test_another_form_is_asked_where_a_server_does_not_know_one(a: Server,
 
     assert [path for path, _, _ in a.asked] == ["/v1/completions", "/v1/chat/completions"]
     assert [path for path, _, _ in b.asked] == ["/v1/completions", "/v1/chat/completions", "/v1/embeddings"]
+
+
+@run
+async def test_between_two_completions_a_backend_is_not_asked_for_its_models_with_each_probe(
+    a: Server, b: Server
+) -> None:
+    a.completions["/v1/completions"] = 500
+    async with watching(a.spec("a"), b.spec("b"), rules=replace(WARM, models_interval=60)) as watched:
+        await until(lambda: len(a.asked) == 2)  # the next is asked two seconds later
+        listings, probes = a.count("/v1/models"), a.count("/health")
+        await until(lambda: a.count("/health") > probes + 3)
+        assert (len(a.asked), a.count("/v1/models")) == (2, listings)
+        assert watched.states[0] is not HealthState.UP
 
 
 @run

@@ -132,6 +132,15 @@ def test_who_is_held_does_not_rise_and_does_so_with_the_first_pass_after() -> No
     assert health.observe(Seen.PASSED)
 
 
+def test_where_hangs_are_looked_for_no_more_nothing_keeps_a_hung_backend_down() -> None:
+    health = seen_by(Seen.PASSED, Seen.HUNG)
+    health.set_rules(HealthRules(hung_after=None))
+    for _ in range(2):
+        health.observe(Seen.PASSED)
+
+    assert health.state is HealthState.UP
+
+
 def test_where_probes_are_switched_off_nothing_keeps_a_backend_down() -> None:
     health = seen_by(Seen.PASSED, Seen.HUNG)
     health.set_rules(HealthRules(enabled=False))

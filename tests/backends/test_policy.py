@@ -272,3 +272,38 @@ def test_the_smallest_rest_is_told_also_after_it_changed(seen: Seen) -> None:
     pool.place(a, Standing.READY if seen is Seen.PASSED else Standing.OUT)
 
     assert pool.refusal(1).retry_after == 19
+
+
+def test_many_turns_that_change_at_once_are_all_kept() -> None:
+    backends = make(*[1] * 200)
+    rotation = rotation_of(backends)
+    taken(rotation, 200)
+    for number, backend in enumerate(backends):
+        before, backend.stride = backend.stride, backend.stride // (1 + number % 4)
+        rotation.restride(backend, before)
+
+    counts = Counter(rotation.take(()) for _ in range(500 * 2))
+    assert {counts[each] for each in backends[0::4]} <= {1, 2, 3}
+    assert {counts[each] for each in backends[3::4]} <= {7, 8, 9}
+
+
+def test_who_is_dropped_and_comes_again_before_anybody_takes_has_one_turn() -> None:
+    a, b, c = backends = make(1, 1, 1)
+    rotation = rotation_of(backends)
+    taken(rotation, 3)
+    for _ in range(5):
+        for each in (a, b):
+            rotation.drop(each)
+            rotation.join(each)
+
+    assert len(rotation._heap) <= 6
+    assert Counter(rotation.take(()) for _ in range(30)) == {a: 10, b: 10, c: 10}
+
+
+def test_nothing_is_kept_of_many_who_are_dropped_where_nobody_takes() -> None:
+    backends = make(*[1] * 100)
+    rotation = rotation_of(backends)
+    for backend in backends:
+        rotation.drop(backend)
+
+    assert (rotation.members, rotation._heap, rotation._turns) == (0, [], {})

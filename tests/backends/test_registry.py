@@ -752,6 +752,18 @@ OBSERVED = [Seen.PASSED, Seen.PASSED, Seen.PASSED, Seen.FAILED, Seen.REFUSED, Se
 AT_ONCE = {AttemptOutcome.REFUSED, AttemptOutcome.STOPPING}  # what takes out even the last one
 
 
+def test_a_model_is_out_where_waiting_is_in_vain_and_not_where_all_are_full_or_unprobed() -> None:
+    registry = make(1, up=False, max_connections=1)
+    backend = registry.backends[0]
+    registry.listed(backend, [{"id": "m"}], now=0)
+    registry.acquire(backend)
+    assert not registry.is_out("m", now=1.0)
+    registry.probed(backend, Seen.REFUSED, now=2.0)
+
+    assert registry.is_out("m", now=2.0)
+    assert registry.is_out("of which nobody knows", now=2.0)
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Random picks, reports, probes, lists, orders of operators and time steps."""
 
