@@ -10,7 +10,7 @@ operators order, a backend more or less, goes the same way.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tornado.httpclient import HTTPRequest
@@ -71,17 +71,22 @@ class App:
     """One router: what the process serves, starts and stops."""
 
     def __init__(
-        self, config: Config, *, origins: Mapping[str, str] | None = None, own_names: Collection[str] = ()
+        self,
+        config: Config,
+        *,
+        origins: Mapping[str, str] | None = None,
+        own_names: Collection[str] = (),
+        worker: int | None = None,
     ) -> None:
         """Build what needs no loop; nothing runs before `start`. Raises OSError: the log file cannot be opened.
 
         `origins`: where each key came from. `own_names`: names and addresses of this machine, to find a backend that is
-        this router.
+        this router. `worker`: our number, where we are one of several.
         """
         self._current = Current(config, origins or {})
         self._is_draining = False
         self._began = time.monotonic()
-        self._logs = logs.setup(config.logging)
+        self._logs = logs.setup(config.logging, worker=worker)
         self.registry = Registry(
             [parts.spec(backend, config) for backend in config.backends],
             health_rules=parts.health_rules(config),
@@ -106,14 +111,15 @@ class App:
         )
         self.control: Control = LocalControl(self)  # may be another one before `start`
         self.on_limits: Callable[[ServerLimits], None] | None = None  # told the limits of clients when they change
+        self.earlier: Callable[[], Sequence[int]] = tuple  # processes before us that still finish requests, by id
         self._running: _Running | None = None
         self._bridged: tuple[BackendConfig, ...] = ()  # that are configured no more, and still needed
         self._bridge_until = 0.0  # monotonic seconds
 
     @classmethod
-    def of(cls, loaded: Loaded) -> "App":
+    def of(cls, loaded: Loaded, *, worker: int | None = None) -> "App":
         """Return the router of a configuration that was read. Raises OSError as the constructor does."""
-        return cls(loaded.config, origins=loaded.origins, own_names=loaded.own_names)
+        return cls(loaded.config, origins=loaded.origins, own_names=loaded.own_names, worker=worker)
 
     # What is served
 
@@ -380,7 +386,7 @@ class App:
     def _desk(self) -> Desk:
         admin = self.config.admin
         token = None if admin.token is None else admin.token.get_secret_value()
-        return Desk(self.control, self._current.lines, host=admin.host, token=token)
+        return Desk(self.control, self._current.lines, host=admin.host, token=token, earlier=self.earlier)
 
     def _probe_request(self, spec: BackendSpec, path: str, timeout: float) -> HTTPRequest:
         endpoint = self._endpoints[spec.name]

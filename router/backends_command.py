@@ -1,7 +1,8 @@
 """`devstral-router backends` and `devstral-router reload`: a running router, from the shell.
 
-They ask its operators' listener, found by --admin, or by the configuration that it runs with. Exit codes: 0 done, 1 the
-router refused or cannot be reached, 2 the command line itself is wrong.
+They ask its operators' listener, found by --admin, or by the section `admin` of the configuration that it runs with,
+the rest of which may have faults. The default address is asked only where there is no file. Exit codes: 0 done, 1 the
+router refused, cannot be reached, or nothing tells where it is, 2 the command line itself is wrong.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.backends_table import clean, table
-from router.config import find_config, load
+from router.config import find_config
+from router.config.load import load_admin
 from router.config.schema import AdminConfig
 from router.errors import ConfigError
 
@@ -105,12 +107,18 @@ def run_reload(arguments: argparse.Namespace) -> int:
 
 def find_listener(arguments: argparse.Namespace) -> Listener:
     """Return where to ask. Raises CannotAsk."""
-    given = getattr(arguments, "admin", None)
+    given, token = getattr(arguments, "admin", None), arguments.token or None
+    if given is not None and token is not None:
+        return _parsed(given, token)
     path = getattr(arguments, "config", None) or find_config()
-    configured = AdminConfig()
-    if given is None or arguments.token is None:
-        configured = _configured(path, arguments, is_needed=given is None)
-    token = arguments.token or (None if configured.token is None else configured.token.get_secret_value())
+    try:
+        configured = load_admin(path, environ=os.environ, env_file=getattr(arguments, "env_file", None), token=token)
+    except ConfigError as error:
+        if given is None or getattr(arguments, "config", None) is not None:
+            raise CannotAsk(_unusable(path, error)) from error
+        configured = AdminConfig()
+    if token is None and configured.token is not None:
+        token = configured.token.get_secret_value()
     if given is not None:
         return _parsed(given, token)
     if not configured.enabled:
@@ -121,14 +129,11 @@ def find_listener(arguments: argparse.Namespace) -> Listener:
     return Listener("http", host, configured.port, token)
 
 
-def _configured(path: str | None, arguments: argparse.Namespace, *, is_needed: bool) -> AdminConfig:
-    """Return what the configuration says; the defaults where there is none, or where it cannot be used."""
-    try:
-        return load(path, environ=os.environ, env_file=getattr(arguments, "env_file", None)).config.admin
-    except ConfigError as error:
-        if path is not None and is_needed:
-            _say(f"note: {path} cannot be used ({error.faults[0]}): asking the usual place", to_stderr=True)
-    return AdminConfig()
+def _unusable(path: str | None, error: ConfigError) -> str:
+    """Say why nobody is asked: at the usual address another router than the one meant may listen."""
+    head = f"{path or 'the environment'} does not tell where the router takes admin calls:"
+    faults = [f"  - {fault}" for fault in error.faults]
+    return "\n".join([head, *faults, "Say where: --admin http://127.0.0.1:9001, and --token TOKEN if it has one"])
 
 
 def _parsed(given: str, token: str | None) -> Listener:
@@ -137,9 +142,11 @@ def _parsed(given: str, token: str | None) -> Listener:
         port = parts.port
     except ValueError:
         port = -1
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.path not in ("", "/"):
+    host = parts.hostname or ""
+    is_host = host.isprintable() and host != "" and " " not in host
+    if parts.scheme not in ("http", "https") or not is_host or port == -1 or parts.path not in ("", "/"):
         raise CannotAsk(f"--admin must be a URL such as http://127.0.0.1:9001, not {clean(given)}")
-    return Listener(parts.scheme, parts.hostname, port or {"http": 80, "https": 443}[parts.scheme], token)
+    return Listener(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], token)
 
 
 def _order(arguments: argparse.Namespace) -> tuple[str, str, dict[str, object] | None]:
@@ -170,6 +177,8 @@ def ask(listener: Listener, method: str, path: str, fields: Mapping[str, object]
             f"nobody listens on {listener.shown}: is the router running, and admin.enabled not off?"
             " If it listens elsewhere: --admin URL, or --config with the file that it runs with"
         ) from error
+    except UnicodeEncodeError as error:  # a header cannot hold it
+        raise CannotAsk("the token or the address has signs that cannot be sent: use ASCII characters") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise CannotAsk(f"no answer from {listener.shown}: {clean(error) or type(error).__name__}") from error
     finally:
@@ -187,7 +196,9 @@ def ask(listener: Listener, method: str, path: str, fields: Mapping[str, object]
 
 def _refusal(listener: Listener, status: int, found: Mapping[str, Any]) -> str:
     error = found["error"]
-    lines = [clean(error.get("message")), *(f"  - {clean(fault)}" for fault in found.get("faults") or ())]
+    faults = [str(fault).split("\n") for fault in found.get("faults") or ()]  # some come with an example below
+    lines = [clean(error.get("message"))]
+    lines += [clean(line if below else f"  - {line}") for fault in faults for below, line in enumerate(fault)]
     if error.get("code") == "unknown_url":
         lines = [f"{listener.shown} is not the admin listener (it answers as the clients' one does): see admin.port"]
     if status == 401:
@@ -225,7 +236,8 @@ def _show(found: dict[str, Any], arguments: argparse.Namespace) -> None:
     is_terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if is_terminal else None
     colour = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    for line in table(found.get("data") or [], width=width, colour=colour):
+    listed, predecessor = found.get("data") or [], found.get("predecessor")
+    for line in table(listed, width=width, colour=colour, predecessor=predecessor):
         _say(line)
 
 

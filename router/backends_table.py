@@ -4,6 +4,7 @@ Where the terminal is narrow, columns give way in the order of DISPENSABLE; a mo
 """
 
 import enum
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,11 +31,18 @@ class Row:
     mood: Mood
 
 
-def table(backends: Sequence[Mapping[str, object]], *, width: int | None, colour: bool) -> list[str]:
-    """Return the lines of the table. `backends`: as the router lists them; `width`: in characters, None: no limit."""
+def table(
+    backends: Sequence[Mapping[str, object]], *, width: int | None, colour: bool, predecessor: object = None
+) -> list[str]:
+    """Return the lines of the table.
+
+    `backends`: as the router lists them; `width`: in characters, None: no limit; `predecessor`: id of the process that
+    handed over and still has requests, which nothing here counts, None for none.
+    """
+    below = _of_predecessor(predecessor, width)
     if not backends:
-        return ["There are no backends."]
-    rows = [row(backend) for backend in backends]
+        return ["There are no backends.", *below]
+    rows = [row(backend, has_predecessor=bool(below)) for backend in backends]
     columns = list(rows[0].cells)
     spaces = {name: max(len(name), *(len(each.cells[name]) for each in rows)) for name in columns}
     for name in DISPENSABLE:
@@ -52,19 +60,27 @@ def table(backends: Sequence[Mapping[str, object]], *, width: int | None, colour
     lines = [_line({name: name for name in columns}, columns, spaces)]
     for each in rows:
         lines.append(_line(each.cells, columns, spaces, mood=each.mood if colour else None))
-    return [line.rstrip() for line in lines]
+    return [*(line.rstrip() for line in lines), *below]
 
 
-def row(backend: Mapping[str, object]) -> Row:
+def _of_predecessor(predecessor: object, width: int | None) -> list[str]:
+    if not isinstance(predecessor, int):
+        return []
+    text = f"an earlier process (pid {predecessor}) still finishes its requests; they are not counted here"
+    return [text] if width is None else textwrap.wrap(text, max(width, LEAST))
+
+
+def row(backend: Mapping[str, object], *, has_predecessor: bool = False) -> Row:
     """Return the texts of one backend."""
-    state, mood = state_of(backend)
+    state, mood = state_of(backend, has_predecessor=has_predecessor)
     most = backend.get("max_connections")
     running, waiting = backend.get("running"), backend.get("waiting")
+    is_known = running is not None and backend.get("health") != "down"  # what it told before it went is no more so
     cells = {
         "NAME": clean(backend.get("name")),
         "STATE": state,
         "IN FLIGHT": f"{backend.get('in_flight', 0)}" if most is None else f"{backend.get('in_flight', 0)}/{most}",
-        "VLLM": "-" if running is None else f"{running} running, {waiting or 0} waiting",
+        "VLLM": f"{running} running, {waiting or 0} waiting" if is_known else "-",
         "WEIGHT": f"{backend.get('weight', 1)}",
         "MODELS": _models(backend),
         "DIALECT": " ".join(clean(backend[key]) for key in ("dialect", "version") if backend.get(key)),
@@ -73,14 +89,15 @@ def row(backend: Mapping[str, object]) -> Row:
     return Row(cells, mood)
 
 
-def state_of(backend: Mapping[str, object]) -> tuple[str, Mood]:
+def state_of(backend: Mapping[str, object], *, has_predecessor: bool = False) -> tuple[str, Mood]:
     """Return the state of a backend in words: what matters most of it."""
     work, standing, health = _number(backend, "in_flight"), backend.get("standing"), backend.get("health")
     if backend.get("drained"):
-        return (f"draining, {work:.0f} at work", Mood.SO_SO) if work else ("drained", Mood.SO_SO)
+        drained = "drained, but for the earlier process" if has_predecessor else "drained"
+        return f"draining, {work:.0f} at work" if work else drained, Mood.SO_SO
     if health == "down":
-        held = _number(backend, "held_for")
-        return f"down, kept out for {held:.0f} s" if held else "down", Mood.BAD
+        held = f"{_number(backend, 'held_for'):.0f}"
+        return f"down, kept out for {held} s" if held != "0" else "down", Mood.BAD
     if health == "unknown":
         return "not asked yet", Mood.SO_SO
     if backend.get("breaker") == "open":
@@ -89,8 +106,10 @@ def state_of(backend: Mapping[str, object]) -> tuple[str, Mood]:
         return "on trial", Mood.SO_SO
     if standing == "resting":
         return f"full, asks for {max(1.0, _number(backend, 'resting_for')):.0f} s", Mood.SO_SO
-    if standing in ("full", "eased"):
+    if standing == "full":
         return "full", Mood.SO_SO
+    if standing == "eased":
+        return "picked last for a moment", Mood.SO_SO
     if backend.get("busy"):
         return "up, probes are late", Mood.SO_SO
     share = _number(backend, "share", 1.0)

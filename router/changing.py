@@ -73,15 +73,35 @@ class Changing:
         return Report(True, message, changes=tuple(lines), name=backend.name)
 
     def _remove(self, name: str, *, is_forced: bool) -> Report:
-        if len(self._current.config.backends) == 1 and not is_forced:
-            message = f"Backend {name} is the last one: every request would fail. Removing it must be forced."
+        if not is_forced and (why := self._needed(name)) is not None:
+            message = f"Backend {name} is the last one{why}: every request would fail. Removing it must be forced."
             return Report(False, message, problem=Problem.CONFLICT, name=name)
-        under_way = self._under_way()
+        under_way, lost = self._under_way(), self._only_at(name)
         config = self._current.without(name)
         lines = self._current.told(config, under_way)
         self._take(config)
         message = f"Backend {name} was removed; it is gone until the configuration is read again."
+        if lost:
+            names = ", ".join(lost[:3]) + (" ..." if lost[3:] else "")
+            message += f" No other backend that is not drained is known to have {names}."
         return Report(True, message, changes=tuple(lines), name=name, in_flight=under_way[name])
+
+    def _needed(self, name: str) -> str | None:
+        """Return of which backends it is the last one, None where it is not.
+
+        Health and lists of models have no say: an order must come out alike in all processes.
+        """
+        drained = {backend.spec.name for backend in self._registry.backends if backend.drained}
+        others = {backend.name for backend in self._current.config.backends} - {name}
+        if not others:
+            return ""
+        return " that is not drained" if name not in drained and others <= drained else None
+
+    def _only_at(self, name: str) -> list[str]:
+        """Return the models that no other backend is known to have."""
+        backends = self._registry.backends
+        elsewhere = {model for each in backends if each.spec.name != name and not each.drained for model in each.models}
+        return [model for each in backends if each.spec.name == name for model in each.models.keys() - elsewhere]
 
     def _drain(self, name: str) -> Report:
         changes = self._tell(self._registry.drain(name))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from router import backends_command
 from router.cli import DONE, UNUSABLE, USAGE, main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -177,6 +178,20 @@ def test_a_bad_file_is_told_with_every_fault_and_changes_nothing(router: Router,
     assert len(json.loads(capsys.readouterr().out)["data"]) == 2
 
 
+def test_a_fault_that_comes_with_an_example_has_it_on_lines_of_its_own(router: Router, capsys: Capture) -> None:
+    router.path.write_text("backends: []\n")
+
+    assert main(["reload", "--admin", f"127.0.0.1:{router.admin_port}", "--token", TOKEN]) == UNUSABLE
+
+    lines = capsys.readouterr().err.splitlines()
+    assert "      - url: http://127.0.0.1:8000" in lines
+
+
+def test_a_token_that_no_header_can_hold_is_told_as_such(router: Router, capsys: Capture) -> None:
+    assert main(["backends", "--admin", f"127.0.0.1:{router.admin_port}", "--token", "\u0436"]) == UNUSABLE
+    assert "use ASCII characters" in capsys.readouterr().err
+
+
 def test_who_has_no_token_is_told_what_to_do(router: Router, capsys: Capture) -> None:
     assert main(["backends", "--admin", f"127.0.0.1:{router.admin_port}", "--token", "wrong"]) == UNUSABLE
     assert "--token, or name the file that has it" in capsys.readouterr().err
@@ -208,6 +223,48 @@ def test_a_configuration_without_a_listener_is_told_as_such(
     assert main(["backends", "--config", str(path)]) == UNUSABLE
 
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["backends"], ["backends", "drain", "x"], ["reload"]])
+@pytest.mark.parametrize("text", [None, "admin: {port: x}\n", "admin: {port: ${UNSET}\n", "a: b: c\n"])
+def test_a_file_that_does_not_tell_the_listener_is_an_error_and_nobody_is_asked(
+    words: list[str], text: str | None, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another router than the one meant may listen at the usual address."""
+    monkeypatch.setattr(backends_command, "ask", lambda *_: pytest.fail("somebody was asked"))
+    path = tmp_path / "router.yaml"
+    if text is not None:
+        path.write_text(text)
+
+    assert main([*words, "--config", str(path)]) == UNUSABLE
+
+    err = capsys.readouterr().err
+    assert f"{path} does not tell where the router takes admin calls" in err
+    assert "Say where: --admin http://127.0.0.1:9001" in err
+
+
+def test_a_file_found_where_it_usually_is_binds_as_one_that_was_named(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends_command, "ask", lambda *_: pytest.fail("somebody was asked"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "router.yaml").write_text("admin: {port: x}\n")
+
+    assert main(["reload"]) == UNUSABLE
+    assert "router.yaml does not tell" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "broken", ["retry: {budget: much}\n", "backends: none\n", "a: b: c\n", "x: [\n", "k: ${UNSET}\n"]
+)
+def test_a_file_with_faults_elsewhere_still_tells_the_listener(router: Router, capsys: Capture, broken: str) -> None:
+    text = f"admin:\n  port: {router.admin_port}\n  token: {TOKEN}\n"
+    router.path.write_text(f"{text}{broken}")
+
+    assert router.run("backends", "--json") == DONE
+    assert len(json.loads(capsys.readouterr().out)["data"]) == 2
+    assert router.run("reload") == UNUSABLE
+    assert "nothing was changed" in capsys.readouterr().err
 
 
 def on_a_terminal(router: Router, *words: str, columns: int, environ: dict[str, str], stop: bool = False) -> str:
@@ -252,7 +309,7 @@ def test_a_wrong_command_line_is_told_as_such(words: list[str], capsys: Capture)
     assert main(["backends", *words]) == USAGE
 
 
-@pytest.mark.parametrize("url", ["ftp://a:1", "http://", "http://a:99999", "http://a:1/path"])
+@pytest.mark.parametrize("url", ["ftp://a:1", "http://", "http://a:99999", "http://a:1/path", "a b:1"])
 def test_a_bad_url_of_the_listener_is_told_as_such(url: str, capsys: Capture) -> None:
     assert main(["backends", "--admin", url, "--token", "x"]) == UNUSABLE
     assert "--admin must be a URL" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from router.backends_table import RESET, Mood, clean, state_of, table
+from router.backends_table import RESET, Mood, clean, row, state_of, table
 
 UP: dict[str, Any] = {
     "name": "gpu-1",
@@ -31,6 +31,7 @@ UP: dict[str, Any] = {
         ({"drained": True, "in_flight": 0, "health": "down"}, "drained", Mood.SO_SO),
         ({"health": "down"}, "down", Mood.BAD),
         ({"health": "down", "held_for": 12.3}, "down, kept out for 12 s", Mood.BAD),
+        ({"health": "down", "held_for": 0.4}, "down", Mood.BAD),
         ({"health": "unknown"}, "not asked yet", Mood.SO_SO),
         ({"breaker": "open"}, "left alone: it fails requests", Mood.BAD),
         ({"breaker": "half_open"}, "on trial", Mood.SO_SO),
@@ -42,6 +43,25 @@ UP: dict[str, Any] = {
 )
 def test_the_state_is_told_in_words(fields: dict[str, Any], state: str, mood: Mood) -> None:
     assert state_of({**UP, **fields}) == (state, mood)
+
+
+def test_what_a_backend_told_before_it_went_down_is_not_shown() -> None:
+    assert row(UP).cells["VLLM"] == "5 running, 1 waiting"
+    assert row({**UP, "health": "down"}).cells["VLLM"] == "-"
+
+
+def test_requests_of_an_earlier_process_are_told_of_and_drained_is_not_said_without_them() -> None:
+    drained = {**UP, "drained": True, "in_flight": 0}
+    line = "an earlier process (pid 4711) still finishes its requests; they are not counted here"
+
+    assert state_of(drained, has_predecessor=True)[0] == "drained, but for the earlier process"
+    lines = table([drained, UP], width=None, colour=False, predecessor=4711)
+    assert "drained, but for the earlier process" in lines[1]
+    assert lines[-1] == line
+    narrow = table([drained], width=40, colour=False, predecessor=4711)
+    assert all(len(each) <= 40 for each in narrow)
+    assert " ".join(narrow[2:]) == line
+    assert line not in table([drained], width=None, colour=False)
 
 
 def test_columns_are_aligned() -> None:

@@ -306,7 +306,7 @@ def test_a_removed_backend_comes_back_with_the_next_reload_and_a_drain_stays() -
             read = app.config
             one, two = (name_of(backend) for backend in cluster.backends)
             assert app.carry_out(Order(OrderKind.DRAIN, one)).ok
-            assert app.carry_out(Order(OrderKind.REMOVE, two)).ok
+            assert app.carry_out(Order(OrderKind.REMOVE, two, is_forced=True)).ok
             assert (await cluster.chat()).code == 503
             assert app.apply(Loaded(read)) == [f"backend {two} added (it was removed by order)"]
             drained = app.registry.find(one)
@@ -361,6 +361,34 @@ def test_an_order_that_cannot_be_carried_out_says_why() -> None:
             assert (await cluster.chat()).code == 503
             app.apply(Loaded(config))
             await until(lambda: all_up(cluster, 1))
+
+    run(test)
+
+
+def test_a_drained_backend_does_not_count_as_one_that_remains() -> None:
+    async def test() -> None:
+        async with front(Settings(), Settings()) as cluster:
+            app = cluster.app
+            kept, drained = map(name_of, cluster.backends)
+            await until(lambda: all_up(cluster, 2))
+            app.carry_out(Order(OrderKind.DRAIN, drained))
+            report = app.carry_out(Order(OrderKind.REMOVE, kept))
+            assert (report.ok, report.problem) == (False, Problem.CONFLICT)
+            assert "the last one that is not drained" in report.message
+            assert app.carry_out(Order(OrderKind.REMOVE, drained)).ok, "it takes no requests as it is"
+            assert (await cluster.chat()).code == 200
+
+    run(test)
+
+
+def test_removing_the_only_backend_of_a_model_says_so() -> None:
+    async def test() -> None:
+        async with front(Settings(), Settings(models=("alone",))) as cluster:
+            await until(lambda: all_up(cluster, 2))
+            await until(lambda: all(each.models for each in cluster.app.registry.backends))
+            report = cluster.app.carry_out(Order(OrderKind.REMOVE, name_of(cluster.backends[1])))
+            assert report.ok
+            assert report.message.endswith("No other backend that is not drained is known to have alone.")
 
     run(test)
 

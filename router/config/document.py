@@ -4,6 +4,7 @@ Built from the parser's events and not from yaml.load: scalars keep the text tha
 nothing is constructed from a tag, depth and the expansion of aliases are bounded, and no recursion follows the input.
 """
 
+import re
 from collections.abc import Iterator
 
 import yaml
@@ -36,6 +37,26 @@ def parse_document(text: str, name: str) -> Branch:
     if builder.faults or root is None:
         raise ConfigError(builder.faults)
     return root
+
+
+def parse_section(text: str, name: str, section: str) -> Branch:
+    """Return the tree of a file with one of its sections alone, if it has that; the rest may have faults.
+
+    Where the file as a whole is no YAML, the section is read by itself: from its line to the next one that is not
+    indented. Raises ConfigError where that is none either, or where it is not told once.
+    """
+    try:
+        whole = parse_document(text, name)
+    except ConfigError:
+        lines = text.splitlines()
+        heads = [number for number, line in enumerate(lines) if re.match(rf"""(["']?){section}\1\s*:""", line)]
+        if len(heads) != 1:
+            raise
+        first = heads[0]
+        end = next((n for n in range(first + 1, len(lines)) if re.match(r"[^\s#]", lines[n])), len(lines))
+        whole = parse_document("\n" * first + "\n".join(lines[first:end]), name)
+    assert isinstance(whole.items, dict)
+    return Branch({word: node for word, node in whole.items.items() if word == section}, name)
 
 
 class _TooMuch(Exception):

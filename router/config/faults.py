@@ -6,10 +6,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from router.config.keys import suggestion
+from router.config.schema import Config
 from router.config.tree import Branch, Leaf, Path, dotted, find, nearest
 from router.errors import ConfigFault
 
 _SECRET_KEYS = frozenset({"api_key", "token"})  # never quoted
+_SWITCHES = {  # the key that a scalar in the place of a section is likely meant for
+    "admin": "enabled",
+    "breaker": "enabled",
+    "health": "enabled",
+    "hedge": "after",
+    "metrics": "enabled",
+    "resume": "mode",
+    "server.cors": "enabled",
+}
 _MAX_QUOTED = 80  # characters of a value that a fault quotes
 
 
@@ -47,8 +57,23 @@ def _fault(item: Any, tree: Branch) -> ConfigFault:
         return fault_at(tree, path, "must be a list", hint="each item on a line of its own, after a dash")
     if kind.startswith(("model_", "dict_")):
         hint = "write - url: http://..." if path[0] == "backends" and len(path) == 2 else "keys below it, indented"
-        return fault_at(tree, path, "must be a section", hint=hint)
+        return fault_at(tree, path, "must be a section", hint=_switch(node, path) or hint)
     return fault_at(tree, path, str(item["msg"]))
+
+
+def _switch(node: object, path: Path) -> str | None:
+    """Return the hint for `resume: off`, where resume.mode: off is meant; None where the value would be none for it."""
+    key = _SWITCHES.get(dotted(path))
+    if key is None or not isinstance(node, Leaf) or not node.shown:
+        return None
+    tree: object = {key: node.value}
+    for part in reversed(path):
+        tree = {part: tree}
+    try:
+        Config.model_validate(tree)
+    except ValidationError:
+        return None
+    return f"did you mean {dotted(path)}.{key}: {node.shown[:_MAX_QUOTED]}?"
 
 
 def without_repeats(faults: Iterable[ConfigFault]) -> list[ConfigFault]:

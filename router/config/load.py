@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from router.config import checks
 from router.config.address import DEFAULT_API_PREFIX
-from router.config.document import MAX_TEXT, parse_document
+from router.config.document import MAX_TEXT, parse_document, parse_section
 from router.config.dotenv import parse_dotenv
 from router.config.faults import fault_at, from_validation, without_repeats
-from router.config.schema import Config
+from router.config.schema import AdminConfig, Config
 from router.config.show import DEFAULT, values
 from router.config.sources import Given, Report, drop_unused, fill_variables, lay_over
-from router.config.tree import Branch, dotted, origins, plain
+from router.config.tree import Branch, Leaf, dotted, origins, plain, put
 from router.errors import ConfigError, ConfigFault
 
 SEARCHED = ("router.yaml", "/etc/devstral-router/router.yaml")  # without --config, in this order
@@ -68,6 +68,33 @@ def load(
         raise ConfigError(without_repeats(faults))
     notices = (*report.notices, *checks.notices(config))
     return Loaded(config, _origins(tree, config), notices, file, own_names)
+
+
+def load_admin(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: str | None = None,
+    token: str | None = None,
+) -> AdminConfig:
+    """Read the section `admin` alone: the rest of the file may have faults. The defaults where there is none.
+
+    `token`: known already, whatever the file says. Raises ConfigError with every fault of that section; for a file that
+    cannot be read; and for one that is no YAML, unless it has the section, and that can be told from the rest.
+    """
+    report = Report()
+    tree = Branch() if path is None else parse_section(read_text(os.fspath(path)), os.path.basename(path), "admin")
+    if token is not None:
+        put(tree, ("admin", "token"), Leaf(token, "--token"))
+    given = Given({}, environ or {}, _dotenv(env_file, report))
+    fill_variables(tree, given, report)
+    try:
+        config = Config.model_validate(plain(tree))
+    except ValidationError as error:
+        raise ConfigError(without_repeats([*report.faults, *from_validation(error, tree)])) from error
+    if report.faults:
+        raise ConfigError(report.faults)
+    return config.admin
 
 
 def find_config(searched: Sequence[str] = SEARCHED) -> str | None:

@@ -3,7 +3,7 @@
 Whoever reaches the listener may do all of it, so three rules keep others out. Without a token, the Host must be this
 machine's, an address or the configured one: a page of a name that was pointed at us has another one. What changes
 anything must come as JSON, which no page of another origin may send without asking first, and nobody is told yes. Where
-a token is configured, nothing is told without it.
+a token is configured, none of it goes without. Probes and metrics are for everybody, as on the clients' listener.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import hmac
 import ipaddress
 import logging
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +44,7 @@ class Desk:
     config_lines: Callable[[], list[str]]  # every value with where it came from, keys masked
     host: str  # the name that the listener was configured with
     token: str | None = None
+    earlier: Callable[[], Sequence[int]] = tuple  # processes that handed over to us and still finish requests, by id
 
 
 class AdminDoor(tornado.web.Application):
@@ -196,14 +197,19 @@ class BackendsHandler(AdminHandler):
     methods = ("GET", "HEAD", "POST")
 
     def get(self, *args: str) -> None:
-        """Answer with each backend as it is now."""
+        """Answer with each backend as it is now: {"object": "list", "data": [...]}.
+
+        While a process that handed over to us still finishes its requests, which `in_flight` does not count, its id
+        stands beside `data` as `predecessor`; else that key is missing.
+        """
         context = self.context
         counts = context.registry.counts
         listed = []
         for each in context.registry.snapshot(context.clock()):
             others = 0 if counts is None else counts.elsewhere(each.name)
             listed.append({**backend_fields(each, elsewhere=others), **context.dialect_of(each.name)})
-        self.send_json({"object": "list", "data": listed})
+        earlier = self.desk.earlier()
+        self.send_json({"object": "list", "data": listed, **({"predecessor": earlier[0]} if earlier else {})})
 
     head = get
 

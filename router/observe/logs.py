@@ -60,9 +60,10 @@ class Clock:
 class AccessLog:
     """One line per closed exchange."""
 
-    def __init__(self, writer: LineWriter | None, *, text: bool = False) -> None:
-        """`writer` None: switched off; `text`: lines for people instead of JSON."""
+    def __init__(self, writer: LineWriter | None, *, text: bool = False, worker: int | None = None) -> None:
+        """`writer` None: switched off; `text`: lines for people instead of JSON; `worker`: who writes, of several."""
         self._clock = Clock()
+        self._worker = worker
         self.point(writer, text=text)
 
     def point(self, writer: LineWriter | None, *, text: bool) -> None:
@@ -73,31 +74,37 @@ class AccessLog:
     def write(self, exchange: Exchange) -> None:
         """Queue the line of an exchange that has just been closed."""
         if self._writer is not None:
-            self._writer.put(self._line(exchange, self._clock.text(time.time())))
+            self._writer.put(self._line(exchange, self._clock.text(time.time()), self._worker))
 
 
-def json_line(exchange: Exchange, when: str) -> bytes:
+def json_line(exchange: Exchange, when: str, worker: int | None = None) -> bytes:
     """Return the access line as one JSON object; durations in seconds, `first` is the time to the first token."""
-    return _encode(access_fields(exchange, when))
+    return _encode(access_fields(exchange, when, worker))
 
 
-def text_line(exchange: Exchange, when: str) -> bytes:
+def text_line(exchange: Exchange, when: str, worker: int | None = None) -> bytes:
     """Return the access line for people: the same fields as name=value."""
     fields = access_fields(exchange, when)
     attempts = fields.pop("attempts")
     tries = ",".join(f"{attempt['backend']}:{attempt['outcome']}" for attempt in attempts)
-    head = f"{fields.pop('time')} INFO {fields.pop('logger')}:"
+    head = f"{fields.pop('time')} INFO {fields.pop('logger')}{_mark(worker)}:"
     pairs = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items() if value is not None)
     return f"{head} {pairs} attempts={_quoted(tries)}\n".encode()
 
 
-def access_fields(exchange: Exchange, when: str) -> dict[str, Any]:
+def _mark(worker: int | None) -> str:
+    """Return what stands behind the logger in a text line: [1] for worker 1."""
+    return "" if worker is None else f"[{worker}]"
+
+
+def access_fields(exchange: Exchange, when: str, worker: int | None = None) -> dict[str, Any]:
     """Return everything that an access line tells, in its order."""
     opened, began, closed, outcome = exchange.opened, exchange.began, exchange.closed, exchange.outcome
     model = exchange.model
     return {
         "time": when,
         "logger": "router.access",
+        **({} if worker is None else {"worker": worker}),
         "id": exchange.id[:MAX_VALUE],
         "client": exchange.client,
         "method": exchange.method[:MAX_VALUE],
@@ -167,10 +174,11 @@ def _quoted(value: object) -> str:
 class LineHandler(logging.Handler):
     """Records of the standard logging module, as lines of the same log."""
 
-    def __init__(self, writer: LineWriter, *, text: bool = False) -> None:
-        """`text`: lines for people instead of JSON."""
+    def __init__(self, writer: LineWriter, *, text: bool = False, worker: int | None = None) -> None:
+        """`text`: lines for people instead of JSON; `worker`: who writes, of several."""
         super().__init__()
         self._clock = Clock()
+        self._worker = worker
         self.point(writer, text=text)
 
     def point(self, writer: LineWriter, *, text: bool) -> None:
@@ -181,17 +189,18 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record's line."""
         try:
-            self._writer.put(self._format(record, self._clock.text(record.created)))
+            self._writer.put(self._format(record, self._clock.text(record.created), self._worker))
         except Exception:
             self.handleError(record)  # the standard module's own way: standard error, never the caller
 
 
-def json_record(record: logging.LogRecord, when: str) -> bytes:
+def json_record(record: logging.LogRecord, when: str, worker: int | None = None) -> bytes:
     """Return an application line as one JSON object."""
     return _encode(
         {
             "time": when,
             "logger": record.name,
+            **({} if worker is None else {"worker": worker}),
             "level": record.levelname.lower(),
             "message": record.getMessage()[:MAX_MESSAGE],
             **({"traceback": _traceback(record)} if record.exc_info else {}),
@@ -199,11 +208,11 @@ def json_record(record: logging.LogRecord, when: str) -> bytes:
     )
 
 
-def text_record(record: logging.LogRecord, when: str) -> bytes:
+def text_record(record: logging.LogRecord, when: str, worker: int | None = None) -> bytes:
     """Return an application line for people; line ends within the message are escaped, a traceback is indented."""
     message = record.getMessage()[:MAX_MESSAGE]
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    lines = [f"{when} {record.levelname} {record.name}: {safe}"]
+    lines = [f"{when} {record.levelname} {record.name}{_mark(worker)}: {safe}"]
     if record.exc_info:
         lines += [f"    {line}" for line in _traceback(record).splitlines()]
     return ("\n".join(lines) + "\n").encode(errors="backslashreplace")
@@ -262,14 +271,15 @@ class Logs:
         self._writer.close()
 
 
-def setup(settings: LoggingSettings) -> Logs:
+def setup(settings: LoggingSettings, *, worker: int | None = None) -> Logs:
     """Start the log as configured. Raises OSError when its file cannot be opened.
 
+    `worker`: the number of this process among several that serve, which its lines carry; None: it is the only one.
     Our own loggers follow `level`; those of libraries speak from warnings up, or with it where it is higher.
     """
     writer = _open(settings)
     text = settings.format == "text"
-    handler = LineHandler(writer, text=text)
+    handler = LineHandler(writer, text=text, worker=worker)
     root, ours = logging.getLogger(), logging.getLogger("router")
     before = root.level, ours.level
     root.addHandler(handler)
@@ -280,7 +290,7 @@ def setup(settings: LoggingSettings) -> Logs:
         root.setLevel(before[0])
         ours.setLevel(before[1])
 
-    access = AccessLog(writer if settings.access else None, text=text)
+    access = AccessLog(writer if settings.access else None, text=text, worker=worker)
     return Logs(settings, writer, access=access, handler=handler, detach=detach)
 
 

@@ -13,6 +13,7 @@ from router.process.messages import Fact
 
 GATHER = 0.05  # seconds that good endings wait
 PACE = 0.005  # seconds between two messages: with thousands of failures a second they are gathered as well
+EARLY = 0.002  # seconds that a timer may ring too early: uvloop's count whole milliseconds
 
 
 class Facts:
@@ -61,7 +62,7 @@ class Facts:
             self._call_later(due - now, self._ring)
 
     def _ring(self) -> None:
-        if self._clock() >= self._due - 0.001:  # else it has gone out since, and what waits now has its own time
+        if self._clock() >= self._due - EARLY:  # else it has gone out since, and what waits now has its own time
             self.flush()
 
 

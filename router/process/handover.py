@@ -42,6 +42,7 @@ class Predecessor:
     sockets: tuple[Passed, ...]
     pipe: int  # descriptor; one line through it tells that we serve
     drained: tuple[str, ...] = ()  # backends that operators keep requests from: new code is no reason to use them
+    earlier: tuple[int, ...] = ()  # process ids: its own, and of those that it took over from and that still live
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str]) -> "Predecessor | None":
@@ -52,7 +53,10 @@ class Predecessor:
         try:
             fields = json.loads(text)
             found = cls(
-                tuple(Passed(**each) for each in fields["sockets"]), int(fields["pipe"]), tuple(fields["drained"])
+                tuple(Passed(**each) for each in fields["sockets"]),
+                int(fields["pipe"]),
+                tuple(fields["drained"]),
+                tuple(int(pid) for pid in fields.get("earlier", ())),  # code from before does not tell it
             )
             os.set_inheritable(found.pipe, False)
         except (ValueError, TypeError, KeyError, OSError):  # not from us
@@ -82,12 +86,17 @@ class Handover:
         *,
         done: Callable[[], None],
         drained: Callable[[], Sequence[str]] = tuple,
+        earlier: Callable[[], Sequence[int]] = tuple,
     ) -> None:
-        """`done` is called when a successor serves: our own end may begin. `drained`: names for it, see Predecessor."""
+        """`done` is called when a successor serves: our own end may begin.
+
+        `drained`: names for it, see Predecessor. `earlier`: the processes before us that still live.
+        """
         self._listeners = listeners
         self._notifier = notifier
         self._done = done
         self._drained = drained
+        self._earlier = earlier
         self._task: asyncio.Task[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._is_over = False
@@ -158,7 +167,8 @@ class Handover:
         passed = [each.passed() for each in self._listeners]
         environ = environment(os.environ)
         sockets, drained = [asdict(each) for each in passed], list(self._drained())
-        environ[VARIABLE] = json.dumps({"pipe": pipe, "sockets": sockets, "drained": drained})
+        earlier = [os.getpid(), *self._earlier()]
+        environ[VARIABLE] = json.dumps({"pipe": pipe, "sockets": sockets, "drained": drained, "earlier": earlier})
         self._process = subprocess.Popen(  # noqa: S603  # our own command line
             [sys.executable, *sys.orig_argv[1:]], env=environ, pass_fds=(pipe, *(each.fd for each in passed))
         )

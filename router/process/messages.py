@@ -30,6 +30,7 @@ class Start:
     places: Mapping[str, int]  # in that table, by backend
     orders: tuple[Order, ...]  # carried out since the configuration was read
     settle: float  # seconds that it may take to know its backends before it serves
+    earlier: tuple[int, ...] = ()  # ids of the processes that handed over and still finish what they had at work
 
 
 @dataclass(frozen=True, slots=True)

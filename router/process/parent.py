@@ -22,6 +22,7 @@ from router.process.assembly import Assembly
 from router.process.backoff import Backoff
 from router.process.child import Child
 from router.process.counts import Places, Table, new_file
+from router.process.earlier import Earlier
 from router.process.handover import Handover, environment
 from router.process.messages import Ask, AskMetrics, Hurry, Message, Reopen, Serving, Start, Stop
 from router.process.sockets import Listening
@@ -63,8 +64,13 @@ class Parent:
         self._source = source
         self._backoffs = [Backoff() for _ in range(workers)]
         self._environ: Mapping[str, str] = environment(os.environ)
+        self._earlier = Earlier.than(begun.predecessor)
         self._handover = Handover(
-            begun.listeners, begun.notifier, done=self._succeeded, drained=lambda: self._assembly.drained
+            begun.listeners,
+            begun.notifier,
+            done=self._succeeded,
+            drained=lambda: self._assembly.drained,
+            earlier=self._earlier.living,
         )
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()  # no worker is left
@@ -141,6 +147,7 @@ class Parent:
             places=self._assembly.places(),
             orders=self._assembly.orders,
             settle=self._settle_time(),
+            earlier=self._earlier.living(),
         )
         self._in_background(
             child.start(first, fds=[self._counts, *(each.fd for each in passed)], environ=self._environ)

@@ -6,7 +6,7 @@ finished for `drain_timeout`, then the application stops and cuts the rest in or
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from tornado.httputil import HTTPServerConnectionDelegate
@@ -26,6 +26,7 @@ class Application(Protocol):
     """What is served; router.app.App is one."""
 
     on_limits: Callable[[ServerLimits], None] | None  # told the limits of clients when they change
+    earlier: Callable[[], Sequence[int]]  # asked for processes before us that still finish requests
 
     @property
     def delegate(self) -> HTTPServerConnectionDelegate: ...

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from router.observe.notify import WATCHDOG
 from router.process import sockets
+from router.process.earlier import Earlier
 from router.process.handover import Handover
 from router.process.serving import Application, Serving
 from router.process.sockets import Listening
@@ -41,7 +42,14 @@ class Single:
         self._stopping = asyncio.Event()
         self._hurry: Callable[[], None] | None = None
         self._reloading: Reloading | None = None
-        self._handover = Handover(begun.listeners, begun.notifier, done=self._succeeded, drained=self._drained)
+        self._earlier = Earlier.than(begun.predecessor)
+        self._handover = Handover(
+            begun.listeners,
+            begun.notifier,
+            done=self._succeeded,
+            drained=self._drained,
+            earlier=self._earlier.living,
+        )
         self._has_successor = False
         self._was_told = False  # by a signal, to stop
 
@@ -56,6 +64,7 @@ class Single:
             app = make_app()
         except OSError as error:
             return refuse(cannot_open(error))
+        app.earlier = self._earlier.living
         serving = Serving(app, self._listeners, self._listening)
         self._hurry = serving.hurried.set
         reloader = self._reloading = None if reloading is None else reloading(app)

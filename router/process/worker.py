@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 
 import uvloop
 
@@ -29,6 +30,7 @@ from router.process import counts
 from router.process.asking import WorkerControl
 from router.process.bus import Bus, Channel
 from router.process.calls import Calls, Lost
+from router.process.earlier import Earlier
 from router.process.facts import Facts
 from router.process.messages import (
     Answer,
@@ -131,7 +133,8 @@ class Worker:
         return await self._calls.wait(number, seconds)
 
     def _build(self, start: Start) -> App:
-        app = self._app = App.of(start.loaded)
+        app = self._app = App.of(start.loaded, worker=start.slot)
+        app.earlier = Earlier(start.earlier).living
         if start.version != __version__:
             log.warning(
                 "the program's files are of %s, our parent runs %s: send it SIGUSR2", __version__, start.version
@@ -147,7 +150,7 @@ class Worker:
 
     def _take_orders(self, app: App, orders: tuple[Order, ...]) -> None:
         for order in orders:
-            report = app.carry_out(order)
+            report = app.carry_out(replace(order, is_forced=True))  # it was judged when it was given
             if not report.ok:
                 log.warning("an earlier order could not be carried out here: %s", report.message)
 

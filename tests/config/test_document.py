@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.config.document import MAX_TEXT, parse_document
-from router.config.tree import find, plain
+from router.config.document import MAX_TEXT, parse_document, parse_section
+from router.config.tree import Leaf, find, plain
 from router.errors import ConfigError, ConfigFault
 
 
@@ -127,3 +127,32 @@ def test_size_is_bounded() -> None:
 def test_any_text_is_a_tree_or_a_fault(text: str) -> None:
     with contextlib.suppress(ConfigError):
         assert isinstance(read(text), dict)
+
+
+BROKEN = ["backends: [{url: http://h:1\n", "a: b: c\n", "b:\n\tx: 1\n", "server:\n  port: 1\n  port: 2\n"]
+
+
+@pytest.mark.parametrize("other", BROKEN)
+def test_a_section_is_read_alone_where_the_rest_is_no_yaml(other: str) -> None:
+    section = "admin:  # here\n  # of operators\n\n  port: 7\n# its end\n"
+    for text, line in ((section + other, 4), (other + section, 4 + other.count("\n"))):
+        with pytest.raises(ConfigError):
+            parse_document(text, "f.yaml")
+        tree = parse_section(text, "f.yaml", "admin")
+        leaf = find(tree, ("admin", "port"))
+        assert isinstance(leaf, Leaf)
+        assert (leaf.value, leaf.line) == ("7", line)
+
+
+def test_of_a_file_without_a_fault_only_the_section_is_taken() -> None:
+    assert plain(parse_section("server: {port: 1}\nadmin: {port: 7}\n", "f", "admin")) == {"admin": {"port": "7"}}
+    assert plain(parse_section("server: {port: 1}\n", "f", "admin")) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: b: c\n", "a: b: c\nadmin: {port: 1}\nadmin: {port: 2}\n", "a: b: c\nadmin: [\n", "{admin: {port: 1}, x: [}\n"],
+)
+def test_a_section_that_cannot_be_told_is_not_guessed(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_section(text, "f.yaml", "admin")

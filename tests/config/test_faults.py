@@ -4,6 +4,7 @@ import pytest
 
 from router.config.document import parse_document
 from router.config.faults import fault_at, from_validation, quoted, without_repeats
+from router.config.keys import keys
 from router.config.schema import Config
 from router.config.tree import Leaf, plain
 from router.errors import ConfigFault
@@ -26,12 +27,32 @@ def faults(text: str) -> list[str]:
         ("backends: http://a", "backends (line 1): must be a list; each item on a line of its own, after a dash"),
         ("backends:\n  - http://a", "backends.0 (line 2): must be a section; write - url: http://..."),
         ("server: 5", "server (line 1): must be a section; keys below it, indented"),
+        ("resume: off", "resume (line 1): must be a section; did you mean resume.mode: off?"),
+        ("resume: exact", "resume (line 1): must be a section; did you mean resume.mode: exact?"),
+        ("hedge: off", "hedge (line 1): must be a section; did you mean hedge.after: off?"),
+        ("hedge: soon", "hedge (line 1): must be a section; keys below it, indented"),
+        ("metrics: yes", "metrics (line 1): must be a section; did you mean metrics.enabled: yes?"),
+        ("retry: off", "retry (line 1): must be a section; keys below it, indented"),
+        (
+            "server: {cors: off}",
+            "server.cors (line 1): must be a section; did you mean server.cors.enabled: off?",
+        ),
         ("server:\n  port: [1]", "server.port (line 2): must be a whole number from 0 to 65535"),
         ("breaker:\n  open_for: 1h", "breaker (line 1): max_open_for must not be less than open_for"),
     ],
 )
 def test_a_fault_has_path_line_reason_and_hint(text: str, fault: str) -> None:
     assert faults(text) == [fault]
+
+
+@pytest.mark.parametrize("section", ["admin", "breaker", "health", "hedge", "metrics", "resume", "server.cors"])
+def test_a_section_that_is_said_to_be_off_is_told_the_key_that_switches_it(section: str) -> None:
+    text = section.replace(".", ": {") + ": off" + "}" * section.count(".")
+    (fault,) = faults(text)
+    key = fault.rpartition("did you mean ")[2].partition(": ")[0]
+
+    assert key in {each.path for each in keys()}
+    assert key.startswith(f"{section}.")
 
 
 def test_all_faults_come_at_once() -> None:

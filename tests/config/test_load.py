@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from router.config.load import find_config, load, read_text
+from router.config.load import find_config, load, load_admin, read_text
+from router.config.schema import AdminConfig
 from router.errors import ConfigError
 
 
@@ -158,3 +159,26 @@ def test_a_missing_certificate_file_is_told_with_its_place(tmp_path: Path) -> No
         load(str(path), environ={})
 
     assert [(fault.path, fault.line) for fault in caught.value.faults] == [("backends.0.tls.ca_file", 4)]
+
+
+def test_the_admin_section_is_read_whatever_the_rest_of_the_file_says(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "f.yaml", "admin: {host: '${WHERE}', port: 7, token: '${KEY:-k}'}\nbackends: 5\nx: ${UNSET}\n"
+    )
+    admin = load_admin(path, environ={"WHERE": "127.0.0.2"})
+
+    assert (admin.host, admin.port) == ("127.0.0.2", 7)
+    assert admin.token is not None
+    assert admin.token.get_secret_value() == "k"
+    assert load_admin(write(tmp_path / "g.yaml", "backends: 5\n")) == load_admin() == AdminConfig()
+
+
+def test_an_admin_section_that_cannot_be_used_is_a_fault_and_a_known_token_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.yaml", "admin:\n  port: x\n  token: ${UNSET}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_admin(path, environ={})
+    assert [fault.path for fault in caught.value.faults] == ["admin.port", "admin.token"]
+    path = write(tmp_path / "g.yaml", "admin:\n  port: 7\n  token: ${UNSET}\n")
+    assert load_admin(path, environ={}, token="k").port == 7
+    with pytest.raises(ConfigError):
+        load_admin(tmp_path / "missing.yaml", environ={})

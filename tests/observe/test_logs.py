@@ -134,6 +134,35 @@ def test_access_and_application_lines_share_one_log(tmp_path: Path) -> None:
     assert (third["level"], third["message"]) == ("warning", "loud\nenough")
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_lines_of_one_of_several_workers_tell_which_one(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "router.log"
+    logs = setup(Settings(str(path), format=form), worker=0)
+    logging.getLogger("router.app").info("hello")
+    logs.access.write(exchange())
+    logs.close()
+
+    if form == "json":
+        assert [(line["logger"], line["worker"]) for line in lines_of(path)] == [
+            ("router.app", 0),
+            ("router.access", 0),
+        ]
+    else:
+        first, second = path.read_text().splitlines()
+        assert " INFO router.app[0]: hello" in first
+        assert " INFO router.access[0]: id=req-1 " in second
+
+
+def test_the_only_process_is_not_numbered(tmp_path: Path) -> None:
+    path = tmp_path / "router.log"
+    logs = setup(Settings(str(path)))
+    logging.getLogger("router.app").info("hello")
+    logs.access.write(exchange())
+    logs.close()
+
+    assert all("worker" not in line for line in lines_of(path))
+
+
 def test_an_exception_brings_its_traceback(tmp_path: Path) -> None:
     path = tmp_path / "router.log"
     logs = setup(Settings(str(path)))

@@ -88,3 +88,15 @@ def test_nothing_is_left_behind_at_the_end() -> None:
     clock.facts.flush()
 
     assert clock.sent == [[Fact("a:1", AttemptOutcome.OK, None, 1)]]
+
+
+def test_a_timer_that_rings_a_moment_early_counts() -> None:
+    """As those of a loop do that counts whole milliseconds: it rings but once, and nothing would be told any more."""
+    clock = Clock()
+    clock.facts.add("a:1", AttemptOutcome.REFUSED, None)
+    clock.facts.add("b:1", AttemptOutcome.REFUSED, None)
+    (_, ring) = clock.timers.pop()
+    clock.now += PACE - 0.0015
+    ring()
+
+    assert clock.sent[1:] == [[Fact("b:1", AttemptOutcome.REFUSED, None, 1)]]

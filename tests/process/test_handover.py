@@ -15,7 +15,7 @@ import pytest
 from router.observe.notify import Notifier
 from router.process.handover import VARIABLE, Handover, Predecessor, environment
 from tests.front import run
-from tests.process.running import DEADLINE, Load, Router, Stream, children, is_alive, refuses, until
+from tests.process.running import DEADLINE, Load, Router, Stream, children, free_port, is_alive, refuses, until
 
 Start = Callable[..., Router]
 
@@ -145,6 +145,36 @@ def test_a_drained_backend_stays_drained(start: Start, backends: list[str], work
     assert router.metric("router_backend_draining", name) == 1
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_operators_are_told_while_an_earlier_process_has_requests(
+    start: Start, backends: list[str], workers: int
+) -> None:
+    router = start(workers, {"admin": {"port": free_port()}})
+    assert "predecessor" not in router.admin("GET", "/admin/backends")[1]
+    stream = Stream(router, tokens=300)
+    until(stream.has_begun, "a stream")
+    first = router.hand_over()
+    second = router.hand_over()
+    assert router.admin("POST", f"/admin/backends/{backends[0].removeprefix('http://')}/drain")[0] == 200
+    told = [router.admin("GET", "/admin/backends")[1].get("predecessor")]
+    until(lambda: not is_alive(second), "the end of the one that had nothing at work")
+    assert is_alive(first)
+    told += [router.admin("GET", "/admin/backends")[1].get("predecessor")]
+    assert told in ([second, first], [first, first])
+    shown = subprocess.run(
+        [sys.executable, "-m", "router", "backends", "--config", str(router.config_file)],
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert "drained, but for the earlier process" in shown
+    assert f"an earlier process (pid {first}) still finishes its requests" in shown
+    os.kill(first, signal.SIGTERM)
+    os.kill(first, signal.SIGTERM)  # twice: now
+    until(lambda: not is_alive(first), "the end of the first one")
+    until(lambda: "predecessor" not in router.admin("GET", "/admin/backends")[1], "an end of it")
+    stream.end()
+
+
 def test_a_second_order_while_one_is_carried_out_is_passed_over(start: Start) -> None:
     router = start(1)
     router.signal(signal.SIGUSR2)
@@ -248,7 +278,14 @@ def test_children_do_not_get_what_is_meant_for_us_alone() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"sockets": [{}], "pipe": 5, "drained": []}', '{"sockets": [], "pipe": "x", "drained": []}'],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"sockets": [], "pipe": 0, "drained": [], "earlier": 7}',
+        '{"sockets": [{}], "pipe": 5, "drained": []}',
+        '{"sockets": [], "pipe": "x", "drained": []}',
+    ],
 )
 def test_what_no_predecessor_has_written_is_passed_over(text: str) -> None:
     environ = {VARIABLE: text}

@@ -24,6 +24,7 @@ def test_a_worker_gets_the_configuration_as_it_was_read_keys_included(tmp_path: 
         places={"h:1": 0},
         orders=(Order(OrderKind.DRAIN, "h:1"),),
         settle=0.5,
+        earlier=(17,),
     )
     found = unpack(pack(start))
 

@@ -21,6 +21,7 @@ from router.process.sockets import (
     close_all,
     inherited,
     names_of,
+    own_files,
     remove_files,
     take_over,
 )
@@ -83,6 +84,9 @@ def test_a_socket_file_is_removed_by_who_has_it_last(folder: Path) -> None:
     path = folder / "s"
     old, _ = acquire(Listening("127.0.0.1", 0, str(path)), [])
     new, _ = acquire(Listening("127.0.0.1", 0, str(path)), passed_on(old))
+    remove_files(new)
+    assert path.exists(), "until it serves it is not its to remove"
+    own_files(new)
     for each in old:
         each.file = None  # as the handover does
     remove_files(old)

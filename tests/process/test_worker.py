@@ -1,12 +1,24 @@
 """One worker among others: what it shares with them, and what it does alone."""
 
+import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
+from router import __version__
+from router.config import load
+from router.process.child import PROGRAM, Child
+from router.process.messages import Collect, Start, Stop
+from router.process.sockets import Listening
+from tests.front import run
 from tests.process.running import (
     CHAT,
+    DEADLINE,
     Router,
     Stream,
     is_alive,
@@ -16,10 +28,10 @@ from tests.process.running import (
     until,
 )
 
-Start = Callable[..., Router]
+Starter = Callable[..., Router]
 
 
-def test_workers_whose_parent_is_killed_finish_their_work_and_end(start: Start) -> None:
+def test_workers_whose_parent_is_killed_finish_their_work_and_end(start: Starter) -> None:
     router = start(2)
     workers = two_workers(router)
     stream = Stream(router, tokens=60)
@@ -32,7 +44,7 @@ def test_workers_whose_parent_is_killed_finish_their_work_and_end(start: Start) 
     until(lambda: not any(is_alive(pid) for pid in workers), "the end of both")
 
 
-def test_what_one_worker_sees_of_a_backend_the_other_one_knows(start: Start) -> None:
+def test_what_one_worker_sees_of_a_backend_the_other_one_knows(start: Starter) -> None:
     """Without probes, so that only the exchange of facts can tell it."""
     with socket.socket() as dead:
         dead.bind(("127.0.0.1", 0))  # bound and not listening: refuses
@@ -49,11 +61,12 @@ def test_what_one_worker_sees_of_a_backend_the_other_one_knows(start: Start) -> 
         with stopped(other):
             for _ in range(3):
                 router.chat()
+            time.sleep(0.2)  # what follows a failure at once is told some milliseconds later
         with stopped(one):
             until(lambda: router.ask("GET", "/health")[1].count(b'"breaker":"open"') == 2, "open breakers")
 
 
-def test_the_limit_of_a_backend_holds_for_all_workers_together(start: Start, backends: list[str]) -> None:
+def test_the_limit_of_a_backend_holds_for_all_workers_together(start: Starter, backends: list[str]) -> None:
     limited = {"url": backends[0], "dialect": "openai", "max_connections": 1}
     router = start(2, {"backends": [limited], "overload": {"queue_size": 0}})
     one, other = two_workers(router)
@@ -67,7 +80,7 @@ def test_the_limit_of_a_backend_holds_for_all_workers_together(start: Start, bac
     assert until(lambda: router.chat() == 200, "room again")
 
 
-def test_a_worker_that_is_told_to_end_finishes_its_work_and_is_replaced(start: Start) -> None:
+def test_a_worker_that_is_told_to_end_finishes_its_work_and_is_replaced(start: Starter) -> None:
     router = start(2)
     one, other = two_workers(router)
     with stopped(other):
@@ -78,3 +91,75 @@ def test_a_worker_that_is_told_to_end_finishes_its_work_and_is_replaced(start: S
     assert stream.is_whole
     until(lambda: one not in router.workers() and len(router.workers()) == 2, "another worker")
     assert router.chat() == 200
+
+
+def test_a_worker_whose_parent_goes_before_its_first_word_ends_at_once() -> None:
+    """It has the listening sockets, which nobody would accept from."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", PROGRAM, "--bus", str(theirs.fileno()), ":".join(sys.path)]
+    worker = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
+    theirs.close()
+    ours.close()
+    try:
+        assert worker.wait(DEADLINE) == 1
+    finally:
+        worker.kill()
+
+
+def test_facts_of_other_code_than_its_own_do_no_harm(tmp_path: Path) -> None:
+    """A worker that is started again after an installation has new code, the others the old one."""
+    path = tmp_path / "router.yaml"
+    path.write_text("backends: [{url: 'http://127.0.0.1:1'}]\nlogging: {file: /dev/null}\n")
+    loaded = load(str(path), environ={})
+    first = Start(__version__, loaded, Listening.of(loaded.config), (), 0, None, {}, (), 0.0)
+
+    async def test() -> None:
+        gone = asyncio.Event()
+        child = Child(0, heard=lambda *_: None, facts=lambda *_: None, gone=lambda _: gone.set())
+        await child.start(first, fds=[], environ=os.environ)
+        child.send_facts(b"nonsense")
+        try:
+            assert isinstance(await child.ask(Collect, DEADLINE), dict)
+            child.send(Stop(0.0, 0.0))
+            await asyncio.wait_for(gone.wait(), DEADLINE)
+            assert child.ending == "exit code 0"
+        finally:
+            child.signal(signal.SIGKILL)
+
+    run(test)
+
+
+def test_log_lines_of_workers_tell_which_one_wrote_them(start: Starter) -> None:
+    router = start(2, {"logging": {"format": "text", "access": True}})
+    two_workers(router)
+    assert router.chat() == 200
+
+    until(lambda: router.said(r" INFO router\.access\[[01]\]: .* route=/v1/chat/completions "), "an access line")
+    assert router.said(r" INFO router\.process\.parent: worker 0"), "the parent is none of them"
+
+
+def test_the_only_process_has_no_number_in_its_lines(start: Starter) -> None:
+    router = start(1, {"logging": {"format": "text", "access": True}})
+    assert router.chat() == 200
+
+    until(lambda: router.said(r" INFO router\.access: .* route=/v1/chat/completions "), "an access line")
+
+
+def test_a_worker_that_starts_later_takes_earlier_orders_without_judging_them_again(
+    start: Starter, backends: list[str]
+) -> None:
+    """A backend that was there when one was removed is gone since: removing that one would need force now."""
+    router = start(2)
+    first = two_workers(router)
+    kept, other = (url.removeprefix("http://") for url in backends)
+    assert router.admin("POST", "/admin/backends", {"url": "http://127.0.0.1:9", "name": "new"})[0] == 201
+    assert router.admin("POST", f"/admin/backends/{kept}/drain")[0] == 200
+    assert router.admin("DELETE", f"/admin/backends/{other}")[0] == 200
+    assert router.admin("DELETE", "/admin/backends/new")[0] == 409
+    assert router.admin("DELETE", "/admin/backends/new?force=true")[0] == 200
+    os.kill(first[0], signal.SIGKILL)
+    until(lambda: router.said(r"worker \d \(pid \d+\) serves", times=3), "another worker")
+
+    with stopped((set(first) & set(router.workers())).pop()):
+        assert [each["name"] for each in router.admin("GET", "/admin/backends")[1]["data"]] == [kept]
+    assert not router.said("could not be carried out here")
