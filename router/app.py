@@ -195,7 +195,7 @@ class App:
             rng=random.Random(),  # noqa: S311  # jitter is no secret
             on_change=self._observer.changed,
             build_request=self._probe_request,
-            progress=relay.last_byte,
+            answers=relay.answers,
         )
         prober = Prober(client, self._endpoints, self._dialects, timeout=config.health.timeout, clock=time.monotonic)
         context = self._build_context(relay)

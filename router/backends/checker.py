@@ -23,7 +23,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 
 from router.backends.backend import Backend, BackendSpec, Change, Listing
 from router.backends.health import HealthRules, HealthState, Seen
-from router.backends.load import Access, Load, never
+from router.backends.load import Access, Answers, Load
 from router.backends.registry import Registry
 from router.backends.warmup import ANOTHER_FORM, NOT_FOR_US, Pauses, questions
 from router.errors import ConnectError, ConnectionLost
@@ -79,18 +79,18 @@ class Checker:
         rng: random.Random,
         on_change: Callable[[Change], None] | None = None,
         build_request: Callable[[BackendSpec, str, float], HTTPRequest] = plain_request,
-        progress: Callable[[str], float] = never,
+        answers: Answers = Answers(),  # noqa: B008  # immutable
     ) -> None:
         """Times are of `time.monotonic`, as those that the registry is told elsewhere. `on_change` must not raise.
 
         `build_request(spec, path, timeout)`: for clients that need more than a URL; it sends the backend's key.
-        `progress(name)`: when the last byte of an answer came from a backend, -inf where none did.
+        `answers`: what is known of answers under way.
         """
         self._registry = registry
         self._client = client
         self._rules = rules
         self._on_change = on_change
-        self._access = Access(self._status, build_request, time.monotonic, rng, progress=progress, tell=self._tell)
+        self._access = Access(self._status, build_request, time.monotonic, rng, answers=answers, tell=self._tell)
         self._load = Load(registry, self._access, rules=rules)
         self._inspect: Inspect | None = None
         self._clock = time.monotonic
@@ -188,7 +188,7 @@ class Checker:
             self._registry.is_late(backend, now=self._clock(), within=within)
 
     def _makes_progress(self, backend: Backend) -> bool:
-        return self._clock() - self._access.progress(backend.spec.name) < max(self._rules.timeout, BUSY_WITHIN)
+        return self._clock() - self._access.answers.last_byte(backend.spec.name) < max(self._rules.timeout, BUSY_WITHIN)
 
     async def _list_if_due(self, backend: Backend, watched: _Watched, *, now_at_latest: bool = False) -> None:
         due_at = watched.listed_at + self._rules.models_interval

@@ -27,6 +27,24 @@ MAX_PAGE = 8 * 2**20  # bytes: vLLM's has 70 to 300 KB
 logger = logging.getLogger(__name__)
 
 
+def never(_: str) -> float:
+    """Return that no byte ever came: for those who watch no answers."""
+    return -math.inf
+
+
+def nobody(_: str) -> int:
+    """Return that no answer is awaited: for those who watch none."""
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is known of the answers under way at a backend, by its name."""
+
+    last_byte: Callable[[str], float] = never  # when the last byte of one that has begun came, -inf: never
+    awaited: Callable[[str], int] = nobody  # streams whose head has come, and nothing else
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """How a backend is reached, and what time it is; shared by all that is asked of backends beside requests."""
@@ -35,8 +53,11 @@ class Access:
     build_request: Callable[[BackendSpec, str, float], HTTPRequest]
     clock: Callable[[], float]
     rng: random.Random
-    progress: Callable[[str], float]  # when the last byte of an answer came from a backend, -inf: never
+    answers: Answers
     tell: Callable[[Sequence[Change]], None]
+
+
+AWAITED = 2  # streams with no more than a head: one alone may wait for a grammar or an adapter
 
 
 class PageTooLong(Exception):
@@ -74,13 +95,15 @@ class Load:
         if page is None:
             self._registry.looked(backend, None, now=now)
             return told
-        figures = read_figures(page)
+        figures, answers = read_figures(page), self._access.answers
+        awaited = answers.awaited(backend.spec.name)
         verdict = engine.observe(
-            figures.running,
+            # An engine that hung while it had nothing to do never comes to say that something runs.
+            figures.running or (awaited if awaited >= AWAITED else figures.running),
             figures.iterations,
             now,
             hung_after=self.rules.hung_after,
-            progress=self._access.progress(backend.spec.name),
+            progress=answers.last_byte(backend.spec.name),
         )
         self._access.tell(self._registry.looked(backend, figures, now=now, seen=_seen(verdict, backend)))
         return figures != Figures()
@@ -113,8 +136,3 @@ def _seen(verdict: Verdict, backend: Backend) -> Seen | None:
     if verdict is Verdict.STILL:
         return None
     return Seen.MOVED if backend.health.is_hung else None
-
-
-def never(_: str) -> float:
-    """Return that no byte ever came: for those who watch no answers."""
-    return -math.inf

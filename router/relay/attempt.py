@@ -70,6 +70,12 @@ class Attempt:
         reading = self._reading
         return reading.last if reading.begun or reading.is_generating else -math.inf
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is a stream whose head has come, and nothing of its answer."""
+        reading = self._reading
+        return self._job.stream and reading.status == 200 and not (reading.begun or reading.is_generating)
+
     def leave(self) -> bool:
         """End it as if its time were over, because its backend went down; the client's slowness is not its silence.
 

@@ -26,6 +26,10 @@ class Running(Protocol):
     def progress(self) -> float:
         """When a byte of an answer that has begun came last (monotonic seconds), -inf before it has."""
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is a stream whose head has come, and nothing of its answer."""
+
     def leave(self) -> bool:
         """End it, as if its time were over; return False where it is not to be ended."""
 
@@ -69,6 +73,10 @@ class Live:
         It shows that the backend is at work: what comes before an answer begins does not.
         """
         return max((attempt.progress for attempt in self._attempts.get(backend, ())), default=-math.inf)
+
+    def awaited(self, backend: str) -> int:
+        """Return how many streams have a head and nothing else: vLLM's server has taken them, its engine is awaited."""
+        return sum(attempt.is_awaited for attempt in self._attempts.get(backend, ()))
 
     def move_silent(self, backend: str, silent_for: float) -> int:
         """End each attempt at a backend that has had no byte for so many seconds; return how many those are."""

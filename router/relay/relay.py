@@ -8,6 +8,7 @@ What happens in between is `Course`'s.
 
 import asyncio
 
+from router.backends.load import Answers
 from router.errors import AnswerError, BackendTimeout, InternalFault, NoBackend, TooMuch
 from router.exchange import Exchange, Outcome
 from router.relay.answer import Answer
@@ -39,6 +40,12 @@ class Relay:
     def last_byte(self, name: str) -> float:
         """Return when a byte of any attempt under way came from a backend (monotonic seconds); -inf: none has."""
         return self._shared.running.last_byte(name)
+
+    @property
+    def answers(self) -> Answers:
+        """Return what is known of the answers under way, for those who judge backends."""
+        running = self._shared.running
+        return Answers(running.last_byte, running.awaited)
 
     async def stop(self) -> None:
         """End every exchange under way: its client is told so, in the way that is still open."""

@@ -23,7 +23,7 @@ from router.backends.backend import Backend, BackendSpec, Change, ChangeKind, Li
 from router.backends.breaker import BreakerRules
 from router.backends.checker import Checker, plain_request
 from router.backends.health import HealthRules, HealthState, Seen
-from router.backends.load import never
+from router.backends.load import Answers, never
 from router.backends.registry import Registry
 from router.wire.client import Origin, PooledHTTPClient, Request
 
@@ -109,7 +109,14 @@ async def watching(
 ) -> AsyncIterator[Watched]:
     registry, changes = Registry(specs, health_rules=rules), []
     client = CLIENT.get()(force_instance=True)
-    checker = Checker(registry, client, rules=rules, rng=random.Random(1), on_change=changes.append, progress=progress)
+    checker = Checker(
+        registry,
+        client,
+        rules=rules,
+        rng=random.Random(1),
+        on_change=changes.append,
+        answers=Answers(last_byte=progress),
+    )
     checker.start()
     try:
         yield Watched(registry, checker, changes)

@@ -20,7 +20,7 @@ from router.backends.backend import BackendSpec, Change, ChangeKind
 from router.backends.checker import Checker, plain_request
 from router.backends.engine import Engine, Figures
 from router.backends.health import HealthRules, HealthState, Seen
-from router.backends.load import MAX_PAGE, Access, Load, never
+from router.backends.load import MAX_PAGE, Access, Answers, Load, never, nobody
 from router.backends.registry import Registry
 from router.wire.client import PooledHTTPClient
 
@@ -110,11 +110,14 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
+NO_ANSWERS = Answers()
+
+
 def run(
     test: Callable[[Watched], Coroutine[Any, Any, None]],
     *,
     client: type[AsyncHTTPClient] = PooledHTTPClient,
-    progress: Callable[[str], float] = never,
+    answers: Answers = NO_ANSWERS,
     rules: HealthRules = RULES,
 ) -> None:
     """Run a test beside a server that is watched; the checker starts where the test says so."""
@@ -126,12 +129,12 @@ def run(
         asked: AsyncHTTPClient = client(force_instance=True)
         changes: list[Change] = []
         rng = random.Random(1)
-        checker = Checker(registry, asked, rules=rules, rng=rng, on_change=changes.append, progress=progress)
+        checker = Checker(registry, asked, rules=rules, rng=rng, on_change=changes.append, answers=answers)
 
         async def fetch(request: HTTPRequest) -> int:
             return (await asked.fetch(request, raise_error=False)).code
 
-        access = Access(fetch, plain_request, time.monotonic, rng, progress=progress, tell=changes.extend)
+        access = Access(fetch, plain_request, time.monotonic, rng, answers=answers, tell=changes.extend)
         try:
             await test(Watched(server, registry, checker, access, changes))
         finally:
@@ -186,7 +189,23 @@ def test_bytes_that_come_from_it_show_that_it_is_not_hung() -> None:
         await until(lambda: len(watched.server.looks) > 15)
         assert watched.state is HealthState.UP
 
-    run(test, progress=lambda _: time.monotonic())
+    run(test, answers=Answers(last_byte=lambda _: time.monotonic()))
+
+
+@pytest.mark.parametrize(("awaited", "state"), [(2, HealthState.DOWN), (1, HealthState.UP)])
+def test_an_engine_that_hung_while_idle_is_found_by_the_streams_that_wait_for_it(
+    awaited: int, state: HealthState
+) -> None:
+    """Its gauge of running requests stays at 0; one stream alone may wait for a grammar or an adapter."""
+
+    async def test(watched: Watched) -> None:
+        watched.server.running, watched.server.iterations = 0, 100
+        watched.checker.start()
+        await until(lambda: watched.state is HealthState.UP)
+        await until(lambda: watched.state is HealthState.DOWN or len(watched.server.looks) > 15)
+        assert watched.state is state
+
+    run(test, answers=Answers(awaited=lambda _: awaited))
 
 
 def test_what_it_tells_is_shown_for_as_long_as_it_tells() -> None:
@@ -291,3 +310,4 @@ def test_a_slow_page_delays_no_probe() -> None:
 
 def test_who_watches_no_answers_knows_of_no_progress() -> None:
     assert never("a") == -math.inf
+    assert nobody("a") == 0

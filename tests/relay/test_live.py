@@ -178,6 +178,28 @@ def test_streams_of_a_process_that_is_stopped_go_on_elsewhere_and_lose_nothing()
     run(test, timeout=60)
 
 
+def test_streams_that_have_a_head_and_nothing_else_are_awaited() -> None:
+    async def test() -> None:
+        said = asyncio.Event()
+
+        async def waits(asked: Asked) -> None:
+            asked.writer.write(HEAD + chunk(ROLE))
+            await said.wait()
+            asked.writer.write(chunk(TEXT) + chunk(DONE) + b"0\r\n\r\n")
+
+        async with scripted(waits) as (cluster, _):
+            asked = [asyncio.ensure_future(cluster.chat(stream=True)) for _ in range(2)]
+            relay, name = cluster.app.relay, cluster.app.registry.backends[0].spec.name
+            assert relay is not None
+            await until(lambda: relay.answers.awaited(name) == 2)
+            assert relay.answers.last_byte(name) == -math.inf
+            said.set()
+            await asyncio.gather(*asked)
+            assert relay.answers.awaited(name) == 0
+
+    run(test)
+
+
 def test_a_stream_that_makes_progress_is_left_alone_though_its_backend_is_down() -> None:
     async def test() -> None:
         async def drips(asked: Asked) -> None:
