@@ -1,13 +1,14 @@
 """The processes that handed over to us and still finish what they have at work: nothing here counts it.
 
-Each is held by a descriptor (pidfd), so that its number, once another process has it, is not taken for it.
+Each is known by its number and the time at which it began: the number alone may be another process's later.
 """
 
-import os
-import select
 from collections.abc import Iterable
 
 from router.process.handover import Predecessor
+
+_STATE, _BEGAN = 0, 19  # places behind the name in /proc/PID/stat, see proc_pid_stat(5)
+_ENDED = ("Z", "X")  # before somebody has waited for it
 
 
 class Earlier:
@@ -15,12 +16,7 @@ class Earlier:
 
     def __init__(self, pids: Iterable[int] = ()) -> None:
         """`pids`: of processes that live now, or ended a moment ago; the latest first."""
-        self._held: dict[int, int] = {}  # descriptors
-        for pid in pids:
-            try:
-                self._held[pid] = os.pidfd_open(pid)
-            except (OSError, OverflowError):  # it has ended
-                continue
+        self._began = {pid: began for pid in pids if (began := _began(pid)) is not None}
 
     @classmethod
     def than(cls, predecessor: Predecessor | None) -> "Earlier":
@@ -29,9 +25,15 @@ class Earlier:
 
     def living(self) -> tuple[int, ...]:
         """Return the ids of those that have not ended, the latest first."""
-        for pid, held in list(self._held.items()):
-            poll = select.poll()
-            poll.register(held, select.POLLIN)  # readable from its end on, before it is waited for
-            if poll.poll(0):
-                os.close(self._held.pop(pid))
-        return tuple(self._held)
+        self._began = {pid: began for pid, began in self._began.items() if _began(pid) == began}
+        return tuple(self._began)
+
+
+def _began(pid: int) -> str | None:
+    """Return when a process began, as the kernel counts; None where there is none that lives."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            words = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return words[_BEGAN] if len(words) > _BEGAN and words[_STATE] not in _ENDED else None

@@ -180,9 +180,7 @@ class Continuing:
         return plan.may_be_exact and bool(transcript.prompt_ids) and bool(transcript.generated_ids)
 
     async def _with_ids(self, plan: Plan, transcript: Transcript) -> Next | list[bytes] | None:
-        ids = b",".join(transcript.generated_ids).split(b",")
-        if transcript.trailing and transcript.finish is None:
-            ids = ids[: -transcript.trailing]  # their text may have been held back: they are generated again
+        ids = transcript.told_ids()
         prompt, generated = transcript.prompt_ids.count(b",") + 1, len(ids)
         if self._is_over(plan, generated):
             return self._ending(plan, usage=(prompt, generated))

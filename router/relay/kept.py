@@ -92,6 +92,14 @@ class Transcript:
             self._texts = ["".join(self._texts)]
         return self._texts[0] if self._texts else ""
 
+    def told_ids(self) -> list[bytes]:
+        """Return the ids of the tokens whose text has come, and forget the others, which are generated again."""
+        ids = b",".join(self.generated_ids).split(b",") if self.generated_ids else []
+        if self.trailing and self.finish is None:
+            ids = ids[: -self.trailing]
+            self.generated_ids, self.trailing = [b",".join(ids)] if ids else [], 0
+        return ids
+
     def take(self, event: bytes, *, is_chat: bool) -> None:
         """Take in what one event says, ids apart."""
         data = event_data(event)

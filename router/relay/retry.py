@@ -53,8 +53,8 @@ GONE = frozenset(
         AttemptOutcome.STOPPING,
     }
 )
-# Nothing was begun there, so nothing has to settle before another backend is asked.
-NOTHING_DONE = frozenset({AttemptOutcome.REFUSED, AttemptOutcome.OVERLOADED, AttemptOutcome.STOPPING})
+# Another one is tried at once: where many fail alike, breakers then open after a few exchanges, not after a few pauses.
+AT_ONCE = GONE | {AttemptOutcome.OVERLOADED}
 
 
 REFILL = 10.0  # seconds in which the few retries grow again that there may be in any case
@@ -127,8 +127,8 @@ def decide(failed: Failed, rules: RetryRules, *, budget_left: bool, jitter: floa
         return GiveUp.ALIKE
     step = min(rules.base_delay * 2.0 ** (failed.attempts - 1), rules.max_delay)
     after = step * (0.5 + jitter / 2)
-    if (failed.other_free and failed.outcome in NOTHING_DONE) or failed.outcome is AttemptOutcome.REFUSED:
-        after = 0.0  # and the other one has done nothing to be spared for; who refuses will not be asked again
+    if (failed.other_free and failed.outcome in AT_ONCE) or failed.outcome is AttemptOutcome.REFUSED:
+        after = 0.0  # the other one has done nothing to be spared for; and who refuses will not be asked again
     elif not failed.other_free and failed.retry_after is not None:
         after = max(after, failed.retry_after)
     if after > rules.max_delay or (failed.deadline_in is not None and after >= failed.deadline_in):

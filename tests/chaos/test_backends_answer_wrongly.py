@@ -153,7 +153,8 @@ def test_when_all_fail_at_100_a_second_there_are_at_most_a_fifth_more_attempts(
     fault: dict[str, object],
 ) -> None:
     async def test() -> None:
-        async with inside(*THREE) as it:
+        # Probes seldom: what they leave behind are kept connections, and a reset on one of those is tried once more.
+        async with inside(*THREE, config={"health": {"interval": 60}}) as it:
             for backend in it.backends:
                 broken(backend, **fault)
             asked = []
@@ -164,7 +165,8 @@ def test_when_all_fail_at_100_a_second_there_are_at_most_a_fifth_more_attempts(
             assert not {answer.code for answer in answers} - {500, 502, 503}
             assert all(error_of(answer)["message"] for answer in answers)
             struck = sum(backend.figures.struck for backend in it.backends)
-            assert 0 < struck <= 200 * 1.2 + 10, "and the few that are always allowed"
+            # The few that are always allowed, the failures that open two breakers, and one kept connection to each.
+            assert 0 < struck <= 200 * 1.2 + 3 + 2 * 5 + 3 + 2
 
     run(test, timeout=60)
 
