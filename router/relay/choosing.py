@@ -100,8 +100,7 @@ class Chooser:
         step = decide(failed, shared.retry_rules, budget_left=has_room, jitter=shared.outside.dice())
         if isinstance(step, GiveUp):
             return None
-        if step.costs_budget:
-            shared.budget.take()
+        shared.budget.take()
         if step.after > 0:
             await asyncio.sleep(step.after + CLOCK_SLACK)
         other = self._choose_again(was_left=ended.outcome in GONE)

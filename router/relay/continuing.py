@@ -27,6 +27,7 @@ from router.relay.splice import Splice, ending, usage_of
 from router.relay.translation import Outgoing, Translation
 
 MOST_PASSED_OVER = 8  # backends that answer in one piece, before nobody is found
+MOST_HELD = 4  # tokens of one event whose text may be held back: a character has up to four bytes
 # How a stream may end that another backend may finish. All else is the request's own fault, or nobody's.
 BREAKS = frozenset(
     {
@@ -168,8 +169,7 @@ class Continuing:
         step = decide(failed, rules, budget_left=shared.budget.has_room(now), jitter=shared.outside.dice())
         if isinstance(step, GiveUp):
             return False
-        if step.costs_budget:
-            shared.budget.take()
+        shared.budget.take()
         if not failed.other_free and step.after > 0:
             await asyncio.sleep(step.after + CLOCK_SLACK)
         return True
@@ -180,12 +180,14 @@ class Continuing:
         return plan.may_be_exact and bool(transcript.prompt_ids) and bool(transcript.generated_ids)
 
     async def _with_ids(self, plan: Plan, transcript: Transcript) -> Next | list[bytes] | None:
-        ids = transcript.told_ids()
+        job, chosen, ids = self._job, None, transcript.told_ids()
+        if transcript.last_ids > 1 and transcript.finish is None:
+            chosen = await self._choose(job)
+            ids = ids if chosen is None else await self._heard(chosen[0], transcript)
         prompt, generated = transcript.prompt_ids.count(b",") + 1, len(ids)
         if self._is_over(plan, generated):
             return self._ending(plan, usage=(prompt, generated))
-        job = self._job
-        chosen = await self._choose(job)
+        chosen = chosen or await self._choose(job)
         if chosen is None:
             return None
         backend, outgoing = chosen
@@ -203,6 +205,25 @@ class Continuing:
         job = replace(job, route=COMPLETIONS, rest="completions", body=body, shape=None)
         splice = Splice(transcript.head, is_chat=plan.is_chat, prompt=prompt, generated=generated)
         return self._next(backend, job, Outgoing(body, outgoing.repair, outgoing.lines, outgoing.rules), splice)
+
+    async def _heard(self, backend: Backend, transcript: Transcript) -> list[bytes]:
+        """Return the ids of the tokens whose text has come; asks for the text of all where that is not clear.
+
+        vLLM puts tokens together in one event where it is busy, or guesses ahead. The text of the last ones may be
+        held back, an unfinished character or what looks like a mark, while that of those before them has come.
+        """
+        text = transcript.text.lstrip(" ")  # a tokenizer may leave out what the first word begins with
+        ids = transcript.told_ids()
+        for held in range(min(transcript.last_ids, MOST_HELD + 1)):
+            told = await self._asked(backend, {"tokens": [int(one) for one in ids[: len(ids) - held]]})
+            said = told.get("prompt")
+            if not isinstance(said, str):
+                break
+            if said.lstrip(" ") == text:
+                if held:
+                    transcript.drop_ids(held)
+                break
+        return transcript.told_ids()
 
     # ---- text
 

@@ -58,6 +58,7 @@ AT_ONCE = GONE | {AttemptOutcome.OVERLOADED}
 
 
 REFILL = 10.0  # seconds in which the few retries grow again that there may be in any case
+MOST_OWED = 10.0  # retries; more that moved without asking are forgotten, else others would wait for long
 MOST_COUNTED = 500  # exchanges whose share can be saved up: an outage after a calm hour is met with no flood of retries
 
 
@@ -141,35 +142,40 @@ def decide(failed: Failed, rules: RetryRules, *, budget_left: bool, jitter: floa
 class RetryBudget:
     """How many retries there may be: a share of the exchanges, and a few in any case.
 
-    Each exchange saves up its share of a retry, each retry spends one. A count of retries under way would not do: where
-    everything fails at once each is over in milliseconds, so that a few at a time are a multiple of the exchanges.
+    Each exchange saves up its share of a retry, each retry spends one. The few are an advance on it, which exchanges
+    pay back before they save more: over time there are no more retries than their share. A count of retries under way
+    would not do: where everything fails at once each is over in milliseconds, so that a few at a time are a multiple
+    of the exchanges.
     """
 
     def __init__(self, rules: RetryRules) -> None:
         """Start with the few."""
-        self._saved = float(rules.budget_min)
+        self._saved = self._advance = float(rules.budget_min)
         self._grown_at = -math.inf
         self.change(rules)
 
     def change(self, rules: RetryRules) -> None:
         """Go by other rules from now on; what was saved stays, as far as they allow it."""
         self._share = rules.budget
-        self._least = rules.budget_min
-        self._saved = min(self._saved, max(self._least, self._share * MOST_COUNTED))
+        self._least = float(rules.budget_min)
+        self._most = max(self._least, self._share * MOST_COUNTED)
+        self._saved = min(self._saved, self._most)
 
     def earn(self) -> None:
         """Count an exchange."""
-        saved = self._saved + self._share
-        self._saved = min(saved, max(self._least, self._share * MOST_COUNTED))
+        paid_back = min(self._share, self._advance)
+        self._advance -= paid_back
+        self._saved = min(self._saved + self._share - paid_back, self._most)
 
     def has_room(self, now: float) -> bool:
         """Return whether one more retry may be made; `now`: monotonic seconds."""
-        if self._saved < self._least:
-            grown = (now - self._grown_at) * self._least / REFILL
-            self._saved = min(float(self._least), self._saved + grown)
+        if 0 < self._least > self._saved:
+            grown = min((now - self._grown_at) * self._least / REFILL, self._least - self._saved)
+            self._saved += grown
+            self._advance = min(self._advance + grown, self._least)
         self._grown_at = now
         return self._saved >= 1
 
     def take(self) -> None:
-        """Spend one retry, right after `has_room`."""
-        self._saved -= 1
+        """Spend one retry. What moves away from a dead backend does not ask, and may leave a few owing."""
+        self._saved = max(-MOST_OWED, self._saved - 1)
