@@ -169,7 +169,8 @@ class Continuing:
         step = decide(failed, rules, budget_left=shared.budget.has_room(now), jitter=shared.outside.dice())
         if isinstance(step, GiveUp):
             return False
-        shared.budget.take()
+        if step.costs_budget:  # else many streams that one dead backend has left would use up what retries need
+            shared.budget.take()
         if not failed.other_free and step.after > 0:
             await asyncio.sleep(step.after + CLOCK_SLACK)
         return True

@@ -15,11 +15,14 @@ TIMEOUT = 2.0  # seconds; the client waits in the middle of its answer
 async def tokenize(
     client: AsyncHTTPClient, endpoint: Endpoint, job: Job, body: dict[str, object], *, exchange: Exchange
 ) -> dict[str, object]:
-    """Return what vLLM's /tokenize tells of a text or a conversation (`tokens`, `count`); {} where it tells nothing."""
+    """Return what vLLM's /tokenize tells of a text or a conversation (`tokens`, `count`); {} where it tells nothing.
+
+    What has `tokens` goes to /detokenize, which tells their text (`prompt`).
+    """
     request = Request(
         origin=endpoint.origin,
         method="POST",
-        target=endpoint.base_path + "/tokenize",
+        target=endpoint.base_path + ("/detokenize" if "tokens" in body else "/tokenize"),
         header_lines=endpoint.to_backend.lines(job.headers, job.connection, exchange.id)
         + endpoint.key_lines(named_events=False),
         body=orjson.dumps({"model": job.model, **body}),

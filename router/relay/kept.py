@@ -66,8 +66,8 @@ class Transcript:
     """What the events of a stream have said so far."""
 
     __slots__ = (
-        *("_texts", "completion_tokens", "finish", "generated_ids", "head", "length", "pieces", "prompt_ids"),
-        *("prompt_tokens", "trailing", "unfit", "usage_told"),
+        *("_texts", "completion_tokens", "finish", "generated_ids", "head", "last_ids", "length", "pieces"),
+        *("prompt_ids", "prompt_tokens", "trailing", "unfit", "usage_told"),
     )
 
     def __init__(self) -> None:
@@ -82,6 +82,7 @@ class Transcript:
         self.prompt_ids = b""  # with commas between, as they came
         self.generated_ids: list[bytes] = []  # of each fold
         self.trailing = 0  # ids that have come behind the last text: more text of theirs may be held back
+        self.last_ids = 0  # ids in the event with the last text: of several, the last ones may have no text yet
         self.usage_told = False  # in the event behind the last choice
         self.unfit: Unfit | None = None
 
@@ -93,12 +94,15 @@ class Transcript:
         return self._texts[0] if self._texts else ""
 
     def told_ids(self) -> list[bytes]:
-        """Return the ids of the tokens whose text has come, and forget the others, which are generated again."""
-        ids = b",".join(self.generated_ids).split(b",") if self.generated_ids else []
+        """Return the ids of the tokens so far, and forget those whose text has not come: they are generated again."""
         if self.trailing and self.finish is None:
-            ids = ids[: -self.trailing]
-            self.generated_ids, self.trailing = [b",".join(ids)] if ids else [], 0
-        return ids
+            self.drop_ids(self.trailing)
+        return b",".join(self.generated_ids).split(b",") if self.generated_ids else []
+
+    def drop_ids(self, count: int) -> None:
+        """Forget the last ids: another backend generates these tokens again, and tells their ids again."""
+        ids = b",".join(self.generated_ids).split(b",")[:-count]
+        self.generated_ids, self.trailing = [b",".join(ids)] if ids else [], 0
 
     def take(self, event: bytes, *, is_chat: bool) -> None:
         """Take in what one event says, ids apart."""
@@ -259,15 +263,16 @@ class Kept:
         if prompt is not None and len(prompt[1]) <= self._max_length:
             transcript.prompt_ids = prompt[1]
         ids = [found for found in _IDS.findall(block) if found]
-        if not ids:
-            return
-        transcript.generated_ids.append(b",".join(ids))
+        if ids:
+            transcript.generated_ids.append(b",".join(ids))
         last = self._last_text(block)
         if last is None:
             transcript.trailing += _count(ids)
-        else:
-            behind = block.find(b"\n\n", last)
-            transcript.trailing = 0 if behind < 0 else _count(_IDS.findall(block, behind))
+            return
+        behind = block.find(b"\n\n", last)
+        beside = _IDS.search(block, block.rfind(b"\n\n", 0, last) + 1, behind)
+        transcript.last_ids = 0 if beside is None else _count([beside[1]])
+        transcript.trailing = _count(_IDS.findall(block, behind))
 
     def _last_text(self, block: bytes) -> int | None:
         """Return where the last text that is not empty begins."""

@@ -77,6 +77,23 @@ def test_ids_behind_the_last_text_are_told_apart(folds: int) -> None:
     assert kept.transcript.prompt_ids == b"1,3,4"
 
 
+@pytest.mark.parametrize("folds", [1, 2, 100])
+def test_what_is_generated_again_is_counted_once_however_often_a_stream_breaks(folds: int) -> None:
+    kept = kept_of(ROLE, piece({"content": "a"}, ids=[5]), piece({"content": ""}, ids=[6]), folds=folds)
+    assert kept.transcript.told_ids() == [b"5"]
+    kept.blocks.extend([piece({"content": ""}, ids=[6]), piece({"content": "b"}, ids=[7, 8])])
+    kept.fold()
+    assert kept.transcript.told_ids() == [b"5", b"6", b"7", b"8"]
+    assert kept.transcript.last_ids == 2, "the text of the second may be held back"
+    kept.transcript.drop_ids(1)
+    assert kept.transcript.told_ids() == [b"5", b"6", b"7"]
+
+
+def test_text_that_comes_without_ids_is_that_of_the_ids_before_it() -> None:
+    kept = kept_of(ROLE, piece({"content": ""}, ids=[6]), piece({"content": "b"}, ids=[]), folds=1)
+    assert kept.transcript.told_ids() == [b"6"]
+
+
 @pytest.mark.parametrize(
     ("event", "why"),
     [
