@@ -246,7 +246,7 @@ class ResumeConfig(Section):
 
     mode: Annotated[str, choice(("text", "exact", "off"))] = "text"
     max_attempts: Annotated[int, whole(1, 100)] = 3  # further backends for one stream
-    max_length: Annotated[int, SIZE] = 1 << 20
+    max_length: Annotated[int, SIZE] = 256 << 10
 
 
 class HedgeConfig(Section):

@@ -57,7 +57,7 @@ class ResumeRules:
 
     mode: Mode = Mode.TEXT
     max_attempts: int = 3  # further backends for one stream
-    max_length: int = 1 << 20  # bytes of text that are kept of one stream
+    max_length: int = 256 << 10  # bytes of text that are kept of one stream
 
 
 @dataclass(frozen=True, slots=True)
