@@ -37,10 +37,6 @@ class Relay:
         """A backend went down: attempts there that are silent end, and their exchanges go on elsewhere."""
         self._shared.running.backend_down(name)
 
-    def last_byte(self, name: str) -> float:
-        """Return when a byte of any attempt under way came from a backend (monotonic seconds); -inf: none has."""
-        return self._shared.running.last_byte(name)
-
     @property
     def answers(self) -> Answers:
         """Return what is known of the answers under way, for those who judge backends."""

@@ -213,7 +213,7 @@ def test_a_stream_that_makes_progress_is_left_alone_though_its_backend_is_down()
             asked = asyncio.ensure_future(cluster.chat(stream=True))
             relay, name = cluster.app.relay, cluster.app.registry.backends[0].spec.name
             assert relay is not None
-            await until(lambda: relay.last_byte(name) > 0)
+            await until(lambda: relay.answers.last_byte(name) > 0)
             relay.backend_down(name)
             body = (await asked).body
 
@@ -240,10 +240,10 @@ def test_what_comes_before_an_answer_begins_is_no_progress() -> None:
             assert relay is not None
             attempts = relay._shared.running._attempts
             await until(lambda: name in attempts and next(iter(attempts[name])).last_byte > 0)
-            assert relay.last_byte(name) == -math.inf
+            assert relay.answers.last_byte(name) == -math.inf
 
             works.set()
-            await until(lambda: relay.last_byte(name) > 0)
+            await until(lambda: relay.answers.last_byte(name) > 0)
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
 
