@@ -188,12 +188,11 @@ def test_a_wall_clock_that_jumps_by_hours_ends_nothing_early_and_nothing_late() 
         config = {"timeouts": {"first_byte": 20, "idle": 20, "total": 60}, "server": {"body_timeout": 20}}
         async with cluster(2, simulate=SLOW, config=config, command=("-c", JUMPING)) as it:
             running = await streams(it, 10)
-            for _ in range(20):
+            # Until answers have ended before, in and after a jump, forwards and back: the test's limit bounds it.
+            while len({line["time"][11:13] for line in it.router.access()}) < 3:
                 assert (await it.chat(max_tokens=2)).code == 200
             assert all(answer.is_whole for answer in await asyncio.gather(*running))
             assert await it.router.metric("router_backend_usable") == 2
             assert await it.router.metric("router_requests_total", outcome="timeout") == 0
-            hours = {line["time"][11:13] for line in it.router.log_lines()}
-            assert len(hours) > 1, "the clock did jump"
 
     run(test, timeout=90)
