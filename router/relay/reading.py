@@ -5,7 +5,6 @@ on whole events go out as the bytes they were. An event that is not whole is nev
 off, the client's stream still stands at the end of an event, ready for an error event.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
@@ -56,9 +55,9 @@ class Reading(Flow):
     """Reads one answer of a backend."""
 
     __slots__ = (
-        *("_answer", "_clock", "_end_hint", "_feed", "_head", "_held", "_held_size", "_is_flowing"),
-        *("_is_good", "_is_opaque", "_is_stream", "_job", "_lines", "_listener", "_rest"),
-        *("_sink", "_splitter", "begun", "client", "is_generating", "last", "whole"),
+        *("_answer", "_end_hint", "_feed", "_head", "_held", "_held_size", "_is_good", "_is_opaque"),
+        *("_is_stream", "_job", "_lines", "_listener", "_sink", "_splitter", "begun", "is_generating"),
+        *("whole",),
     )
 
     def __init__(
@@ -76,17 +75,14 @@ class Reading(Flow):
 
         `kept`: what is kept of the stream, to be continued elsewhere; None where that is not wanted.
         """
-        super().__init__(exchange, outside, repair=repair, kept=kept)
+        client = answer.connection if isinstance(answer, Answer) else None
+        super().__init__(exchange, outside, client, repair=repair, kept=kept)
         self._job = job
         self._answer = answer
         self._listener: Listener | None = listener
         self._splitter: EventSplitter | None = None  # of streams
         self._feed: Callable[[bytes], bytes] = bytes
-        self._is_flowing = False  # a stream that has begun and not ended: events pass on as they come
         self._sink = answer.sink
-        self.client = answer.connection if isinstance(answer, Answer) else None  # that takes whole chunks
-        self._clock = outside.clock
-        self._rest = bytearray()  # the splitter's
         marks = job.route.end_marks
         self._end_hint = marks[0] if len(marks) == 1 else b""  # in every event that may be the end; b"" is in all
         self._held: list[bytes] = []
@@ -99,7 +95,6 @@ class Reading(Flow):
         self.begun = False
         self.is_generating = False  # the backend has begun, but a translator holds all of it back, or has left it out
         self.whole = False  # the end mark has been seen
-        self.last = outside.clock()  # when the last byte came
 
     @property
     def status(self) -> int | None:
@@ -154,29 +149,6 @@ class Reading(Flow):
             waiting = self._on_stream(data) if self._is_stream else self._on_body(data)
         return waiting if waiting is None else self._slow(waiting)
 
-    def on_whole_chunk(self, data: bytes, start: int) -> Awaitable[None] | bool:
-        """Take a read that is one chunk, if a plain event is in it that goes on as it came: by far the most frequent
-        case, in as few steps as may be. Its content begins at `start`."""
-        client = self.client
-        if client is None or not (data.startswith(self._before, start) and data.endswith(self._behind_framed)):
-            return False
-        pipe, text = client.pipe, data[start + self._text_begin : self._text_end]
-        if pipe is None or QUOTE in text or LF in text or CR in text or not self._passes(text):
-            return False
-        if text[-1] == BACKSLASH or self._rest or not self._is_flowing:
-            return False
-        now = self._clock()
-        gaps = self._gaps
-        gaps.append(now - self.last)
-        self.last = now
-        if len(gaps) >= MAX_GAPS:
-            self._look_back()
-        self._texts.append(text)
-        pipe(data)
-        if client.pipe is not None:
-            return True
-        return self._slow(client.drained()) or True
-
     def _on_events(self, data: bytes) -> Awaitable[None] | None:
         """Take a read of a stream that flows which is not one plain event."""
         self._settle()
@@ -196,15 +168,6 @@ class Reading(Flow):
             waiting = self._sink(told) if told else None
         self._learn(block)
         return waiting
-
-    def _slow(self, waiting: Awaitable[None] | None) -> Awaitable[None] | None:
-        """Note that the client is slow: meanwhile the backend is not to blame for silence."""
-        if waiting is not None:
-            asyncio.ensure_future(waiting).add_done_callback(self._on_client_ready)
-        return waiting
-
-    def _on_client_ready(self, waiting: "asyncio.Future[None]") -> None:
-        self.last = self._outside.clock()
 
     def _on_body(self, data: bytes) -> Awaitable[None] | None:
         if self.begun:
@@ -296,7 +259,10 @@ class Reading(Flow):
         if not self._is_stream:
             return self._put(held)
         self._is_flowing = True
-        return self._send(held)
+        waiting = self._send(held)
+        if self._is_flowing:
+            self._learn(split_events(held)[-1])
+        return waiting
 
     def _send(self, block: bytes) -> Awaitable[None] | None:
         """Send whole events of an answer that has begun, but look closer at those that may end it."""
