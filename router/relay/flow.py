@@ -78,8 +78,8 @@ class Flow:
             self._lessons = MAX_LESSONS
 
     def on_whole_chunk(self, data: bytes, start: int) -> Awaitable[None] | bool:
-        """Take a read that is one chunk, if a plain event is in it that goes on as it came: by far the most frequent
-        case, in as few steps as may be. Its content begins at `start`."""
+        """Take a read that is one chunk, if a plain event is in it: by far the most frequent case, in as few steps as
+        may be. Its content begins at `start`."""
         client = self.client
         if client is None or not (data.startswith(self._before, start) and data.endswith(self._behind_framed)):
             return False
@@ -95,6 +95,10 @@ class Flow:
         if len(gaps) >= MAX_GAPS:
             self._look_back()
         self._texts.append(text)
+        pieces = self._pieces
+        if pieces is not None:
+            event = text.join(pieces)
+            data = b"%x\r\n%b\r\n" % (len(event), event)
         pipe(data)
         if client.pipe is not None:
             return True
@@ -126,8 +130,8 @@ class Flow:
     def _look_for(self, plain: Plain) -> None:
         self._plain = plain
         self._before, self._behind, self._place, self._pieces = plain.before, plain.behind, plain.place, plain.pieces
-        # The same for a chunk with its framing, which may go on as it came where the event may.
-        self._behind_framed = plain.behind + b"\r\n" if plain.pieces is None else NONE.behind
+        # The same for a chunk with its framing.
+        self._behind_framed = plain.behind + b"\r\n"
         self._text_begin, self._text_end = len(plain.before), -len(self._behind_framed)
         self._passes = has_no_mark if plain.is_watched else bool
 
