@@ -77,6 +77,8 @@ class LeanRequest(HTTPServerRequest):
 class Dispatch(HTTPMessageDelegate):
     """Finds the handler of one request, and passes on to it what comes."""
 
+    __slots__ = ("_application", "_connection", "_delegate")
+
     def __init__(self, application: Application, connection: ServerConnection) -> None:
         """`application.find_handler` decides."""
         self._application = application
@@ -111,6 +113,8 @@ class Dispatch(HTTPMessageDelegate):
 
 class Receiving(HTTPMessageDelegate):
     """Receives a request that is to be relayed; its handler runs when it is whole, or is refused by its head."""
+
+    __slots__ = ("_handler", "_is_refused", "_loop")
 
     def __init__(self, application: Application, request: LeanRequest, settings: dict[str, Any]) -> None:
         """`settings`: for `RelayedHandler.initialize`."""

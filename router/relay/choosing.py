@@ -38,6 +38,8 @@ WHY_NOT: dict[Reason, str] = {
 class Chooser:
     """Finds the backends of one exchange."""
 
+    __slots__ = ("_exchange", "_job", "_shared", "_translation", "outgoing", "overloaded", "refusal", "tried")
+
     def __init__(self, shared: Shared, exchange: Exchange, job: Job) -> None:
         """Nothing is chosen yet."""
         self._shared = shared

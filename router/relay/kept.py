@@ -49,6 +49,11 @@ def cut_ids(block: bytes) -> bytes:
 class Kept:
     """One client's stream, over all attempts that tell it."""
 
+    __slots__ = (
+        *("_mark", "_max_length", "_may_have_ids", "backend", "blocks", "hides_ids", "is_chat"),
+        *("on_resumed", "repair", "splice", "transcript"),
+    )
+
     def __init__(self, *, is_chat: bool, max_length: int, hides_ids: bool = False) -> None:
         """`max_length`: bytes of text. `hides_ids`: we have asked for the ids of tokens, the client has not."""
         self.is_chat = is_chat

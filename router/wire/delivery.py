@@ -74,13 +74,13 @@ class Delivery(ResponseWriter):
                 if type(event) is RequestHead:
                     if self._request is not None:
                         break
-                    events.popleft()
+                    events.pop(0)
                     self._begin(event)
                 elif type(event) is bytes:
-                    events.popleft()
+                    events.pop(0)
                     self._pass_on(event)
                 elif event is END:
-                    events.popleft()
+                    events.pop(0)
                     self._end_request()
                 elif self._received:
                     break  # a refusal; an answer before it is still open
