@@ -43,6 +43,7 @@ class RelayedHandler(BaseHandler):
         self.task: asyncio.Task[None] | None = None  # that runs this handler, from when its request is whole
         self._is_relaying = False
         self._is_gone = False
+        self._is_prepared = False
         route = routes.get(self.request.method or "") or next(iter(routes.values()))
         self.route_label = route.path
         self.has_named_errors = route.named_events
@@ -56,6 +57,8 @@ class RelayedHandler(BaseHandler):
 
     def prepare(self) -> None:
         """Refuse what need not be read to be refused. Called with the head, and by Tornado when the handler runs."""
+        if self._is_prepared:
+            return
         method = self.request.method or ""
         if method not in self._routes:
             if method != "OPTIONS":
@@ -71,6 +74,7 @@ class RelayedHandler(BaseHandler):
         _check_type(self._routes[method].body, self.headers_in.first("Content-Type") or "")
         if (self.headers_in.first("Content-Encoding") or "identity").lower() != "identity":
             raise UnsupportedMediaType("Compressed request bodies are not taken; send it without Content-Encoding.")
+        self._is_prepared = True
 
     def _ask_guard(self, context: Context) -> Strain | None:
         strain = context.guard.refusal() if self.request.method in self._routes else None

@@ -44,4 +44,4 @@ class Job:
     model: str | None = None
     stream: bool = False
     deadline: float | None = None  # monotonic seconds; the client's own, or the configured total
-    shape: Shape | None = None  # of a conversation in canonical shape: what reading the envelope has told besides
+    shape: Shape | None = None  # of a conversation, what reading the envelope has told besides; until it is translated

@@ -118,7 +118,9 @@ class Translation:
         return made
 
     def _translate(self, profile: Profile) -> tuple[Outgoing, Asked]:
-        done = translate(self._job.body, profile, shape=self._job.shape, form=self._dialects.request_form)
+        # Let go with the first use: it weighs as much as the body, and few requests meet two profiles.
+        shape, self._job.shape = self._job.shape, None
+        done = translate(self._job.body, profile, shape=shape, form=self._dialects.request_form)
         lost = done.notes.lost
         lines = f"X-Router-Translation: {done.notes.ids(lost)}\r\n".encode() if lost else b""
         return Outgoing(done.body, lines=lines, rules=frozenset(done.notes.repaired)), done.asked
