@@ -15,6 +15,9 @@ import pytest
 import uvloop
 from tornado.ioloop import IOLoop
 
+# Tests start hundreds of processes: each would compile all modules anew where somebody has switched this on.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 TEST_TIMEOUT = 10  # seconds for a server to end what a test has left open
 
 
