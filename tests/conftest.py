@@ -15,6 +15,8 @@ import pytest
 import uvloop
 from tornado.ioloop import IOLoop
 
+from tests.authority import Authority
+
 # Tests start hundreds of processes: each would compile all modules anew where somebody has switched this on.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -56,16 +58,28 @@ def http_server(request: pytest.FixtureRequest, io_loop: IOLoop, _unused_port: t
 @pytest.fixture
 def tool() -> Callable[[str], str]:
     """Find a command: `tool("openssl")` returns its path, or skips the test (fails it where ROUTER_CI is 1)."""
+    return _find
 
-    def find(name: str) -> str:
-        path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-        if path is None:
-            if os.environ.get("ROUTER_CI") == "1":
-                pytest.fail(f"{name} is not installed, and ROUTER_CI=1 allows no skipping")
-            pytest.skip(f"{name} is not installed")
-        return path
 
-    return find
+def _find(name: str) -> str:
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        if os.environ.get("ROUTER_CI") == "1":
+            pytest.fail(f"{name} is not installed, and ROUTER_CI=1 allows no skipping")
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority for certificates of all tests."""
+    return Authority(tmp_path_factory.mktemp("tls"), _find("openssl"))
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that nobody trusts."""
+    return Authority(tmp_path_factory.mktemp("tls"), _find("openssl"), "stranger")
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ class Dialer:
 
     def forget_contexts(self) -> None:
         """Read the files of certificates and authorities anew for the next connections."""
-        self._contexts.clear()
+        self._contexts = {}  # one that is just being read goes to the old ones
 
     async def connect(self, connection: Connection, origin: Origin, *, within: float | None) -> None:
         """Connect `connection` to `origin` within so many seconds (None: no limit).
@@ -97,10 +97,11 @@ class Dialer:
         if isinstance(origin.tls, ssl.SSLContext):
             return origin.tls
         options = origin.tls or TLSOptions()
-        context = self._contexts.get(options)
+        contexts = self._contexts
+        context = contexts.get(options)
         if context is None:
             context = await self._loop.run_in_executor(None, make_context, options)
-            self._contexts[options] = context
+            contexts[options] = context
         return context
 
 

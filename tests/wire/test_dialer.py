@@ -4,17 +4,16 @@ import asyncio
 import os
 import resource
 import ssl
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from router.errors import ConnectError, ConnectTimeout, TotalTimeout
+from router.errors import ConnectError, ConnectTimeout, TotalTimeout, WireError
 from router.wire.client import Origin, Request, TLSOptions
 from router.wire.dialer import make_context
 from router.wire.resolver import Resolver
+from tests.authority import Authority, Issued
 from tests.wire.upstream import OK, PATIENCE, Peer, answering, black_hole, client, free_port, on_uvloop, upstream
 
 SHORT = 0.2
@@ -22,39 +21,21 @@ NAME = "backend.test"
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an authority (ca.pem) and a certificate of it for `backend.test` (cert.pem, key.pem)."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    for name in ("ca", "other"):
-        openssl("req", "-x509", *curve, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2",
-                "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign")  # fmt: skip
-    openssl("req", *curve, "-keyout", "key.pem", "-out", "cert.csr", "-subj", f"/CN={NAME}")
-    (folder / "names").write_text(f"subjectAltName=DNS:{NAME}\nextendedKeyUsage=serverAuth,clientAuth\n")
-    openssl("x509", "-req", "-in", "cert.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
-            "-extfile", "names", "-out", "cert.pem")  # fmt: skip
-    return folder
+def backend(authority: Authority) -> Issued:
+    """The certificate of a backend."""
+    return authority.issue(NAME)
 
 
-@pytest.fixture(autouse=True)
-def _needs_openssl(tool: Callable[[str], str]) -> None:
-    tool("openssl")
-
-
-def server_context(authority: Path, seen: list[str | None] | None = None) -> ssl.SSLContext:
+def server_context(issued: Issued, seen: list[str | None] | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority / "cert.pem", authority / "key.pem")
+    context.load_cert_chain(issued.cert, issued.key)
     if seen is not None:
         context.sni_callback = lambda _socket, name, _context: seen.append(name)
     return context
 
 
-def options(authority: Path, ca: str = "ca", *, server_name: str | None = NAME, verify: bool = True) -> TLSOptions:
-    return TLSOptions(ca_file=str(authority / f"{ca}.pem"), server_name=server_name, verify=verify)
+def options(ca: Authority, *, server_name: str | None = NAME, verify: bool = True) -> TLSOptions:
+    return TLSOptions(ca_file=str(ca.ca), server_name=server_name, verify=verify)
 
 
 @on_uvloop
@@ -175,9 +156,11 @@ def test_a_unix_socket_works_and_a_missing_one_refuses(tmp_path: Path) -> None:
 
 
 @on_uvloop
-async def test_a_certificate_of_the_own_authority_is_accepted_and_the_server_name_asked_for(authority: Path) -> None:
+async def test_a_certificate_of_the_own_authority_is_accepted_and_the_server_name_asked_for(
+    authority: Authority, backend: Issued
+) -> None:
     names: list[str | None] = []
-    server_tls = server_context(authority, names)
+    server_tls = server_context(backend, names)
     async with upstream(answering(OK), tls=server_tls, client_tls=options(authority)) as server, client() as http:
         for _ in range(3):
             assert (await http.fetch(server.request(method="POST", body=b"x" * 300_000))).body == b"ok"
@@ -185,13 +168,15 @@ async def test_a_certificate_of_the_own_authority_is_accepted_and_the_server_nam
         assert b"Host: 127.0.0.1:" in server.peers[0].requests[0]
 
 
-@pytest.mark.parametrize(("ca", "server_name"), [("other", NAME), ("ca", None), ("ca", "another.test")])
+@pytest.mark.parametrize(
+    ("ca", "server_name"), [("stranger", NAME), ("authority", None), ("authority", "another.test")]
+)
 @on_uvloop
 async def test_a_certificate_of_another_authority_or_name_is_refused(
-    authority: Path, ca: str, server_name: str | None
+    request: pytest.FixtureRequest, backend: Issued, ca: str, server_name: str | None
 ) -> None:
-    tls = options(authority, ca, server_name=server_name)
-    async with upstream(answering(OK), tls=server_context(authority), client_tls=tls) as server, client() as http:
+    tls = options(request.getfixturevalue(ca), server_name=server_name)
+    async with upstream(answering(OK), tls=server_context(backend), client_tls=tls) as server, client() as http:
         with pytest.raises(ConnectError, match="TLS failed") as failed:
             await http.fetch(server.request())
         assert not failed.value.refused
@@ -200,23 +185,48 @@ async def test_a_certificate_of_another_authority_or_name_is_refused(
 
 
 @on_uvloop
-async def test_without_verification_any_certificate_is_accepted(authority: Path) -> None:
-    tls = options(authority, "other", server_name=None, verify=False)
-    async with upstream(answering(OK), tls=server_context(authority), client_tls=tls) as server, client() as http:
+async def test_a_certificate_that_has_ended_is_refused_and_the_error_says_so(authority: Authority) -> None:
+    ended = server_context(authority.issue(NAME, days=-1))
+    async with upstream(answering(OK), tls=ended, client_tls=options(authority)) as server, client() as http:
+        with pytest.raises(ConnectError, match="certificate has expired"):
+            await http.fetch(server.request())
+
+
+@on_uvloop
+async def test_without_verification_any_certificate_is_accepted(stranger: Authority, backend: Issued) -> None:
+    tls = options(stranger, server_name=None, verify=False)
+    async with upstream(answering(OK), tls=server_context(backend), client_tls=tls) as server, client() as http:
         assert (await http.fetch(server.request())).code == 200
 
 
 @on_uvloop
-async def test_a_context_can_be_given_and_a_client_certificate_shown(authority: Path) -> None:
-    server_tls = server_context(authority)
+async def test_a_context_can_be_given_and_a_client_certificate_shown(authority: Authority, backend: Issued) -> None:
+    server_tls = server_context(backend)
     server_tls.verify_mode = ssl.CERT_REQUIRED
-    server_tls.load_verify_locations(authority / "ca.pem")
-    shown = TLSOptions(str(authority / "ca.pem"), True, NAME, str(authority / "cert.pem"), str(authority / "key.pem"))
+    server_tls.load_verify_locations(authority.ca)
+    shown = TLSOptions(str(authority.ca), True, NAME, str(backend.cert), str(backend.key))
     context = make_context(TLSOptions(shown.ca_file, True, None, shown.cert_file, shown.key_file))
     context.check_hostname = False
     for tls in (shown, context):
         async with upstream(answering(OK), tls=server_tls, client_tls=tls) as server, client() as http:
             assert (await http.fetch(server.request())).code == 200
+
+
+@on_uvloop
+async def test_without_the_client_certificate_that_a_backend_wants_nothing_is_sent_to_it(
+    authority: Authority, backend: Issued, stranger: Authority
+) -> None:
+    """In TLS 1.3 the refusal comes after our own side is done: the request may be on its way, but is not read."""
+    server_tls = server_context(backend)
+    server_tls.verify_mode = ssl.CERT_REQUIRED
+    server_tls.load_verify_locations(authority.ca)
+    wrong = stranger.issue()
+    for shown in ((None, None), (str(wrong.cert), str(wrong.key))):
+        tls = TLSOptions(str(authority.ca), True, NAME, *shown)
+        async with upstream(answering(OK), tls=server_tls, client_tls=tls) as server, client() as http:
+            with pytest.raises(WireError):
+                await http.fetch(server.request())
+            assert server.peers == []
 
 
 @on_uvloop
@@ -266,7 +276,7 @@ async def test_cancelling_within_a_handshake_closes_the_connection_at_once() -> 
 
 
 @on_uvloop
-async def test_a_tls_stream_can_be_cancelled_and_held_back(authority: Path) -> None:
+async def test_a_tls_stream_can_be_cancelled_and_held_back(authority: Authority, backend: Issued) -> None:
     received = 0
     gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -283,7 +293,7 @@ async def test_a_tls_stream_can_be_cancelled_and_held_back(authority: Path) -> N
         return gate
 
     tls = options(authority)
-    async with upstream(script, tls=server_context(authority), client_tls=tls) as server, client() as http:
+    async with upstream(script, tls=server_context(backend), client_tls=tls) as server, client() as http:
         fetch = http.fetch(server.request(streaming_callback=deliver))
         await asyncio.sleep(0.2)
         assert received <= 2**19
@@ -297,17 +307,49 @@ async def test_a_tls_stream_can_be_cancelled_and_held_back(authority: Path) -> N
         await server.gone(1)
 
 
-@on_uvloop
-async def test_files_are_read_anew_when_that_is_asked_for(authority: Path, tmp_path: Path) -> None:
+def test_files_are_read_anew_when_that_is_asked_for(
+    authority: Authority, stranger: Authority, backend: Issued, tmp_path: Path
+) -> None:
     """A certificate that was renewed under the same name is used without a restart."""
-    trusted = tmp_path / "ca.pem"
-    trusted.write_bytes((authority / "other.pem").read_bytes())
-    given = TLSOptions(ca_file=str(trusted), server_name=NAME)
-    async with upstream(answering(OK), tls=server_context(authority), client_tls=given) as server, client() as http:
-        with pytest.raises(ConnectError):
-            await http.fetch(server.request())
-        trusted.write_bytes((authority / "ca.pem").read_bytes())
-        with pytest.raises(ConnectError):
-            await http.fetch(server.request())
-        http.keep_only([server.origin])
-        assert (await http.fetch(server.request())).code == 200
+
+    @on_uvloop
+    async def run() -> None:
+        trusted = tmp_path / "ca.pem"
+        trusted.write_bytes(stranger.ca.read_bytes())
+        given = TLSOptions(ca_file=str(trusted), server_name=NAME)
+        async with upstream(answering(OK), tls=server_context(backend), client_tls=given) as server, client() as http:
+            with pytest.raises(ConnectError):
+                await http.fetch(server.request())
+            trusted.write_bytes(authority.ca.read_bytes())
+            with pytest.raises(ConnectError):
+                await http.fetch(server.request())
+            http.keep_only([server.origin])
+            assert (await http.fetch(server.request())).code == 200
+
+    run()
+
+
+def test_what_is_just_being_read_when_files_are_to_be_read_anew_is_not_kept(
+    authority: Authority, stranger: Authority, backend: Issued, tmp_path: Path
+) -> None:
+    """Else a reload at the wrong moment would leave the old authority in use until the next one."""
+
+    @on_uvloop
+    async def run() -> None:
+        trusted = tmp_path / "ca.pem"
+        os.mkfifo(trusted)  # whoever reads it waits for us
+        given = TLSOptions(ca_file=str(trusted), server_name=NAME)
+        async with upstream(answering(OK), tls=server_context(backend), client_tls=given) as server, client() as http:
+            first = http.fetch(server.request())
+            loop = asyncio.get_running_loop()
+            pipe = await loop.run_in_executor(None, trusted.open, "wb")  # it is being read
+            http.keep_only([server.origin])
+            trusted.unlink()
+            trusted.write_bytes(authority.ca.read_bytes())
+            pipe.write(stranger.ca.read_bytes())
+            pipe.close()
+            with pytest.raises(ConnectError):
+                await first
+            assert (await http.fetch(server.request())).code == 200
+
+    run()
