@@ -44,7 +44,8 @@ from router.relay.probing import Prober
 from router.relay.relay import Relay
 from router.relay.shared import Cluster, Shared
 from router.reload import LocalControl
-from router.wire.client import PooledHTTPClient, Request
+from router.securing import Securing, read_credentials
+from router.wire.client import PooledHTTPClient
 from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 from router.wire.resolver import Resolver
@@ -78,7 +79,7 @@ class App:
         own_names: Collection[str] = (),
         worker: int | None = None,
     ) -> None:
-        """Build what needs no loop; nothing runs before `start`. Raises OSError: the log file cannot be opened.
+        """Build what needs no loop; nothing runs before `start`. Raises OSError, ConfigError: a file cannot be used.
 
         `origins`: where each key came from. `own_names`: names and addresses of this machine, to find a backend that is
         this router. `worker`: our number, where we are one of several.
@@ -86,6 +87,7 @@ class App:
         self._current = Current(config, origins or {})
         self._is_draining = False
         self._began = time.monotonic()
+        self.securing = Securing(read_credentials(config.server.tls))
         self._logs = logs.setup(config.logging, worker=worker)
         self.registry = Registry(
             [parts.spec(backend, config) for backend in config.backends],
@@ -96,13 +98,12 @@ class App:
             backends=lambda: self.registry.snapshot(time.monotonic()),
             dropped_log_lines=lambda: self._logs.dropped,
             queue_length=lambda: 0 if self._running is None else len(self._running.shared.queue),
+            tls=self.securing.figures,
         )
         self._observer = Observer(self.metrics, self._logs.access)
         self._watchdog = Watchdog(on_lag=self.metrics.loop_lagged, on_stall=self.metrics.loop_stalled)
-        self._guard = Guard(
-            parts.marks(config),
-            at_work=lambda: self.metrics.in_flight - 1,  # uploads too; the one that asks is counted already
-        )
+        # At work are uploads too, and the one that asks is counted already.
+        self._guard = Guard(parts.marks(config), at_work=lambda: self.metrics.in_flight - 1)
         self._endpoints: dict[str, Endpoint] = parts.endpoints(config)
         self._dialects = Dialects({})
         parts.tell_dialects(self._dialects, config)
@@ -244,7 +245,8 @@ class App:
 
         Whole or not at all, in one step. Raises ConfigError where it cannot be used; nothing has changed then.
         """
-        return self._changing.apply(loaded)
+        credentials = read_credentials(loaded.config.server.tls)
+        return [*self._changing.apply(loaded), *self.securing.take(credentials)]
 
     def carry_out(self, order: Order) -> Report:
         """Carry out an order on a backend, in this process."""
@@ -389,12 +391,4 @@ class App:
         return Desk(self.control, self._current.lines, host=admin.host, token=token, earlier=self.earlier)
 
     def _probe_request(self, spec: BackendSpec, path: str, timeout: float) -> HTTPRequest:
-        endpoint = self._endpoints[spec.name]
-        return Request(
-            origin=endpoint.origin,
-            method="GET",
-            target=path,
-            header_lines=b"Accept: application/json\r\n" + endpoint.key_lines(named_events=False),
-            connect_timeout=timeout,
-            request_timeout=timeout,
-        )
+        return parts.probe_request(self._endpoints[spec.name], path, timeout)

@@ -21,7 +21,10 @@ from router.errors import ConfigError
 PROGRAM = "devstral-router"
 DONE, UNUSABLE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-_CONFIG_FLAGS = ("--host", "--port", "--log-level", "--base-url", "--type", "--api-key", "--debug")
+_CONFIG_FLAGS = (
+    *("--host", "--port", "--log-level", "--base-url", "--type", "--api-key", "--debug"),
+    *("--ssl-certfile", "--ssl-keyfile"),
+)
 _EPILOG = """\
 Without a command it serves. Without --config it reads ./router.yaml or /etc/devstral-router/router.yaml if there is
 one, and the environment: VLLM_BASE=http://127.0.0.1:8000 devstral-router is enough.
@@ -130,6 +133,8 @@ def _add_serve_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_argument("--api-key", metavar="KEY", help="their key (seen in process lists: prefer a file)")
     flags.add_argument("--host", metavar="HOST", help="address to listen on")
     flags.add_argument("--port", metavar="PORT", help="port to listen on")
+    flags.add_argument("--ssl-certfile", metavar="FILE", help="our certificate (PEM): clients are served by TLS")
+    flags.add_argument("--ssl-keyfile", metavar="FILE", help="its key, where that is not in the same file")
     flags.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")
     flags.add_argument("--debug", action="store_const", const="true", help="the same as --log-level debug")
     flags.add_argument("--print-config", action="store_true", help="print every value and where it came from, and exit")

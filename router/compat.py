@@ -101,6 +101,9 @@ ALIASES: tuple[Alias, ...] = (
     _flag("--base-url", "backends", urls_from_list),
     _flag("--type", "backends.*.dialect", dialect_from_type),
     _flag("--api-key", "backends.*.api_key"),
+    # as uvicorn and vLLM have them
+    _flag("--ssl-certfile", "server.tls.cert_file"),
+    _flag("--ssl-keyfile", "server.tls.key_file"),
     # Devstral Proxy
     _env("VLLM_BASE", "backends", urls_from_list),
     _env("PROXY_HOST", "server.host"),

@@ -205,7 +205,8 @@ class ConfigFault:
 class ConfigError(RouterError):
     """A configuration that cannot be used; carries all its faults."""
 
-    def __init__(self, faults: list[ConfigFault]) -> None:
-        """`faults` is never empty."""
+    def __init__(self, faults: list[ConfigFault], *, files: tuple[str, ...] = ()) -> None:
+        """`faults` is never empty. `files`: that it names; another content of theirs may be what mends it."""
         super().__init__("\n".join(str(fault) for fault in faults))
         self.faults = faults
+        self.files = files

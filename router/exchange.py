@@ -68,6 +68,7 @@ class Exchange:
     method: str
     opened: float
     client: str = ""  # address
+    client_cert: str | None = None  # whose certificate it showed, where one is asked for
     path: str = ""  # as asked for, of a route that is not served; bounded, without a query
     model: str | None = None  # as asked for; None where the route has none, or it was not read yet
     known_model: bool = False  # some backend has listed it: fit for a metric's label

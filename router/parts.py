@@ -26,7 +26,7 @@ from router.relay.resume import Mode, ResumeRules
 from router.relay.retry import RetryRules
 from router.translate.asked import AnswerForm, ReasoningField, RequestForm
 from router.translate.profile import PRESETS
-from router.wire.client import TLSOptions, parse_url
+from router.wire.client import Request, TLSOptions, parse_url
 from router.wire.limits import ServerLimits
 
 ADMIN_BODY = 64 << 10  # bytes: an entry of a backend is a few hundred
@@ -81,6 +81,18 @@ def endpoints(
 def _forwarded(config: Config) -> tuple[bool, bool, str]:
     server = config.server
     return server.forward_authorization, server.forward_cookies, server.deadline_header
+
+
+def probe_request(endpoint: Endpoint, path: str, timeout: float) -> Request:
+    """Return the request of a probe; `timeout` in seconds, for each of its parts."""
+    return Request(
+        origin=endpoint.origin,
+        method="GET",
+        target=path,
+        header_lines=b"Accept: application/json\r\n" + endpoint.key_lines(named_events=False),
+        connect_timeout=timeout,
+        request_timeout=timeout,
+    )
 
 
 def tell_dialects(dialects: Dialects, config: Config, *, strangers: tuple[str, ...] = ()) -> None:

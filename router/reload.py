@@ -32,7 +32,7 @@ class Source:
     """Where the configuration came from, and how it is read again."""
 
     load: Callable[[], Loaded]  # as at the start: the same file, flags and environment. Raises ConfigError
-    files: tuple[str, ...] = ()  # what it is read from: looked at for changes
+    files: tuple[str, ...] = ()  # what it is read from: looked at for changes, and so are those that it names
 
 
 class Reloader:
@@ -44,16 +44,21 @@ class Reloader:
         *,
         apply: Callable[[Loaded], Awaitable[Report]],
         reloaded: Callable[[bool], None],
+        named: tuple[str, ...] = (),
     ) -> None:
-        """`apply`: takes up a configuration that has no fault; `reloaded`: told of each reload whether it went well."""
+        """`apply`: takes up a configuration that has no fault; `reloaded`: told of each reload whether it went well.
+
+        `named`: files that the configuration of the start names.
+        """
         self._source = source
+        self._files = (*source.files, *named)
         self._apply = apply
         self._reloaded = reloaded
         self._next: asyncio.Task[Report] | None = None  # that waits for its turn, and is shared by all who ask
         self._tasks: set[asyncio.Task[Report]] = set()
         self._turn = asyncio.Lock()
         self._began = -INTERVAL  # monotonic seconds
-        self._taken = stamps(source.files)  # the state of the files that was read last
+        self._taken = stamps(self._files)  # the state of the files that was read last
         self._watching: asyncio.Task[None] | None = None
         self._reader: threading.Thread | None = None
 
@@ -70,7 +75,7 @@ class Reloader:
         if not is_on and self._watching is not None:
             self._watching.cancel()
             self._watching = None
-        elif is_on and self._watching is None and self._source.files:
+        elif is_on and self._watching is None and self._files:
             self._watching = asyncio.get_running_loop().create_task(self._watch(), name="watch configuration")
 
     async def stop(self) -> None:
@@ -92,16 +97,26 @@ class Reloader:
             await asyncio.sleep(max(0.0, self._began + INTERVAL - time.monotonic()))
             self._next = None  # who asks from now on may mean a file that is written after it was read
             self._began = time.monotonic()
-            self._taken = stamps(self._source.files)
+            self._taken = stamps(self._files)
             try:
-                report = await self._take_up(await self._load())
+                loaded = await self._load()
+                self._look_at(loaded.files)
+                report = await self._take_up(loaded)
             except ConfigError as error:
+                self._look_at(error.files or None)
                 report = refusal(error)
             except Exception:  # the last line of a task that nobody may be waiting for
                 log.exception("reloading failed")
                 report = Report(False, "The router failed; its log says why.", problem=Problem.FAILED)
         self._tell(report)
         return report
+
+    def _look_at(self, named: tuple[str, ...] | None) -> None:
+        """Look at these files from now on, beside those that the configuration is read from; None: as before."""
+        known = dict(zip(self._files, self._taken, strict=True))
+        if named is not None:
+            self._files = (*self._source.files, *named)
+        self._taken = tuple(known[path] if path in known else _stamp(path) for path in self._files)
 
     async def _take_up(self, loaded: Loaded) -> Report:
         for notice in loaded.notices:
@@ -167,7 +182,7 @@ class Reloader:
         seen = self._taken
         while True:
             await asyncio.sleep(INTERVAL)
-            now = stamps(self._source.files)
+            now = stamps(self._files)
             if now == seen and now != self._taken and self._next is None:
                 log.info("the configuration's files have changed")
                 self.ask()
@@ -239,10 +254,10 @@ class LocalControl:
         return self._app.metrics_page(accept)
 
 
-def reloader_of(app: Reloadable, source: Source) -> Reloader:
-    """Return what reads the configuration anew for a router of one process."""
+def reloader_of(app: Reloadable, source: Source, named: tuple[str, ...] = ()) -> Reloader:
+    """Return what reads the configuration anew for a router of one process. `named`: see Reloader."""
 
     async def apply(loaded: Loaded) -> Report:
         return acceptance(app.apply(loaded))
 
-    return Reloader(source, apply=apply, reloaded=app.reloaded)
+    return Reloader(source, apply=apply, reloaded=app.reloaded, named=named)

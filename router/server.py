@@ -57,10 +57,10 @@ def _serve_with_workers(loaded: Loaded, source: Source, *, workers: int) -> int:
 class _Local:
     """What reads the configuration anew for a router of one process."""
 
-    def __init__(self, app: "App", source: Source) -> None:
-        """Made in the running loop."""
+    def __init__(self, app: "App", source: Source, named: tuple[str, ...]) -> None:
+        """Made in the running loop. `named`: files that the configuration names."""
         self._app = app
-        self._reloader = reloader_of(app, source)
+        self._reloader = reloader_of(app, source, named)
         app.control = LocalControl(app, self._reloader)
         self._reloader.watch(app.config.server.watch_config)
 
@@ -88,7 +88,7 @@ def _serve_alone(loaded: Loaded, source: Source) -> int:
 
     def reloading(app: "Application") -> _Local:
         assert isinstance(app, App)
-        return _Local(app, source)
+        return _Local(app, source, loaded.files)
 
     return run(lambda: App.of(loaded), Listening.of(loaded.config, loaded.origins), reloading=reloading)
 

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tornado.web import Application, RequestHandler
 
 from router.process.sockets import Listening
+from router.securing import Credentials, Securing
 from router.server import run
 from router.wire.limits import ServerLimits
 from router.wire.service import Refused, plain_error
@@ -68,6 +69,7 @@ class Standin:
         if refusal is not None:
             raise FileNotFoundError(2, refusal)
         self.in_flight = 0
+        self.securing = Securing(Credentials())
         self.stopped = asyncio.Event()
         routes = [("/pid", PidHandler), ("/slow", SlowHandler), ("/stream", StreamHandler), ("/block", BlockHandler)]
         self.admin_delegate = self.delegate = Application(routes, app=self)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from router import __version__, cli, compat
 from router.cli import DONE, UNUSABLE, USAGE, main, own_names
 from router.compat import Source as Foreign
 from router.reload import Source
+from tests.authority import Authority
 
 ROOT = Path(__file__).resolve().parents[1]
 VALID = "backends:\n  - url: http://10.0.0.11:8000\n  - url: http://10.0.0.12:8000\n"
@@ -53,6 +54,28 @@ def test_a_valid_file_is_told_in_few_lines(words: list[str], tmp_path: Path, cap
         "  - Backend: 10.0.0.12:8000 (auto) @ http://10.0.0.12:8000/v1",
     ]
     assert err == ""
+
+
+def test_a_certificate_is_checked_with_the_rest_and_its_origin_shown(
+    tmp_path: Path, capsys: Capture, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = authority.issue()
+    (tmp_path / "f.yaml").write_text(f"{VALID}server:\n  tls:\n    cert_file: ${{OURS}}\n    key_file: {issued.key}\n")
+    monkeypatch.setenv("OURS", str(issued.cert))
+    assert main(["check", "f.yaml"]) == DONE
+    assert "  - Server: 0.0.0.0:9000 (TLS)\n" in capsys.readouterr().out
+    assert main(["--config", "f.yaml", "--print-config"]) == DONE
+    out = capsys.readouterr().out
+    assert f"server.tls.cert_file = {issued.cert}  (f.yaml:6, env OURS)\n" in out
+    assert "server.tls.client_auth = off  (default)\n" in out
+
+    words = ["--config", "f.yaml", "--ssl-certfile", str(issued.key), "--ssl-keyfile", "/nowhere.pem"]
+    assert main(words) == UNUSABLE
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "  - server.tls.key_file: there is no such file: /nowhere.pem (--ssl-keyfile)"
+    ]
+    assert main([*words[:3], str(issued.key)]) == UNUSABLE
+    assert "server.tls.cert_file: holds no certificate" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from router.config import Config, Loaded, load
 from router.errors import ConfigError, ConfigFault
 from router.orders import Order, OrderKind, Problem, Report
 from router.reload import LocalControl, Reloader, Source, acceptance, refusal, reloader_of, stamps
+from tests.authority import Authority
 from tests.front import front, run, until
 from tests.operating import operator
 
@@ -113,6 +114,37 @@ def test_files_that_change_are_read_once_they_stand_still(tmp_path: Path) -> Non
         await until(lambda: len(taken.configs) == 3)
         await asyncio.sleep(2.5)
         assert len(taken.results) == 4, "what has not changed is not read again"
+        await reloader.stop()
+
+    run(test)
+
+
+def test_files_that_the_configuration_names_are_looked_at_too_also_where_they_are_what_is_wrong(
+    authority: Authority, stranger: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewed certificate changes no line of the configuration."""
+    monkeypatch.setattr(reload, "INTERVAL", 0.1)
+    path, cert, key = tmp_path / "router.yaml", tmp_path / "cert.pem", tmp_path / "key.pem"
+    first = authority.issue()
+    first.put(cert, key)
+    path.write_text(VALID)
+    taken = Taken()
+
+    async def test() -> None:
+        reloader = taken.reloader(of_file(path))
+        reloader.watch(True)
+        path.write_text(VALID + f"server: {{tls: {{cert_file: {cert}, key_file: {key}}}}}\n")
+        await until(lambda: taken.results == [True])
+        first.put(cert, key)
+        await until(lambda: taken.results == [True] * 2)
+        stranger.issue().put(cert, tmp_path / "other.pem")
+        await until(lambda: taken.results == [True, True, False])
+        first.put(cert, key)
+        await until(lambda: taken.results[3:] == [True])
+        path.write_text(VALID + f"server: {{tls: {{cert_file: {cert}, key_file: {tmp_path}/new.pem}}}}\n")
+        await until(lambda: taken.results[4:] == [False])
+        (tmp_path / "new.pem").write_bytes(first.key.read_bytes())
+        await until(lambda: taken.results[5:] == [True])
         await reloader.stop()
 
     run(test)

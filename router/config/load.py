@@ -1,6 +1,6 @@
 """Reading the configuration: files, environment and flags to one checked Config, or every fault at once.
 
-The only module of this package that opens files.
+Of this package only this module and `certificates` open files.
 """
 
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from router.config import checks
+from router.config import certificates, checks
 from router.config.address import DEFAULT_API_PREFIX
 from router.config.document import MAX_TEXT, parse_document, parse_section
 from router.config.dotenv import parse_dotenv
@@ -33,6 +33,7 @@ class Loaded:
     notices: Sequence[str] = ()  # worth a line to the operator, each
     path: str | None = None  # of the YAML file, None without one
     own_names: frozenset[str] = frozenset()  # names and addresses of this machine
+    files: tuple[str, ...] = ()  # certificates and keys that it names
 
 
 def load(
@@ -57,17 +58,19 @@ def load(
     fill_variables(tree, given, report)
     lay_over(tree, given, report)
     faults = [*report.faults, *checks.check(tree, own_names)]
-    config = None
+    config: Config | None = None
+    files: tuple[str, ...] = ()
     try:
         config = Config.model_validate(plain(tree))
     except ValidationError as error:
         faults += from_validation(error, tree)
     if config is not None:
-        faults += _missing_files(tree, config)
+        files = certificates.named(config)
+        faults += [fault_at(tree, path, message) for path, message in certificates.faults(config)]
     if faults or config is None:
-        raise ConfigError(without_repeats(faults))
-    notices = (*report.notices, *checks.notices(config))
-    return Loaded(config, _origins(tree, config), notices, file, own_names)
+        raise ConfigError(without_repeats(faults), files=files)
+    notices = (*report.notices, *checks.notices(config), *certificates.notices(config))
+    return Loaded(config, _origins(tree, config), notices, file, own_names, files)
 
 
 def load_admin(
@@ -135,16 +138,6 @@ def _dotenv(env_file: str | None, report: Report) -> dict[str, str]:
     if bad:
         report.notices.append(f"{path}: no KEY=VALUE on line {', '.join(map(str, bad[:5]))}: passed over")
     return found
-
-
-def _missing_files(tree: Branch, config: Config) -> list[ConfigFault]:
-    """Return the files of certificates that are not there: else a backend would only seem to be down."""
-    return [
-        fault_at(tree, ("backends", number, "tls", key), f"there is no such file: {path}")
-        for number, backend in enumerate(config.backends)
-        for key in ("ca_file", "cert_file", "key_file")
-        if (path := getattr(backend.tls, key)) is not None and not os.path.isfile(path)
-    ]
 
 
 def _origins(tree: Branch, config: Config) -> dict[str, str]:

@@ -87,6 +87,26 @@ class ExtraRoute(Section):
     path: Annotated[str, PATH]
 
 
+class ServerTLSConfig(Section):
+    """How our own listener speaks TLS: it does where there is a certificate."""
+
+    cert_file: Annotated[str | None, FILE] = None
+    key_file: Annotated[str | None, FILE] = None  # None: in cert_file
+    min_version: Annotated[str, choice(("1.2", "1.3"))] = "1.2"
+    client_auth: Annotated[str, choice(("off", "optional", "required"), same={"none": "off"})] = "off"
+    client_ca_file: Annotated[str | None, FILE] = None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "ServerTLSConfig":
+        if self.cert_file is None and (self.key_file or self.client_ca_file or self.client_auth != "off"):
+            raise ValueError("cert_file is missing: without a certificate there is no TLS")
+        if self.client_auth != "off" and self.client_ca_file is None:
+            raise ValueError(f"client_auth: {self.client_auth} needs a client_ca_file: whose certificates are good?")
+        if self.client_auth == "off" and self.client_ca_file is not None:
+            raise ValueError("client_ca_file is given, but client_auth is off: say client_auth: required, or optional")
+        return self
+
+
 class ServerConfig(Section):
     """Our own listener, and the limits of what clients may send."""
 
@@ -114,6 +134,7 @@ class ServerConfig(Section):
     public_details: Annotated[bool, FLAG] = False
     forward_authorization: Annotated[bool, FLAG] = False
     forward_cookies: Annotated[bool, FLAG] = False
+    tls: ServerTLSConfig = ServerTLSConfig()
     cors: CorsConfig = CorsConfig()
 
 

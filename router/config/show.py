@@ -20,7 +20,7 @@ def summary_lines(config: Config) -> Iterator[str]:
     """Yield the few lines that a successful check tells."""
     server = config.server
     host = f"[{server.host}]" if ":" in server.host else server.host
-    yield f"  - Server: {host}:{server.port}"
+    yield f"  - Server: {host}:{server.port}{'' if server.tls.cert_file is None else ' (TLS)'}"
     for backend in config.backends[:10]:
         yield f"  - Backend: {backend.name} ({backend.dialect}) @ {backend.url}{backend.api_prefix}"
     if len(config.backends) > 10:

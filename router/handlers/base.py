@@ -77,6 +77,7 @@ class BaseHandler(tornado.web.RequestHandler):
             context.exchange_opened(self.exchange)
         connection = request.connection
         assert isinstance(connection, ServerConnection)
+        self.exchange.client_cert = connection.context.client_cert
         connection.own_lines = self.own_lines = self._own_lines()
 
     def data_received(self, chunk: bytes) -> None:

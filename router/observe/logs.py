@@ -107,6 +107,7 @@ def access_fields(exchange: Exchange, when: str, worker: int | None = None) -> d
         **({} if worker is None else {"worker": worker}),
         "id": exchange.id[:MAX_VALUE],
         "client": exchange.client,
+        **({"client_cert": exchange.client_cert[:MAX_VALUE]} if exchange.client_cert else {}),
         "method": exchange.method[:MAX_VALUE],
         "route": exchange.route,
         **({"path": exchange.path} if exchange.path else {}),

@@ -62,12 +62,18 @@ class Metrics:
         backends: Callable[[], list[BackendStatus]] | None = None,
         dropped_log_lines: Callable[[], int] | None = None,
         queue_length: Callable[[], int] | None = None,
+        tls: Callable[[], tuple[float | None, int]] | None = None,
     ) -> None:
-        """`backends`, `dropped_log_lines` and `queue_length` (exchanges that wait) are asked at each dump."""
+        """All are asked at each dump.
+
+        `queue_length`: exchanges that wait. `tls`: when our certificate ends, in seconds since 1970, None without one;
+        and the number of clients with whom there was no TLS.
+        """
         self.in_flight = 0
         self._backends = backends
         self._dropped = dropped_log_lines
         self._queue_length = queue_length
+        self._tls = tls
         self._series: dict[tuple[str, str], _Series] = {}
         self._gaps = Distribution(GAP_BOUNDS)
         self.event_gaps = self._gaps.observe_all
@@ -238,6 +244,8 @@ class Metrics:
         sheet.histogram("router_loop_lag_seconds", "How late the loop's timers come.", [("", self._lag)])
         sheet.counter("router_loop_stalls", "Times for which the loop stood still.", [("", self._stalls)])
         self._reloads.add_to(sheet)
+        if self._tls is not None:
+            _add_tls(sheet, *self._tls())
         if self._dropped is not None:
             sheet.counter("router_log_lines_dropped", "Log lines that were not written.", [("", self._dropped())])
         add_process(sheet, self._process)
@@ -291,6 +299,14 @@ def model_label(exchange: Exchange) -> str:
 
 def _text(outcome: Outcome | AttemptOutcome | None) -> str:
     return OTHER if outcome is None else outcome.value
+
+
+def _add_tls(sheet: Sheet, expires: float | None, failed: int) -> None:
+    if expires is not None:
+        meaning = "When the listener's certificate ends, or one that vouches for it: seconds since 1970."
+        sheet.gauge("router_tls_certificate_expiry_seconds", meaning, [("", expires)], across=Kind.SMALLEST)
+    meaning = "Clients with whom there was no TLS: no common version, no good certificate, no TLS at all."
+    sheet.counter("router_tls_handshakes_failed", meaning, [("", failed)])
 
 
 def _add_backends(sheet: Sheet, backends: list[BackendStatus]) -> None:

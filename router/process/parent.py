@@ -94,7 +94,8 @@ class Parent:
                     journal.change(loaded.config.logging)
             return report
 
-        reloader = Reloader(self._source, apply=apply, reloaded=self._assembly.reloaded)
+        named = self._assembly.loaded.files
+        reloader = Reloader(self._source, apply=apply, reloaded=self._assembly.reloaded, named=named)
         self._assembly.reload = reloader.reload
         self._listen_to_signals(journal, reloader)
         reloader.watch(self._assembly.loaded.config.server.watch_config)

@@ -13,6 +13,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 
 from router.process.sockets import Listener, Listening, Role
 from router.process.telling import Farewell
+from router.securing import Securing
 from router.wire.limits import ServerLimits
 from router.wire.server import HTTPServer
 from router.wire.service import Refused
@@ -26,6 +27,7 @@ class Application(Protocol):
     """What is served; router.app.App is one."""
 
     on_limits: Callable[[ServerLimits], None] | None  # told the limits of clients when they change
+    securing: Securing  # TLS of the clients' listener
     earlier: Callable[[], Sequence[int]]  # asked for processes before us that still finish requests
 
     @property
@@ -109,8 +111,15 @@ class Serving:
         app = self.app
         if role is Role.ADMIN:
             return HTTPServer(app.admin_delegate, limits=app.admin_limits, render_error=app.render_error)
-        server = HTTPServer(app.delegate, limits=app.limits, render_error=app.render_error)
+        server = HTTPServer(
+            app.delegate,
+            limits=app.limits,
+            ssl_options=app.securing.credentials.context,
+            render_error=app.render_error,
+            handshake_failed=app.securing.handshake_failed,
+        )
         app.on_limits = server.set_limits
+        app.securing.on_change = server.set_tls
         return server
 
     async def _pause(self, seconds: float) -> None:

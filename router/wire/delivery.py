@@ -29,9 +29,9 @@ class Delivery(ResponseWriter):
         *("_received", "_request"),
     )
 
-    def __init__(self, service: Service) -> None:
-        """`service`: what all connections of a server share."""
-        super().__init__(service)
+    def __init__(self, service: Service, *, beneath: asyncio.Transport | None = None) -> None:
+        """See ResponseWriter."""
+        super().__init__(service, beneath=beneath)
         self._parser = RequestParser(service.limits)
         self._events = self._parser.events
         self._request: RequestHead | None = None  # being received or answered

@@ -74,14 +74,15 @@ class ResponseWriter(HTTPConnection):
     """Writes answers to one client, one after the other."""
 
     __slots__ = (
-        *("_answering", "_congested", "_head_written", "_is_bodyless", "_is_chunked", "_is_http_1_0"),
+        *("_answering", "_beneath", "_congested", "_head_written", "_is_bodyless", "_is_chunked", "_is_http_1_0"),
         *("_is_last", "_left", "_method", "_queued", "_service", "_transport", "_unsent", "_waiters", "pipe"),
         *("own_lines", "refused"),
     )
 
-    def __init__(self, service: Service) -> None:
-        """`service`: what all connections of a server share."""
+    def __init__(self, service: Service, *, beneath: asyncio.Transport | None = None) -> None:
+        """`service`: what all connections of a server share. `beneath`: the transport below one of TLS."""
         self._service = service
+        self._beneath = beneath
         self.own_lines = b""  # what the application wants on an answer that the wire itself gives to this request
         self.refused: int | None = None  # the status of such an answer, when the application is told of the end
         self._transport: asyncio.Transport | None = None  # None before the connection and after it
@@ -237,7 +238,7 @@ class ResponseWriter(HTTPConnection):
         assert self._transport is not None
         self._congested = True
         self.pipe = None
-        self._unsent = self._transport.get_write_buffer_size()
+        self._unsent = self._unsent_now()
         self._queued = 0
         self._congestion_began()
 
@@ -308,12 +309,22 @@ class ResponseWriter(HTTPConnection):
     def _send(self, data: bytes) -> "asyncio.Future[None] | None":
         assert self._transport is not None
         was_congested = self._congested
-        self._transport.write(data)
+        if self._beneath is not None and len(data) > JOINED_WRITE:
+            self._write_in_pieces(data)
+        else:
+            self._transport.write(data)
         if not self._congested:
             return None
         if was_congested:  # else pause_writing() has just counted it
             self._queued += len(data)
         return self._waiter()
+
+    def _write_in_pieces(self, data: bytes) -> None:
+        """Write much by TLS: what it has handed on it no longer counts, so a client that takes nothing must be seen."""
+        assert self._transport is not None
+        view = memoryview(data)
+        for start in range(0, len(data), JOINED_WRITE):
+            self._transport.write(view[start : start + JOINED_WRITE])
 
     def _waiter(self) -> "asyncio.Future[None]":
         """Return a future of its own for each writer, so that cancelling one does not touch another."""
@@ -331,10 +342,15 @@ class ResponseWriter(HTTPConnection):
             if not waiter.done():
                 _failed(waiter)
 
-    def _made_progress(self) -> bool:
-        """Return whether the client took any byte since the last look, and look anew."""
+    def _unsent_now(self) -> int:
+        """Return how many bytes wait for the client; TLS hands its own on to the transport beneath it."""
         assert self._transport is not None
         unsent = self._transport.get_write_buffer_size()
+        return unsent if self._beneath is None else unsent + self._beneath.get_write_buffer_size()
+
+    def _made_progress(self) -> bool:
+        """Return whether the client took any byte since the last look, and look anew."""
+        unsent = self._unsent_now()
         progress = unsent < self._unsent + self._queued
         self._unsent = unsent
         self._queued = 0

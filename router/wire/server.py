@@ -12,12 +12,13 @@ import asyncio
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.netutil import ssl_options_to_context
 
+from router.wire.handshake import Handshake
 from router.wire.limits import BACKLOG, ServerLimits
 from router.wire.listen import bind_sockets, bind_unix_socket
 from router.wire.server_connection import ServerConnection
@@ -38,13 +39,18 @@ class HTTPServer:
         limits: ServerLimits | None = None,
         ssl_options: ssl.SSLContext | dict[str, Any] | None = None,
         render_error: ErrorRenderer = plain_error,
+        handshake_failed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`render_error`: (status, message) -> (content type, body) of the answers that the wire itself gives."""
+        """`render_error`: (status, message) -> (content type, body) of the answers that the wire itself gives.
+
+        `ssl_options`: for TLS, on all sockets but Unix ones. `handshake_failed`: told of each that comes to nothing.
+        """
         loop = asyncio.get_event_loop()
         done = loop.create_future()
         done.set_result(None)
         self._service = Service(delegate, limits or ServerLimits(), render_error, loop, done)
-        self._ssl = None if ssl_options is None else ssl_options_to_context(ssl_options, server_side=True)
+        self._service.tls = None if ssl_options is None else ssl_options_to_context(ssl_options, server_side=True)
+        self._service.handshake_failed = handshake_failed
         self._starting: dict[asyncio.Task[None], socket.socket] = {}
         self._servers: list[asyncio.AbstractServer] = []
 
@@ -56,11 +62,15 @@ class HTTPServer:
     @property
     def connections(self) -> int:
         """How many connections are open, idle ones and closing ones included."""
-        return len(self._service.connections)
+        return self._service.count
 
     def set_limits(self, limits: ServerLimits) -> None:
         """Go by other limits from now on; sizes hold for new connections, times from a connection's next phase on."""
         self._service.limits = limits
+
+    def set_tls(self, context: ssl.SSLContext | None) -> None:
+        """Meet new connections with another context from now on, or without TLS; open ones go on as they are."""
+        self._service.tls = context
 
     def listen(self, port: int, address: str = "127.0.0.1") -> list[socket.socket]:
         """Bind and serve; return the sockets. Raises OSError."""
@@ -97,6 +107,8 @@ class HTTPServer:
         """Drain: close what is idle, and from now on every answer is the last of its connection."""
         service = self._service
         service.draining = True
+        for handshake in list(service.handshakes):
+            handshake.abort()
         for connection in list(service.connections):
             if connection.is_idle:
                 connection.close()
@@ -104,6 +116,8 @@ class HTTPServer:
     async def close_all_connections(self) -> None:
         """Close every connection, also in the middle of an answer, and wait until all are gone."""
         service = self._service
+        for handshake in list(service.handshakes):
+            handshake.abort()
         for connection in list(service.connections):
             connection.close()
         if not await self._are_gone(CLOSE_TIME):
@@ -113,7 +127,7 @@ class HTTPServer:
 
     async def _are_gone(self, seconds: float) -> bool:
         service = self._service
-        if not service.connections:
+        if not service.count:
             return True
         service.emptied.clear()
         try:
@@ -124,20 +138,19 @@ class HTTPServer:
 
     async def _serve(self, sock: socket.socket, backlog: int) -> None:
         loop = self._service.loop
-        is_unix = sock.family == socket.AF_UNIX
-        create: Callable[..., Awaitable[asyncio.AbstractServer]] = (
-            loop.create_unix_server if is_unix else loop.create_server
-        )
-        handshake = None if self._ssl is None else self._service.limits.headers_timeout
+        if sock.family != socket.AF_UNIX:
+            self._servers.append(await loop.create_server(self._connect, sock=sock, backlog=backlog))
+            return
         # From Python 3.13 on the loop removes a unix socket's file when we stop; others still listen there.
-        keeps_file = {"cleanup_socket": False} if is_unix and sys.version_info >= (3, 13) else {}
-        self._servers.append(
-            await create(
-                self._connect, sock=sock, backlog=backlog, ssl=self._ssl, ssl_handshake_timeout=handshake, **keeps_file
-            )
-        )
+        keeps_file: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        server = await loop.create_unix_server(self._connect_plain, sock=sock, backlog=backlog, **keeps_file)
+        self._servers.append(server)
 
-    def _connect(self) -> ServerConnection:
+    def _connect(self) -> asyncio.BaseProtocol:
+        context = self._service.tls
+        return self._connect_plain() if context is None else Handshake(self._service, context)
+
+    def _connect_plain(self) -> ServerConnection:
         return ServerConnection(self._service)
 
     def _started(self, task: "asyncio.Task[None]") -> None:

@@ -37,6 +37,7 @@ from router.wire.limits import (
 from router.wire.request_parser import Refusal
 from router.wire.response import error_answer
 from router.wire.service import Context, Refused, Service
+from router.wire.tls import subject
 
 HAS_LEFT = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 MIN_EARNED = 1.0  # seconds that a body must have earned to be given them
@@ -56,9 +57,9 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         *("context",),
     )
 
-    def __init__(self, service: Service) -> None:
-        """The loop calls `connection_made` next."""
-        super().__init__(service)
+    def __init__(self, service: Service, *, beneath: asyncio.Transport | None = None) -> None:
+        """The loop calls `connection_made` next. `beneath`: the transport below one of TLS."""
+        super().__init__(service, beneath=beneath)
         self.context = Context("0.0.0.0", "http")
         self._held = bytearray()  # unparsed
         self._is_paused = False  # we do not read
@@ -86,7 +87,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         if self._phase is not Phase.CLOSING:
             self._transport.close()
             self._enter_closing()
-        elif not self._transport.get_write_buffer_size():
+        elif not self._unsent_now():
             self._transport.abort()
 
     def abort(self) -> None:
@@ -114,8 +115,11 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         self._transport = transport
         transport.set_write_buffer_limits(MOST_UNSENT)
         peer = transport.get_extra_info("peername")
-        is_secure = transport.get_extra_info("sslcontext") is not None
-        self.context = Context(peer[0] if isinstance(peer, tuple) else "0.0.0.0", "https" if is_secure else "http")
+        self.context = Context(
+            peer[0] if isinstance(peer, tuple) else "0.0.0.0",
+            "http" if self._beneath is None else "https",
+            subject(transport.get_extra_info("peercert")),
+        )
         service.connections.add(self)
         self._enter(Phase.IDLE, service.limits.idle_timeout)
 
@@ -157,8 +161,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         service = self._service
         service.connections.discard(self)
         service.delegate.on_close(self)
-        if not service.connections:
-            service.emptied.set()
+        service.tell_if_empty()
 
     # Reading.
 
@@ -281,6 +284,8 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         self._enter_closing()
         if transport.can_write_eof():
             transport.write_eof()
+        else:
+            transport.close()  # TLS drops what still comes until the client has closed too
 
     # Time.
 
@@ -319,7 +324,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         """Bound how long the client may take to read what was written and to close."""
         assert self._transport is not None
         self._phase = Phase.CLOSING
-        self._unsent = self._transport.get_write_buffer_size()
+        self._unsent = self._unsent_now()
         self._queued = 0
         self._alarms.set(Alarm.PHASE, self._service.loop.time() + self._closing_time())
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerConnectionDelegate
 from router.wire.limits import READ_SIZE, ServerLimits
 
 if TYPE_CHECKING:
+    from router.wire.handshake import Handshake
     from router.wire.server_connection import ServerConnection
 
 CROWDED_INTERVAL = 1.0  # seconds between two lines in the log
@@ -43,9 +45,22 @@ class Service:
     done: "asyncio.Future[None]"  # what a write returns that need not be waited for
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_SIZE)))  # of the read being parsed
     connections: "set[ServerConnection]" = field(default_factory=set)
+    tls: ssl.SSLContext | None = None  # of connections that come now; None: they are plain
+    handshakes: "set[Handshake]" = field(default_factory=set)  # under way: no connections yet
+    handshake_failed: Callable[[], None] = lambda: None  # told of each
     draining: bool = False  # every answer from now on is the last of its connection
-    emptied: asyncio.Event = field(default_factory=asyncio.Event)  # set when the last connection has gone
+    emptied: asyncio.Event = field(default_factory=asyncio.Event)  # set when the last one has gone
     crowded_at: float = -math.inf  # when it was last told that connections are reset
+
+    @property
+    def count(self) -> int:
+        """How many connections are open, handshakes included."""
+        return len(self.connections) + len(self.handshakes)
+
+    def tell_if_empty(self) -> None:
+        """Wake whoever waits for the last connection to go."""
+        if not self.connections and not self.handshakes:
+            self.emptied.set()
 
     def is_crowded(self, transport: asyncio.Transport) -> bool:
         """Return whether a new connection is one too many; say so in the log, at most once in `CROWDED_INTERVAL`.
@@ -53,7 +68,7 @@ class Service:
         A new descriptor has the lowest number that is free: one beyond the limit tells that so many are in use.
         """
         limits = self.limits
-        if limits.connections is not None and len(self.connections) >= limits.connections:
+        if limits.connections is not None and self.count >= limits.connections:
             self._tell_crowded("clients have %d connections", limits.connections)
             return True
         if limits.descriptors is not None:
@@ -76,6 +91,7 @@ class Context:
 
     remote_ip: str  # "0.0.0.0" behind a Unix socket, as in Tornado
     protocol: str  # "http" or "https"
+    client_cert: str | None = None  # whose certificate was shown and verified, as "CN=agent-1,O=Example"
 
 
 def plain_error(refused: Refused) -> tuple[bytes, bytes]:

@@ -98,6 +98,18 @@ def test_what_a_client_chose_cannot_break_a_text_line(value: str) -> None:
     assert line.count(" outcome=ok ") == 1
 
 
+def test_whose_certificate_a_client_showed_is_told_where_it_showed_one() -> None:
+    one = exchange()
+    assert b"client_cert" not in json_line(one, "t")
+    one.client_cert = "CN=" + "x" * 1000 + "\n"
+
+    found = json.loads(json_line(one, "t"))["client_cert"]
+    assert found == "CN=" + "x" * (MAX_VALUE - 3)
+    one.client_cert = 'CN=a" b=c\n'
+    assert text_line(one, "t").count(b"\n") == 1
+    assert rb'client_cert="CN=a\" b=c\n"' in text_line(one, "t")
+
+
 def test_a_text_line_can_be_read() -> None:
     line = text_line(exchange(), "2026-01-31T00:00:00.000Z").decode()
 

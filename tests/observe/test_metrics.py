@@ -269,6 +269,16 @@ def test_a_reload_is_counted_and_the_last_one_is_known() -> None:
     assert value(metrics, "router_config_reloads_total", result="failed") == 1
 
 
+def test_of_several_processes_the_certificate_that_ends_first_is_told_and_failures_are_added_up() -> None:
+    one, other, plain = (Metrics(tls=lambda tls=tls: tls) for tls in ((2e9, 2), (1.9e9, 3), (None, 0)))
+
+    assert value(one, "router_tls_certificate_expiry_seconds") == 2e9
+    assert value(plain, "router_tls_certificate_expiry_seconds") is None
+    _, page = render(merged([one.dump(), other.dump()]))
+    assert b"\nrouter_tls_certificate_expiry_seconds 1900000000" in page
+    assert b"\nrouter_tls_handshakes_failed_total 5" in page
+
+
 def test_dumps_of_two_processes_make_one_page() -> None:
     """As the parent of several workers has them: through pickle, merged, and made into text by one of them."""
     one, other = (Metrics(backends=lambda: [live_backend("a:1").status(0.0)]) for _ in range(2))

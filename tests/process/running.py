@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -62,6 +63,7 @@ class Router:
             cwd=Path(__file__).resolve().parents[2],
         )
         self.started = [self.process.pid]
+        self.trusting: ssl.SSLContext | None = None  # what clients come by TLS with
         line = until(lambda: self.said(r"router \S+ listens on 127\.0\.0\.1:(\d+)") or self._check(), "listening")
         self.port = int(line)
         self.admin_port = int(self.said(r"admin calls are taken on 127\.0\.0\.1:(\d+)") or 0)
@@ -103,7 +105,10 @@ class Router:
         return self.process.wait(DEADLINE)
 
     def connect(self, port: int | None = None) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", port or self.port), timeout=DEADLINE)
+        sock = socket.create_connection(("127.0.0.1", port or self.port), timeout=DEADLINE)
+        if self.trusting is None or port not in (None, self.port):
+            return sock
+        return self.trusting.wrap_socket(sock, server_hostname="localhost")
 
     def ask(self, method: str, path: str, body: object = None, *, port: int | None = None) -> tuple[int, bytes]:
         """One request on a connection of its own; return status and body."""
