@@ -182,13 +182,15 @@ class Delivery(ResponseWriter):
 
     def _tell_client_left(self) -> None:
         """Tell the application that this exchange will not end as it should."""
-        delegate, callback = self._delegate, self._close_callback
+        delegate, callback, was_answering = self._delegate, self._close_callback, self._answering
         self._delegate = self._close_callback = None
+        self._answering = False  # whoever writes from within what is called now writes to nobody
+        self.pipe = None
         if delegate is None:
             return
         if not self._received:
             _tell(delegate.on_connection_close)
-        elif self._answering and callback is not None:
+        elif was_answering and callback is not None:
             _tell(callback)
 
 

@@ -12,7 +12,7 @@ import urllib.parse
 from typing import Any
 
 from tornado.httpclient import HTTPRequest
-from tornado.httputil import HTTPHeaders
+from tornado.httputil import HTTPHeaders, encode_username_password
 
 from router import __version__
 from router.wire.client_request import METHODS_WITH_BODY, Request, TLSOptions, parse_url
@@ -97,7 +97,7 @@ def _header_lines(request: HTTPRequest, defaults: dict[str, Any]) -> bytes:
         headers["Content-Type"] = "application/x-www-form-urlencoded"  # as Tornado's clients do
     keep_length = request.body_producer is not None
     lines = [
-        f"{name}: {value}\r\n"
+        f"{name}: {value.decode('latin-1') if isinstance(value, bytes) else value}\r\n"
         for name, value in headers.get_all()
         if name not in OWN_LINES or (name == "Content-Length" and keep_length)
     ]
@@ -116,7 +116,7 @@ def _credentials(request: HTTPRequest, defaults: dict[str, Any]) -> str | None:
         user, password = request.auth_username, request.auth_password or ""
     else:
         return None
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+    return "Basic " + base64.b64encode(encode_username_password(user, password)).decode("ascii")
 
 
 def _tls(request: HTTPRequest, defaults: dict[str, Any]) -> TLSOptions | ssl.SSLContext | None:

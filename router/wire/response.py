@@ -44,13 +44,16 @@ def status_line(status: int, reason: str) -> bytes:
 def serialised(headers: HTTPHeaders) -> tuple[bytes, int | None, bool]:
     """Return the header lines, the declared Content-Length and whether the connection is to be closed.
 
-    Connection and Transfer-Encoding are left out. Raises ValueError for a line break in a header.
+    Connection and Transfer-Encoding are left out. Raises ValueError for a line break in a header, and for a length
+    that is none.
     """
     lines = []
     length = None
     is_last = False
     for name, value in headers.get_all():
         if name == "Content-Length":
+            if not (value.isascii() and value.isdigit()):  # int() takes more: +1, 1_0, and digits of other scripts
+                raise ValueError("a Content-Length that is no number")
             length = int(value)
         elif name == "Connection":
             is_last = "close" in value.lower()

@@ -11,7 +11,7 @@ from router.wire.client_request import Request, declared_length
 
 JOINED_WRITE = 16 * 1024  # a body up to this size is joined with its head: copying it costs less than a second buffer
 
-Producer = Callable[[Callable[[bytes], "asyncio.Future[None]"]], Awaitable[None]]
+Producer = Callable[[Callable[[bytes], "asyncio.Future[None]"]], Awaitable[None] | None]
 
 
 def write_request(transport: asyncio.WriteTransport, head: bytes, body: bytes | None) -> None:
@@ -71,7 +71,9 @@ class Upload:
 
     async def _run(self, producer: Producer) -> None:
         try:
-            await producer(self._send)
+            made = producer(self._send)
+            if made is not None:  # Tornado takes plain functions too
+                await made
             if self._left:
                 raise ValueError("the body is shorter than its Content-Length")
             if self._left is None:

@@ -443,6 +443,32 @@ async def test_a_broken_body_under_an_answer_that_has_begun_cuts_it() -> None:
         await client.close()
 
 
+def test_an_application_that_answers_when_its_client_has_left_answers_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    class Answers(RequestHandler):
+        async def get(self) -> None:
+            self.write("one")
+            await self.flush()
+            self.left = asyncio.Event()
+            await self.left.wait()
+
+        def on_connection_close(self) -> None:
+            self.finish("two")
+            self.settings["served"].events.append("left")
+            self.left.set()
+
+    @on_uvloop
+    async def test() -> None:
+        async with serving(Answers) as served:
+            client = await Client.to(served.port)
+            await client.send(GET)
+            await client.reader.readuntil(b"one")
+            client.reset()
+            await until(lambda: served.events)
+
+    test()
+    assert [record.getMessage() for record in caplog.records] == []
+
+
 @on_uvloop
 async def test_an_upgrade_is_ignored() -> None:
     async with serving(Plain) as served:

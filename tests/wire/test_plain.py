@@ -34,6 +34,15 @@ def test_headers_are_sent_in_order_but_those_that_the_wire_writes() -> None:
     assert lines(headers=headers) == [b"X-A: 1", b"B: \xe9", b"User-Agent: " + USER_AGENT.encode()]
 
 
+def test_a_header_may_be_given_in_bytes() -> None:
+    assert lines(headers={"X-A": b"\xc3\xa9"}, user_agent=b"x") == [b"X-A: \xc3\xa9", b"User-Agent: x"]
+
+
+def test_credentials_are_composed_characters() -> None:
+    """RFC 7617 section 2.1 by way of RFC 7613: an e and its accent are one character to the server."""
+    assert lines(auth_username="e\u0301", auth_password="p") == lines(auth_username="é", auth_password="p")
+
+
 def test_the_user_agent_is_the_requests_own_if_it_has_one() -> None:
     assert lines(user_agent="x") == [b"User-Agent: x"]
     assert lines(headers={"user-agent": "y"}) == [b"User-Agent: y"]

@@ -147,6 +147,13 @@ def test_a_header_cannot_add_another_line(value: str) -> None:
         status_line(200, value)
 
 
+@pytest.mark.parametrize("length", ["", "ten", "+10", "1_0", "-1", "1.0", "\u0661"])
+def test_a_length_is_digits_and_nothing_else(length: str) -> None:
+    """A client that reads another number into it than the next proxy takes the rest for another answer."""
+    with pytest.raises(ValueError, match="Content-Length"):
+        serialised(HTTPHeaders({"Content-Length": length}))
+
+
 def test_an_error_answer_is_whole() -> None:
     assert error_answer(400, b"Content-Type: text/plain\r\n", b"no", now=0) == (
         b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n"

@@ -51,6 +51,17 @@ async def test_a_produced_body_goes_out_in_chunks_and_the_connection_lives_on() 
 
 
 @on_uvloop
+async def test_a_producer_may_be_a_plain_function() -> None:
+    def produce(write: Write) -> None:
+        write(b"hello")
+
+    async with upstream(answering(OK)) as server, client() as http:
+        lines = b"Content-Length: 5\r\n"
+        await http.fetch(server.request(method="POST", header_lines=lines, body_producer=produce))
+        assert server.peers[0].requests[0].endswith(b"\r\n\r\nhello")
+
+
+@on_uvloop
 async def test_a_produced_body_of_declared_length_goes_out_as_it_is() -> None:
     async def produce(write: Write) -> None:
         await write(b"hello")
