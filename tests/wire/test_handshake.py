@@ -1,19 +1,24 @@
 """Clients that come by TLS: who is let in, and that all else is as without it."""
 
 import asyncio
+import gc
 import logging
+import random
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+import uvloop
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler, stream_request_body
 
-from router.wire.server import HTTPServer, ServerLimits
+from router.wire.handshake import Handshake
+from router.wire.listen import bind_unix_socket
+from router.wire.server import HTTPServer, ServerConnection, ServerLimits
 from router.wire.tls import ServerTLS, server_context
 from tests.authority import Authority, Issued
 from tests.wire.served import GET, HOST, PATIENCE, Client, Served, on_uvloop, serving, until
@@ -124,15 +129,18 @@ def test_large_bodies_and_many_requests_on_one_connection(authority: Authority, 
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
 def test_a_request_that_comes_with_the_last_bytes_of_the_handshake_is_served(
-    authority: Authority, issued: Issued, version: ssl.TLSVersion
+    authority: Authority, issued: Issued, version: ssl.TLSVersion, loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    """A client of TLS 1.3 may send its request at once, in one piece with the end of the handshake."""
+    """A client of TLS 1.3 may send its request at once, in one piece with the end of the handshake.
+
+    asyncio's own loop delivers it before it tells of the handshake's end.
+    """
     trusting = authority.trusting(maximum_version=version)
     size = 2_000_000  # several reads of the loop
     request = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % size + bytes(size)
 
-    @on_uvloop
     async def run() -> None:
         async with secured(issued) as served:
             incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -154,7 +162,8 @@ def test_a_request_that_comes_with_the_last_bytes_of_the_handshake_is_served(
                     answer += tls.read()
             writer.close()
 
-    run()
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(asyncio.wait_for(run(), PATIENCE * 2))
 
 
 @pytest.mark.parametrize("said", [GET, b"\x16\x03\x01\x00\x05hello", b"\0" * 100, b"SSH-2.0-x\r\n"])
@@ -580,9 +589,62 @@ async def test_tls_on_a_plain_port_is_refused() -> None:
         assert served.events == []
 
 
-def test_a_unix_socket_stays_plain(issued: Issued, tmp_path: Any) -> None:
-    from router.wire.listen import bind_unix_socket
+def alive() -> int:
+    """How many connections there are in this process, those of other tests included."""
+    gc.collect()
+    return sum(isinstance(each, Handshake | ServerConnection) for each in gc.get_objects())
 
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_clients_do_with_tls_nothing_is_left_and_nothing_is_told(
+    authority: Authority, issued: Issued, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    trusting = authority.trusting()
+    dice = random.Random(seed)
+
+    async def visit(port: int) -> None:
+        """Come in some way, say something or nothing, leave in some way."""
+        how = dice.choice(["plain", "cut hello", "tls", "tls", "tls"])
+        options = {"ssl": trusting, "server_hostname": "localhost"} if how == "tls" else {}
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
+        if how == "cut hello":
+            outgoing = ssl.MemoryBIO()
+            with suppress(ssl.SSLWantReadError):
+                trusting.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+            hello = outgoing.read()
+            writer.write(hello[: dice.randrange(len(hello))])
+        else:
+            post = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 300000\r\n\r\n" + bytes(300_000)
+            said = dice.choice([b"", GET, GET * 3, post, b"nonsense\r\n\r\n"])
+            writer.write(said[: dice.choice([len(said), dice.randrange(len(said) + 1)])])
+        with suppress(TimeoutError, OSError):
+            await asyncio.wait_for(reader.read(dice.choice([1, 100_000])), dice.choice([0.001, 0.1]))
+        if dice.random() < 0.5:
+            writer.transport.abort()
+        else:
+            writer.close()
+
+    async def meet(port: int) -> None:
+        with suppress(OSError):
+            await visit(port)
+
+    @on_uvloop
+    async def run() -> None:
+        async with secured(issued, limits=ServerLimits(connections=20)) as served:
+            for _ in range(5):
+                await asyncio.gather(*(meet(served.port) for _ in range(30)))
+            await until(lambda: not served.server.connections)
+            service = served.server._service
+            assert (service.handshakes, service.connections) == (set(), set())
+        assert alive() <= before
+
+    before = alive()
+    run()
+    told = {record.getMessage() for record in caplog.records if record.levelno > logging.INFO}
+    assert {line for line in told if "new connections are reset" not in line} == set()
+
+
+def test_a_unix_socket_stays_plain(issued: Issued, tmp_path: Any) -> None:
     @on_uvloop
     async def run() -> None:
         async with secured(issued) as served:
