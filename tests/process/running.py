@@ -64,7 +64,11 @@ class Router:
         )
         self.started = [self.process.pid]
         self.trusting: ssl.SSLContext | None = None  # what clients come by TLS with
-        line = until(lambda: self.said(r"router \S+ listens on 127\.0\.0\.1:(\d+)") or self._check(), "listening")
+        try:
+            line = until(lambda: self.said(r"router \S+ listens on 127\.0\.0\.1:(\d+)") or self._check(), "listening")
+        except AssertionError:
+            self.close()  # nobody has it yet who could
+            raise
         self.port = int(line)
         self.admin_port = int(self.said(r"admin calls are taken on 127\.0\.0\.1:(\d+)") or 0)
 
