@@ -27,9 +27,10 @@ PIECES: Mapping[str, str] = {
     "smuggled": "POST /v1/completions HTTP/1.1\nHost: smuggled\nContent-Type: application/json\nContent-Length: 31\n\n"
     '{"model":"m","prompt":"stolen"}',
     # What a backend may see of it; its own name and the id of the request are put so by whoever compares.
-    "sent": "POST /v1/chat/completions HTTP/1.1\nHost: BACKEND\nContent-Type: application/json",
+    "sent": "POST /v1/chat/completions HTTP/1.1\nHost: BACKEND\nContent-Length: <<length>>",
+    "json": "Content-Type: application/json",
     "ours": "Accept-Encoding: identity\nX-Request-Id: ID",
-    "seen": "<<sent>>\n<<ours>>\nContent-Length: 57\n\n<<chat>>",
+    "seen": "<<sent>>\n<<json>>\n<<ours>>\n\n<<chat>>",
     # What backends send.
     "ok": "HTTP/1.1 200 OK\nContent-Type: application/json",
     "answer": '{"object":"chat.completion","choices":[]}',
