@@ -126,13 +126,20 @@ class Receiving(HTTPMessageDelegate):
         request._body_future = self._loop.create_future()  # what a handler of a streamed body waits for
         request._body_future.set_result(None)
 
-    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
-        """Refuse what need not be read to be refused: the handler runs at once, and tells it."""
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Refuse what need not be read to be refused: the handler runs at once, and tells it.
+
+        The body waits for that: else a client that has asked first would be told to send it.
+        """
         try:
             self._handler.prepare()
         except AnswerError:
             self._is_refused = True
             self._run()
+            return self._handler.task
+        return None
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body."""

@@ -92,3 +92,26 @@ def test_a_body_is_asked_for_when_the_head_is_good() -> None:
             assert b"HTTP/1.1 200 OK" in await cluster.exchange(head + body)
 
     run(test)
+
+
+def test_a_client_that_asks_before_it_sends_is_refused_without_being_asked_for_the_body() -> None:
+    """RFC 9110 section 10.1.1: 100 (Continue) says that the body is wanted."""
+
+    async def test() -> None:
+        async with front() as cluster:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n"
+            got = await cluster.exchange(head + b"Expect: 100-continue\r\n\r\n")
+            assert got.startswith(b"HTTP/1.1 415 ")
+            assert got.count(b"HTTP/1.1") == 1
+
+    run(test)
+
+
+def test_a_refusal_does_not_wait_for_a_body_that_is_long() -> None:
+    async def test() -> None:
+        async with front() as cluster:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+            got = await cluster.exchange(head + b"Content-Length: 9000000\r\n\r\n" + b"a" * 200_000)
+            assert got.startswith(b"HTTP/1.1 415 ")
+
+    run(test)
