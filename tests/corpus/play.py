@@ -7,7 +7,7 @@ with the steps it was given and keeps the bytes it got, a request for an entry; 
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -47,7 +47,7 @@ async def play(port: int, done: Sequence[Step], *, expected: int, stays: bool) -
     """
     client = await Client.to(port, limit=HOLDS)
     is_endless = any(isinstance(step, Forever) for step in done)
-    doing = asyncio.ensure_future(_do(client, done))
+    doing = asyncio.ensure_future(send_all(client, done))
     played = Played()
     head_only = bool(done) and isinstance(done[0], Write) and done[0].data.startswith(b"HEAD ")
     try:
@@ -76,7 +76,8 @@ class _Left(Exception):
     """Our side has closed; nothing can be read."""
 
 
-async def _do(client: Client, done: Sequence[Step]) -> None:
+async def send_all(client: Client, done: Iterable[Step]) -> None:
+    """Do as steps say; a server that has closed ends it."""
     with contextlib.suppress(ConnectionError):
         for step in done:
             if isinstance(step, Write):

@@ -9,6 +9,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from signal import SIGHUP
 
@@ -126,9 +127,10 @@ async def reloaded(it: Stand, text: str, result: str) -> None:
     before = await it.router.metric(RELOADS, result=result)
     it.router.write_text(text)
     it.router.signal(SIGHUP)
-    async with asyncio.timeout(PATIENCE):
-        while await it.router.metric(RELOADS, result=result) == before:
-            await asyncio.sleep(0.02)
+    end = time.monotonic() + PATIENCE
+    while await it.router.metric(RELOADS, result=result) == before:
+        assert time.monotonic() < end, it.router.lines.read_text()[-3000:]
+        await asyncio.sleep(0.02)
 
 
 async def break_the_file(it: Stand) -> None:
