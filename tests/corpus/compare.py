@@ -53,6 +53,7 @@ http {{
     uwsgi_temp_path {work}/uwsgi;
     scgi_temp_path {work}/scgi;
     client_max_body_size 1m;
+    client_body_buffer_size 2m;
     client_header_timeout 2s;
     client_body_timeout 2s;
     keepalive_timeout 3s;

@@ -127,10 +127,15 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
     if _CHUNKED.search(whole):
         while True:
             line = await reader.readuntil(b"\r\n")
+            whole += line
             size = int(line.partition(b";")[0], 16)
-            whole += line + await reader.readexactly(size + 2)
-            if not size:
-                return whole
+            if size:
+                whole += await reader.readexactly(size + 2)
+                continue
+            while line != b"\r\n":  # trailers
+                line = await reader.readuntil(b"\r\n")
+                whole += line
+            return whole
     found = _LENGTH.search(whole)
     return whole + await reader.readexactly(int(found[1])) if found else whole
 
