@@ -103,6 +103,14 @@ def test_aliases_and_merge_keys_are_filled_in() -> None:
 
 
 @pytest.mark.row(68)
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system", "!!python/name:os.system", "!secret", "!!binary"])
+def test_tags_that_could_make_an_object_are_refused_with_their_line(tag: str) -> None:
+    (fault,) = faults(f"backends:\n  - url: {tag} x\n")
+    assert fault.line == 2
+    assert "is not supported" in fault.message
+
+
+@pytest.mark.row(68)
 def test_aliases_cannot_be_expanded_without_bound() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]

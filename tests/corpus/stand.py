@@ -23,7 +23,7 @@ TREE: dict[str, Any] = {
         "max_body": "1MB",
         "headers_timeout": "2s",
         "body_timeout": "2s",
-        "idle_timeout": "3s",
+        "idle_timeout": "2.5s",
     },
     "health": {"enabled": False},
     "retry": {"max_attempts": 1},

@@ -17,7 +17,7 @@ from tests.wire.served import Client
 
 LONG = os.environ.get("ROUTER_CHAOS") == "1"  # make chaos
 SLOW_CLIENTS = 300  # below the usual limit of 1,024 open files
-REQUESTS = 100_000 if LONG else 2_000
+REQUESTS = 100_000 if LONG else 1_000
 BATCH = 100  # requests at once on a connection
 GROWTH = 8 << 20  # bytes that the process may grow by: one arena of the allocator here and there, not what was sent
 GOOD = written(steps("<<request>>"))
@@ -106,7 +106,7 @@ def test_what_clients_make_up_grows_neither_the_metrics_nor_the_process() -> Non
             async def series() -> set[str]:
                 return {line.rpartition(" ")[0] for line in (await it.router.page()).splitlines() if line[:1] != "#"}
 
-            await send(1500)  # tables that are bounded are full by then
+            await send(1000)  # tables that are bounded are full by then
             names, size = await series(), memory(it.router.pid)
             await send(REQUESTS)
             assert await series() == names
