@@ -21,9 +21,9 @@ TREE: dict[str, Any] = {
     "server": {
         "host": "127.0.0.1",
         "max_body": "1MB",
-        "headers_timeout": "2s",
-        "body_timeout": "2s",
-        "idle_timeout": "2.5s",
+        "headers_timeout": "2.5s",
+        "body_timeout": "2.5s",
+        "idle_timeout": "4s",
     },
     "health": {"enabled": False},
     "retry": {"max_attempts": 1},
