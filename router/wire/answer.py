@@ -8,6 +8,7 @@ the answer.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -35,6 +36,13 @@ class Answer:
     `restart` begins the next one. After `feed` raised, `fault_of` says what that means.
     """
 
+    __slots__ = (
+        *("_fields", "_informational", "_is_proven", "_is_spoilt", "_limits", "_parser", "_reason"),
+        *("ends_with_connection", "feed", "has_extra", "head_only", "headers", "is_complete"),
+        *("is_reusable", "on_body", "on_chunk_complete", "on_chunk_header", "on_status", "pieces"),
+        *("status", "between_chunks"),
+    )
+
     def __init__(self, limits: AnswerLimits) -> None:
         """One per connection; call `restart` before the first answer too."""
         self.pieces: list[bytes] = []  # of the body, since they were last taken
@@ -43,6 +51,9 @@ class Answer:
         self._is_proven = False  # this peer's version was looked at
         self.on_body = self.pieces.append  # llhttp calls these from C: no frame of Python between
         self.on_status = self._reason.append
+        self.between_chunks: list[bool] = []  # not empty: the parser stands behind a whole chunk of the body
+        self.on_chunk_header = self.between_chunks.clear
+        self.on_chunk_complete = partial(self.between_chunks.append, True)
         self._open()
         self.restart(head_only=False)
 
@@ -57,6 +68,7 @@ class Answer:
         if self._is_spoilt:
             self._open()  # llhttp still waits for the body that an answer to HEAD announced
         self.head_only = head_only
+        self.between_chunks.clear()
         self.status = 0  # of the final head, 0 before it is there
         self.headers: Headers = []  # of it
         self._fields: Headers = []  # of the head or the trailers that are being read
