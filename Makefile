@@ -53,7 +53,7 @@ test-vllm: $(TEST)
 	@PYTHON=$(VENV)/bin/python bash tests/vllm/run.sh
 
 chaos: $(TEST)
-	@ROUTER_CHAOS=1 $(VENV)/bin/python -m pytest --quiet tests/chaos
+	@ROUTER_CHAOS=1 $(VENV)/bin/python -m pytest --quiet tests/chaos tests/corpus/test_crowds.py
 	@$(VENV)/bin/python -m tests.chaos.figures
 
 bench: $(TEST)

@@ -14,7 +14,7 @@ from router.exchange import AttemptOutcome, Exchange
 from router.relay import headers
 from router.relay.answer import EVENT_LINES, Answer
 from router.relay.beginning import DONE, Sign, find_error, kind_of, sign_of
-from router.relay.breaks import ABORT, ended_by, given_up, may_break, split_at_break
+from router.relay.breaks import ABORT, ended_by, given_up, may_break, split_at_break, up_to_end
 from router.relay.flow import MAX_GAPS, Flow
 from router.relay.hedge import Contender
 from router.relay.kept import Kept
@@ -272,15 +272,16 @@ class Reading(Flow):
         if block.endswith(DONE_EVENT) and DONE in self._job.route.end_marks:
             return self._finish(block)
         for mark in self._job.route.end_marks:
-            if mark in block and any(map(self._is_end, split_events(block))):
-                return self._finish(block)
+            if mark in block and (ending := up_to_end(block, self._is_end)):
+                return self._finish(ending)
         return self._put(block)
 
     def _send_until_error(self, block: bytes) -> Awaitable[None] | None:
         """Send what a translator made; it may have found that the answer is not whole, and is at its end then."""
         block, event = split_at_break(block, self._is_end)
         if not event:
-            return self._finish(block) if any(map(self._is_end, split_events(block))) else self._put(block)
+            ending = up_to_end(block, self._is_end)
+            return self._finish(ending) if ending else self._put(block)
         waiting = self._put(block) if block else None
         if self._kept is not None:
             self._kept.give_up(Unfit.UNREAD)

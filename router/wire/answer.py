@@ -18,6 +18,7 @@ from router.wire.client_request import Headers
 MAX_HEADER_BYTES = 64 * 1024  # twice what we take from clients; nginx' proxies stop at 32-64 KiB
 MAX_HEADERS = 200  # twice what we take from clients: gateways in front of backends add theirs
 MAX_INFORMATIONAL = 10  # 1xx before an answer; nobody sends more than two
+CODING = len("transfer-encoding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Answer:
     """
 
     __slots__ = (
-        *("_informational", "_is_proven", "_is_spoilt", "_limits", "_parser", "_reason"),
+        *("_fields", "_informational", "_is_proven", "_is_spoilt", "_limits", "_parser", "_reason"),
         *("ends_with_connection", "feed", "has_extra", "head_only", "headers", "is_complete"),
         *("is_reusable", "on_body", "on_chunk_complete", "on_chunk_header", "on_status", "pieces"),
         *("status", "between_chunks"),
@@ -47,7 +48,7 @@ class Answer:
         self.pieces: list[bytes] = []  # of the body, since they were last taken
         self._reason: list[bytes] = []
         self._limits = limits
-        self._is_proven = False  # this peer's version and coding were looked at
+        self._is_proven = False  # this peer's version was looked at
         self.on_body = self.pieces.append  # llhttp calls these from C: no frame of Python between
         self.on_status = self._reason.append
         self.between_chunks: list[bool] = []  # not empty: the parser stands behind a whole chunk of the body
@@ -69,7 +70,8 @@ class Answer:
         self.head_only = head_only
         self.between_chunks.clear()
         self.status = 0  # of the final head, 0 before it is there
-        self.headers: Headers = []
+        self.headers: Headers = []  # of it
+        self._fields: Headers = []  # of the head or the trailers that are being read
         self.is_complete = False
         self.is_reusable = False  # its framing lets the connection live on
         self.ends_with_connection = False  # no length, no chunks: only the end of the connection ends it
@@ -104,8 +106,8 @@ class Answer:
             self.has_extra = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Also of trailers, which go into a list that nobody reads."""
-        self.headers.append((name, value))
+        """Also of trailers, which nobody reads: to take them for headers is unsafe (RFC 9110 section 6.5.1)."""
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Decide whether this is the head that was waited for."""
@@ -114,11 +116,16 @@ class Answer:
         parser = self._parser
         assert parser is not None  # it calls us
         status = parser.get_status_code()
-        if len(self.headers) > self._limits.header_count:
+        headers, self._fields = self._fields, []
+        if len(headers) > self._limits.header_count:
             raise BadResponse(f"more than {self._limits.header_count} headers")
         if status < 200:
             self._pass_informational(status)
             return
+        self.headers = headers
+        for name, value in headers:
+            if len(name) == CODING and name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                raise BadResponse("a transfer coding other than chunked")
         self.is_reusable = parser.should_keep_alive()
         if not self.is_reusable or not self._is_proven:
             self._inspect(status, parser.get_http_version())
@@ -137,7 +144,6 @@ class Answer:
             raise BadResponse(f"unexpected status {status}")
         if self._informational > self._limits.informational:
             raise BadResponse(f"more than {self._limits.informational} informational answers")
-        self.headers = []
         self._reason.clear()
 
     def _inspect(self, status: int, version: str) -> None:
@@ -145,11 +151,8 @@ class Answer:
         if version not in ("1.1", "1.0"):
             raise BadResponse("not HTTP/1.1 or 1.0")
         is_framed = self.head_only or status in (204, 304)
-        for name, value in self.headers:
-            lowered = name.lower()
-            if lowered == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise BadResponse("a transfer coding other than chunked")
-            is_framed = is_framed or lowered in (b"transfer-encoding", b"content-length")
+        for name, _ in self.headers:
+            is_framed = is_framed or name.lower() in (b"transfer-encoding", b"content-length")
         self.ends_with_connection = not is_framed
         self._is_proven = True
 

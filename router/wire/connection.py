@@ -238,7 +238,7 @@ class Connection(asyncio.Protocol):
         if answer.head_only:
             answer.pieces.clear()
             answer.has_extra = not data.endswith(b"\r\n\r\n")
-        headers, answer.headers = answer.headers, []  # from now on trailers
+        headers, answer.headers = answer.headers, []
         fetch.begin(answer.status, answer.reason, headers)
         if not answer.is_complete and self._fetch is fetch:
             self._timer.watch()
