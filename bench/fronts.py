@@ -18,7 +18,7 @@ daemon off;
 worker_processes 1;
 pid {work}/nginx.pid;
 error_log {work}/nginx.error.log warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 19900; }}
 http {{
     access_log {work}/nginx.access.log;
     client_body_temp_path {work}/nginx-body;
@@ -61,7 +61,7 @@ def simulator(port: int, *, model: str, interval_ms: float, tokens: int) -> Serv
     """Return the project's own simulated vLLM server, which takes whatever comes at once and keeps all connections."""
     command = [sys.executable, "-m", "router", "simulate", "--port", str(port), "--model", model]
     command += ["--host", "127.0.0.1", "--ttft", "0", "--itl", f"{interval_ms:g}ms", "--tokens", str(tokens)]
-    command += ["--max-model-len", "1000000", "--max-num-seqs", "4096", "--keepalive", "off"]
+    command += ["--max-model-len", "1000000", "--max-num-seqs", "16384", "--keepalive", "off"]
     return Server("simulator", tuple(command), port)
 
 

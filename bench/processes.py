@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -92,7 +93,13 @@ def machine_busy() -> float:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], *, cores: set[int] | None, log: Path, env: Mapping[str, str], cwd: Path
+    command: Sequence[str],
+    *,
+    cores: set[int] | None,
+    log: Path,
+    env: Mapping[str, str],
+    cwd: Path,
+    descriptors: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server for the length of the block, its output in `log`; end it and its children after.
 
@@ -107,7 +114,7 @@ def running(
             env=dict(env),
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=pin(cores),
+            preexec_fn=pin(cores, descriptors=descriptors),
         )
     try:
         yield process
@@ -115,11 +122,23 @@ def running(
         _end(process)
 
 
-def pin(cores: set[int] | None) -> Callable[[], None] | None:
-    """Return a function that binds the calling process to `cores`, or None where there is nothing to bind."""
-    if cores is None:
+def pin(cores: set[int] | None, *, descriptors: int | None = None) -> Callable[[], None] | None:
+    """Return a function that binds the calling process to `cores` and sets its limit of open files; None for neither.
+
+    Where the hard limit is lower than `descriptors`, that is taken.
+    """
+    if cores is None and descriptors is None:
         return None
-    return lambda: os.sched_setaffinity(0, cores)
+
+    def bind() -> None:
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
+        if descriptors is not None:
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            limit = descriptors if hard == resource.RLIM_INFINITY else min(descriptors, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+    return bind
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

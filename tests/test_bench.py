@@ -8,8 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # bench/ is no part of the distribution
 
-from bench import figures, fronts, load, processes, translation
-from bench.bodies import chat_body
+from bench import figures, fronts, idle, load, processes, translation
+from bench.bodies import chat_body, dirty
 from bench.figures import Sample
 from bench.streams import StreamReader
 from router.translate.mistral.request import translate
@@ -83,13 +83,13 @@ def test_a_ratio_is_taken_within_each_round() -> None:
 
     (verdict,) = figures.judge(samples)
 
-    assert (verdict.value, verdict.low, verdict.high, verdict.passed) == (2.0, 2.0, 2.0, True)
+    assert (verdict.value, verdict.low, verdict.high, verdict.passed) == (2.0, 2.0, 2.0, False)
 
 
 def test_a_bar_on_a_difference_is_in_milliseconds() -> None:
-    """The tail between events may be 2 ms longer than the peer's, not more."""
+    """The tail between events may be 1 ms longer than the peer's, not more."""
     peer = sample("vllm-router", "streams", p99=11.0)
-    kept, missed = (sample("router", "streams", p99=p99) for p99 in (12.9, 13.1))
+    kept, missed = (sample("router", "streams", p99=p99) for p99 in (11.9, 12.1))
 
     assert [verdict.passed for verdict in figures.judge([peer, kept]) if verdict.bar.figure == "p99"] == [True]
     assert [verdict.passed for verdict in figures.judge([peer, missed]) if verdict.bar.figure == "p99"] == [False]
@@ -110,11 +110,47 @@ def test_the_table_shows_medians_and_what_a_front_adds() -> None:
         *(sample("router", "paced", number, p50=p50) for number, p50 in enumerate((0.5, 0.7, 9.0))),
     ]
 
-    lines = figures.table(samples, {"router": {"rss": 3 << 20, "pss": 1 << 20}}, ["direct", "router"]).splitlines()
+    lines = figures.lines_of(samples, {"router": {"rss": 3 << 20, "pss": 1 << 20}}, [], ["direct", "router"])
 
-    assert lines[1].split() == ["2", "KB:", "p50", "added,", "ms", "(0.20)", "0.50"]
-    assert lines[-2].split() == ["memory:", "RSS,", "MiB", "-", "3.0"]
+    assert lines[1] == ["2 KB: p50 added, ms", "(0.20)", "0.50"]
+    assert lines[-2] == ["after all loads: RSS, MiB", "-", "3.0"]
 
+
+def test_the_table_is_the_same_for_a_terminal_and_for_a_page() -> None:
+    """A page is pasted from what was printed, not written anew."""
+    lines = [["", "router"], ["2 KB: CPU per request, us", "65.0"]]
+
+    assert figures.table(lines).split() == ["router", "2", "KB:", "CPU", "per", "request,", "us", "65.0"]
+    assert figures.markdown(lines) == "|  | router |\n| --- | ---: |\n| 2 KB: CPU per request, us | 65.0 |"
+
+
+def test_a_bar_of_the_mistral_profile_is_judged_by_the_router_that_translates() -> None:
+    """The peer forwards the same bytes; the router as shipped is no part of it."""
+    samples = [
+        sample("vllm-router", "repairs", cpu=0.5),
+        sample("router", "repairs", cpu=0.1),
+        sample("mistral", "repairs", cpu=0.6),
+    ]
+
+    (verdict,) = figures.judge(samples)
+
+    assert (verdict.bar.front, verdict.value, verdict.passed) == ("mistral", 1.2, False)
+
+
+def test_memory_of_a_stream_is_what_all_of_them_added() -> None:
+    """Divided by those that were open, and a stream that was lost is a bar that was missed."""
+    held = figures.Held("router", idle=50 << 20, loaded=(50 << 20) + 900 * 20_480, asked=901, open=900, elapsed=1.0)
+
+    each, rss, missing = figures.judge([], [held])
+
+    assert (each.value, each.passed, rss.value, rss.passed) == (20_480.0, True, 50 << 20, True)
+    assert (missing.value, missing.passed) == (1.0, False)
+
+
+@pytest.mark.parametrize(("limit", "streams"), [(20_000, 9_000), (1 << 20, 9_000), (1024, 460)])
+def test_idle_streams_are_as_many_as_the_limit_of_descriptors_allows(limit: int, streams: int) -> None:
+    """A front needs two for each."""
+    assert idle.possible(limit) == streams
 
 def test_the_report_is_json_with_cost_and_rate() -> None:
     """What the table shows can be worked out again from it."""
@@ -193,9 +229,30 @@ def test_what_is_measured_as_needing_no_repair_needs_none() -> None:
         assert translate(clean, profile).body is clean
 
 
+@pytest.mark.parametrize("size", [2 * 1024, 128 * 1024])
+def test_a_body_needs_repairs_only_where_it_is_said_so(size: int) -> None:
+    """What a front does for the Mistral profile would else be measured as plain forwarding."""
+    clean = chat_body(size, model="m", stream=False, max_tokens=1)
+
+    for profile in translation.PROFILES.values():
+        assert translate(clean, profile).body is clean
+
+
+@pytest.mark.parametrize("label", translation.PROFILES)
+def test_a_body_that_needs_repairs_needs_five(label: str) -> None:
+    """Each in a message of its own, each another rule or place."""
+    spoilt = chat_body(128 * 1024, model="m", stream=False, max_tokens=1, repairs=True)
+
+    done = translate(spoilt, translation.PROFILES[label], explain=True)
+
+    assert len(spoilt) == 128 * 1024
+    assert done.notes.steps is not None
+    assert len({step.where.split(".")[1] for step in done.notes.steps}) == len(done.notes.steps) == 5
+
+
 def test_what_is_measured_as_needing_repairs_gets_them() -> None:
     """Five messages and no more: the bar is for a few."""
-    raw = translation.body(translation.dirty(translation.history(translation.LARGE - 4000)), offered=8)
+    raw = translation.body(dirty([*translation.history(translation.LARGE - 4000), translation.more()]), offered=8)
 
     done = translate(raw, translation.PROFILES["v13"], explain=True)
 
