@@ -94,9 +94,9 @@ def chosen_fronts(backend: int, work: Path, only: Sequence[str] | None) -> tuple
         else:
             missing.append(f"{PEER} is skipped: pip could not install it; without it there are no ratios")
     if not only or ROUTER in only:
-        found.append(fronts.router(free_port(), backend, dialect="openai"))
+        found.append(fronts.router(free_port(), backend))
     if not only or MISTRAL in only:
-        found.append(replace(fronts.router(free_port(), backend, dialect="mistral"), name=MISTRAL))
+        found.append(fronts.mistral_router(free_port(), backend, work=work))
     return found, missing
 
 
@@ -145,8 +145,9 @@ class Stage:
         return process.pid
 
     def backend(self, model: str, interval_ms: float, *, descriptors: int | None = None) -> tuple[int, int]:
-        """Start a simulated backend and return its port and process id."""
-        server = fronts.simulator(free_port(), model=model, interval_ms=interval_ms, tokens=load.TOKENS)
+        """Start a backend and return its port and process id."""
+        program = fronts.build_backend(CACHE)
+        server = fronts.backend(program, [free_port()], model=model, interval_ms=interval_ms, tokens=load.TOKENS)
         return server.port, self.start(server, "backend", descriptors=descriptors)
 
 

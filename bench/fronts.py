@@ -1,14 +1,17 @@
 """What is measured: how each front and the backend are started, with which settings, and why those."""
 
+import hashlib
 import http.client
 import os
 import shutil
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.figures import PEER, ROUTER
+from bench.figures import MISTRAL, PEER, ROUTER
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 READY_TIMEOUT = 30.0  # seconds; vllm-router takes 3 s to start, and longer on a busy machine
@@ -57,19 +60,50 @@ class Server:
     port: int
 
 
-def simulator(port: int, *, model: str, interval_ms: float, tokens: int) -> Server:
-    """Return the project's own simulated vLLM server, which takes whatever comes at once and keeps all connections."""
+def build_backend(cache: Path) -> str | None:
+    """Return the path of the compiled backend.c, or None where there is no C compiler."""
+    compiler = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+    if compiler is None:
+        return None
+    source = Path(__file__).with_name("backend.c")
+    program = cache / f"backend-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
+    if not program.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        made = program.with_suffix(f".{os.getpid()}")
+        subprocess.run([compiler, "-O2", "-o", str(made), str(source)], check=True, timeout=60)
+        made.replace(program)
+    return str(program)
+
+
+def backend(program: str | None, ports: Sequence[int], *, model: str, interval_ms: float, tokens: int) -> Server:
+    """Return backend.c listening on all ports or, without it, the project's own simulated vLLM server on the only one.
+
+    Both give the first token at once, take whatever comes, and keep all connections.
+    """
+    if program is not None:
+        words = [model, str(tokens), f"{interval_ms:g}", *map(str, ports)]
+        return Server("backend", (program, *words), ports[0])
+    (port,) = ports
     command = [sys.executable, "-m", "router", "simulate", "--port", str(port), "--model", model]
     command += ["--host", "127.0.0.1", "--ttft", "0", "--itl", f"{interval_ms:g}ms", "--tokens", str(tokens)]
     command += ["--max-model-len", "1000000", "--max-num-seqs", "16384", "--keepalive", "off"]
     return Server("simulator", tuple(command), port)
 
 
-def router(port: int, backend: int, *, dialect: str) -> Server:
-    """Return this router with its defaults, one process, metrics and access log on, and the backend's `dialect`."""
+def router(port: int, backend: int) -> Server:
+    """Return this router for a backend of OpenAI's dialect, else as shipped: one process, metrics, access log."""
     command = [sys.executable, "-m", "router", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--type", dialect, "--base-url", f"http://127.0.0.1:{backend}"]
+    command += ["--type", "openai", "--base-url", f"http://127.0.0.1:{backend}"]
     return Server(ROUTER, tuple(command), port)
+
+
+def mistral_router(port: int, backend: int, *, work: Path) -> Server:
+    """Return the same for a backend of the Mistral family. Its tokenizer is told: backend.c cannot be asked for it."""
+    config = work / "mistral.yaml"
+    url = f"http://127.0.0.1:{backend}"
+    config.write_text(f"backends:\n  - {{url: '{url}', dialect: mistral, profile: v13}}\n")
+    command = [sys.executable, "-m", "router", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    return Server(MISTRAL, (*command, "--config", str(config)), port)
 
 
 def vllm_router(program: str, port: int, backend: int, *, metrics_port: int) -> Server:

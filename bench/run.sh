@@ -16,16 +16,16 @@ peer="${VLLM_ROUTER:-vllm-router==0.1.17}"
 note() { echo "bench: $*" >&2; }
 have() { PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1; }
 
-get() { # command, Debian package
+get() { # command, Debian packages
     have "$1" && return
     if [ "$(id -u)" != 0 ] || ! have apt-get; then
         note "$1 is missing, and only root can install it here (Debian: apt-get install $2)"
         return
     fi
     note "installing $2"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2" >/dev/null 2>&1 ||
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $2 >/dev/null 2>&1 ||
         { apt-get update -q >/dev/null 2>&1 &&
-            DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2" >/dev/null 2>&1; } ||
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $2 >/dev/null 2>&1; } ||
         note "$2 could not be installed"
     # Debian starts what it installs: the benchmark wants the program, not a web server on port 80.
     [ "$1" != nginx ] || ! have systemctl || systemctl disable --now --quiet nginx 2>/dev/null || true
@@ -33,6 +33,7 @@ get() { # command, Debian package
 
 get wrk wrk
 get nginx nginx-light
+get cc 'gcc libc6-dev'
 have wrk || { note "nothing can be measured without wrk"; exit 2; }
 
 if [ "$(cat "$cache/.installed" 2>/dev/null)" != "$peer" ]; then

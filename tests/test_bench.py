@@ -1,14 +1,17 @@
 """The benchmark's own arithmetic and parsers: a wrong figure must not come from the ruler."""
 
+import asyncio
 import json
+import os
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # bench/ is no part of the distribution
 
-from bench import figures, fronts, idle, load, processes, translation
+from bench import figures, fronts, idle, load, processes, streams, translation
 from bench.bodies import chat_body, dirty
 from bench.figures import Sample
 from bench.streams import StreamReader
@@ -219,6 +222,50 @@ def test_fronts_see_nothing_of_our_environment_that_configures_them(monkeypatch:
 
     kept = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "NO_PROXY", "no_proxy"}
     assert fronts.environment().keys() <= kept
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the path of the benchmark's backend."""
+    program = fronts.build_backend(tmp_path_factory.mktemp("backend"))
+    if program is None:
+        assert not os.environ.get("ROUTER_CI"), "no C compiler"
+        pytest.skip("no C compiler: the benchmark takes the simulator for its backend")
+    return program
+
+
+def test_the_compiled_backend_streams_on_each_of_its_ports(compiled: str, tmp_path: Path) -> None:
+    """Role, tokens, finish and end mark, on kept connections; what it served it counts."""
+    ports = [processes.free_port(), processes.free_port()]
+    body = chat_body(2048, model="m", stream=True, max_tokens=5)
+    server = fronts.backend(compiled, ports, model="m", interval_ms=1, tokens=5)
+    with processes.running(server.command, cores=None, log=tmp_path / "log", env={}, cwd=tmp_path):
+        for port in ports:
+            fronts.wait_ready(port, body)
+            found = asyncio.run(streams.run(port, body, concurrency=2, total=6, timeout=10))
+            assert (found["streams"], found["errors"], found["count"]) == (6, 0, 6 * (1 + 5 + 1 + 1))
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/stats", timeout=5) as answer:
+            assert json.load(answer) == {"served": 14, "aborted": 0}
+
+
+def test_the_compiled_backend_writes_what_the_simulator_writes(compiled: str, tmp_path: Path) -> None:
+    """A translator looks at the order of keys too: what it is measured with must be what it meets."""
+    shapes = []
+    for program in (compiled, None):
+        server = fronts.backend(program, [processes.free_port()], model="m", interval_ms=0, tokens=2)
+        log, env = tmp_path / "log", fronts.environment()
+        with processes.running(server.command, cores=None, log=log, env=env, cwd=tmp_path):
+            fronts.wait_ready(server.port, chat_body(300, model="m", stream=False, max_tokens=2))
+            url = f"http://127.0.0.1:{server.port}/v1/chat/completions"
+            body = chat_body(300, model="m", stream=True, max_tokens=3)
+            asked = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(asked, timeout=5) as answer:
+                events = [json.loads(line[6:]) for line in answer if line.startswith(b"data: {")]
+        # A token may come alone or with what ends the answer: the kinds of events are compared, not their number.
+        shapes.append({(*list(event)[:5], *event["choices"][0], *event["choices"][0]["delta"]) for event in events})
+
+    assert len(shapes[0]) == 3
+    assert shapes[0] == shapes[1]
 
 
 def test_what_is_measured_as_needing_no_repair_needs_none() -> None:
