@@ -60,19 +60,23 @@ class Server:
     port: int
 
 
-def build_backend(cache: Path) -> str | None:
-    """Return the path of the compiled backend.c, or None where there is no C compiler."""
+def compile_c(source: str, program: Path, *flags: str) -> bool:
+    """Compile a file that lies beside this one; return whether there is a C compiler."""
     compiler = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
     if compiler is None:
-        return None
-    source = Path(__file__).with_name("backend.c")
-    program = cache / f"backend-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
-    if not program.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        made = program.with_suffix(f".{os.getpid()}")
-        subprocess.run([compiler, "-O2", "-o", str(made), str(source)], check=True, timeout=60)
-        made.replace(program)
-    return str(program)
+        return False
+    program.parent.mkdir(parents=True, exist_ok=True)
+    made = program.with_suffix(f".{os.getpid()}")  # whole or not there: others may run it
+    subprocess.run([compiler, "-O2", *flags, "-o", made, Path(__file__).with_name(source)], check=True, timeout=60)
+    made.replace(program)
+    return True
+
+
+def build_backend(cache: Path) -> str | None:
+    """Return the path of the compiled backend.c, or None where there is no C compiler."""
+    digest = hashlib.sha256(Path(__file__).with_name("backend.c").read_bytes()).hexdigest()
+    program = cache / f"backend-{digest[:16]}"
+    return str(program) if program.exists() or compile_c("backend.c", program) else None
 
 
 def backend(program: str | None, ports: Sequence[int], *, model: str, interval_ms: float, tokens: int) -> Server:
