@@ -39,7 +39,6 @@ WARM_UP = 1  # seconds of load before anything is measured: caches fill, connect
 COLUMNS = [DIRECT, "nginx", PEER, ROUTER, MISTRAL]
 PHASES = ["small", "large", "repairs", "paced", "streams"]
 IDLE_INTERVAL_MS = 10_000.0  # between the tokens of idle streams: an engine that counted nothing for 15 s would be hung
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "devstral-router" / "bench"
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -88,7 +87,7 @@ def chosen_fronts(backend: int, work: Path, only: Sequence[str] | None) -> tuple
         else:
             missing.append("nginx is skipped: it is not installed (Debian: apt-get install nginx-light)")
     if not only or PEER in only:
-        program = fronts.find_vllm_router(CACHE)
+        program = fronts.find_vllm_router(fronts.CACHE)
         if program:
             found.append(fronts.vllm_router(program, free_port(), backend, metrics_port=free_port()))
         else:
@@ -146,7 +145,7 @@ class Stage:
 
     def backend(self, model: str, interval_ms: float, *, descriptors: int | None = None) -> tuple[int, int]:
         """Start a backend and return its port and process id."""
-        program = fronts.build_backend(CACHE)
+        program = fronts.build_backend(fronts.CACHE)
         server = fronts.backend(program, [free_port()], model=model, interval_ms=interval_ms, tokens=load.TOKENS)
         return server.port, self.start(server, "backend", descriptors=descriptors)
 

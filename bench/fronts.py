@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.figures import MISTRAL, PEER, ROUTER
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "devstral-router" / "bench"
 READY_TIMEOUT = 30.0  # seconds; vllm-router takes 3 s to start, and longer on a busy machine
 
 NGINX = """\

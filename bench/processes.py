@@ -51,6 +51,11 @@ def _stats() -> dict[int, tuple[int, int]]:
     return stats
 
 
+def parents() -> dict[int, int]:
+    """Return the parent of every process."""
+    return {pid: parent for pid, (parent, _) in _stats().items()}
+
+
 def tree_cpu(root: int) -> float:
     """Return the CPU seconds that a process and its descendants have used."""
     stats = _stats()
@@ -70,7 +75,7 @@ def tree_memory(root: int) -> dict[str, int]:
     Shared pages count in the RSS of each, and once, divided, in the PSS.
     """
     total = {"rss": 0, "pss": 0}
-    for pid in descendants(root, {pid: parent for pid, (parent, _) in _stats().items()}):
+    for pid in descendants(root, parents()):
         with contextlib.suppress(OSError):
             for name, size in parse_memory((PROC / str(pid) / "smaps_rollup").read_text()).items():
                 total[name] += size

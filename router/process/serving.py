@@ -13,6 +13,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 
 from router.process.sockets import Listener, Listening, Role
 from router.process.telling import Farewell
+from router.wire.acceptor import Share
 from router.wire.limits import ServerLimits
 from router.wire.server import HTTPServer
 from router.wire.service import Refused
@@ -50,11 +51,14 @@ class Application(Protocol):
 class Serving:
     """One application at work."""
 
-    def __init__(self, app: Application, listeners: Iterable[Listener], listening: Listening) -> None:
-        """Nothing runs before `start`."""
+    def __init__(
+        self, app: Application, listeners: Iterable[Listener], listening: Listening, *, share: Share | None = None
+    ) -> None:
+        """Nothing runs before `start`. `share`: what is known of other processes that listen for clients as we do."""
         self.app = app
         self._listeners = tuple(listeners)
         self.listening = listening  # may become another one while it serves
+        self._share = share
         self._servers: list[HTTPServer] = []
         self.hurried = asyncio.Event()  # the end must not wait any longer
 
@@ -109,7 +113,7 @@ class Serving:
         app = self.app
         if role is Role.ADMIN:
             return HTTPServer(app.admin_delegate, limits=app.admin_limits, render_error=app.render_error)
-        server = HTTPServer(app.delegate, limits=app.limits, render_error=app.render_error)
+        server = HTTPServer(app.delegate, limits=app.limits, render_error=app.render_error, share=self._share)
         app.on_limits = server.set_limits
         return server
 

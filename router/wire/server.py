@@ -5,10 +5,12 @@
 is ignored, CONNECT refused, and a client that closes its sending side has left.
 
 Accepting is uvloop's: where file descriptors run out, it accepts and closes what waits, and goes on when some are free.
-It should not come to that: `limits.descriptors` keeps some free, without which no backend could be reached.
+It should not come to that: `limits.descriptors` keeps some free, without which no backend could be reached. Where
+several processes share a socket, it is acceptor.py's.
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import sys
@@ -18,6 +20,7 @@ from typing import Any
 from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.netutil import ssl_options_to_context
 
+from router.wire.acceptor import Acceptor, Share
 from router.wire.limits import BACKLOG, ServerLimits
 from router.wire.listen import bind_sockets, bind_unix_socket
 from router.wire.server_connection import ServerConnection
@@ -38,8 +41,12 @@ class HTTPServer:
         limits: ServerLimits | None = None,
         ssl_options: ssl.SSLContext | dict[str, Any] | None = None,
         render_error: ErrorRenderer = plain_error,
+        share: Share | None = None,
     ) -> None:
-        """`render_error`: (status, message) -> (content type, body) of the answers that the wire itself gives."""
+        """`render_error`: (status, message) -> (content type, body) of the answers that the wire itself gives.
+
+        `share`: what is known of other processes that listen on the same sockets; each is to have its share.
+        """
         loop = asyncio.get_event_loop()
         done = loop.create_future()
         done.set_result(None)
@@ -47,11 +54,13 @@ class HTTPServer:
         self._ssl = None if ssl_options is None else ssl_options_to_context(ssl_options, server_side=True)
         self._starting: dict[asyncio.Task[None], socket.socket] = {}
         self._servers: list[asyncio.AbstractServer] = []
+        self._share = share
+        self._acceptors: list[Acceptor] = []
 
     def __repr__(self) -> str:
         """Show what it is doing."""
         state = " draining" if self._service.draining else ""
-        return f"<HTTPServer sockets={len(self._servers)} connections={self.connections}{state}>"
+        return f"<HTTPServer sockets={len(self._servers) + len(self._acceptors)} connections={self.connections}{state}>"
 
     @property
     def connections(self) -> int:
@@ -88,6 +97,9 @@ class HTTPServer:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors.clear()
 
     def refuse_further_requests(self) -> None:
         """Drain gently: from now on every answer is the last of its connection; idle ones may still bring a request."""
@@ -124,11 +136,16 @@ class HTTPServer:
 
     async def _serve(self, sock: socket.socket, backlog: int) -> None:
         loop = self._service.loop
+        if self._share is not None:
+            sock.listen(backlog)
+            count = self._service.connections.__len__
+            self._acceptors.append(Acceptor(sock, self._share, connect=self._take, connections=count))
+            return
         is_unix = sock.family == socket.AF_UNIX
         create: Callable[..., Awaitable[asyncio.AbstractServer]] = (
             loop.create_unix_server if is_unix else loop.create_server
         )
-        handshake = None if self._ssl is None else self._service.limits.headers_timeout
+        handshake = self._handshake_timeout
         # From Python 3.13 on the loop removes a unix socket's file when we stop; others still listen there.
         keeps_file = {"cleanup_socket": False} if is_unix and sys.version_info >= (3, 13) else {}
         self._servers.append(
@@ -136,6 +153,17 @@ class HTTPServer:
                 self._connect, sock=sock, backlog=backlog, ssl=self._ssl, ssl_handshake_timeout=handshake, **keeps_file
             )
         )
+
+    @property
+    def _handshake_timeout(self) -> float | None:
+        return None if self._ssl is None else self._service.limits.headers_timeout
+
+    async def _take(self, sock: socket.socket) -> None:
+        """Serve a connection that was accepted. One that ends before it is ready is nobody's fault here."""
+        with contextlib.suppress(OSError):
+            await self._service.loop.connect_accepted_socket(
+                self._connect, sock, ssl=self._ssl, ssl_handshake_timeout=self._handshake_timeout
+            )
 
     def _connect(self) -> ServerConnection:
         return ServerConnection(self._service)
