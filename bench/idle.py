@@ -1,7 +1,7 @@
 """Streams that are open and stand idle: what each costs a front in memory, and whether 9,000 of them work.
 
 `python -m bench.idle` is the load, a program of its own: it opens streams, prints one JSON line when each has had its
-first text or is lost, and keeps them open until its standard input ends.
+first text or is lost, another one for each line that it reads, and keeps them open until its standard input ends.
 """
 
 import argparse
@@ -74,38 +74,70 @@ async def open_streams(port: int, request: bytes, count: int) -> list[Idle]:
 
 
 async def hold(port: int, body: bytes, count: int) -> None:
-    """Open streams, print how many are open, and keep them until standard input ends."""
+    """Open streams, and tell on each line of standard input how many are open and their events, until its end."""
     with contextlib.suppress(TimeoutError):
         kept = await open_streams(port, request_bytes(port, body), count)
         await asyncio.sleep(SETTLE)
-        print(json.dumps({"open": sum(one.begun.result() and not one.lost for one in kept)}), flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+        while True:
+            is_open = sum(one.begun.result() and not one.lost for one in kept)
+            print(json.dumps({"open": is_open, "events": sum(one.reader.events for one in kept)}), flush=True)
+            if not await asyncio.to_thread(sys.stdin.readline):
+                break
+
+
+class Streams:
+    """Streams that another process holds open."""
+
+    def __init__(self, port: int, *, body: Path, streams: int, cores: set[int] | None) -> None:
+        """Open them, which takes a while; `told` has the first figures. Raises RuntimeError where not all begin."""
+        line = [sys.executable, "-m", "bench.idle", "--port", str(port), "--body", str(body), "--streams", str(streams)]
+        self._load = subprocess.Popen(
+            line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).resolve().parent.parent,
+            preexec_fn=pin(cores, descriptors=DESCRIPTORS),
+        )
+        try:
+            self.told = self._read()
+        except RuntimeError:
+            self.close()
+            raise
+
+    def ask(self) -> dict[str, int]:
+        """Return how many are open now, and their events so far."""
+        assert self._load.stdin is not None
+        self._load.stdin.write("\n")
+        self._load.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        """Close all of them."""
+        self._load.communicate(timeout=TIMEOUT)
+
+    def _read(self) -> dict[str, int]:
+        assert self._load.stdout is not None
+        line = self._load.stdout.readline()  # the load bounds its own time
+        if not line:
+            raise RuntimeError(f"not all streams began within {TIMEOUT:.0f} s")
+        found: dict[str, int] = json.loads(line)
+        return found
 
 
 def measure(front: str, port: int, pid: int, *, body: Path, streams: int, cores: set[int] | None) -> Held:
     """Open streams at a front that is idle, look at its memory, and close them. Raises RuntimeError without figures."""
     idle = tree_memory(pid)["rss"]
-    line = [sys.executable, "-m", "bench.idle", "--port", str(port), "--body", str(body), "--streams", str(streams)]
     started = time.monotonic()
-    with subprocess.Popen(
-        line,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).resolve().parent.parent,
-        preexec_fn=pin(cores, descriptors=DESCRIPTORS),
-    ) as load:
-        assert load.stdin is not None
-        assert load.stdout is not None
-        try:
-            told = load.stdout.readline()  # the load bounds its own time
-            if not told:
-                raise RuntimeError(f"idle streams at {front}: not all began within {TIMEOUT:.0f} s")
-            loaded = tree_memory(pid)["rss"]
-        finally:
-            load.stdin.close()
-            load.wait(TIMEOUT)
-    return Held(front, idle, loaded, streams, int(json.loads(told)["open"]), time.monotonic() - started)
+    try:
+        held = Streams(port, body=body, streams=streams, cores=cores)
+    except RuntimeError as error:
+        raise RuntimeError(f"idle streams at {front}: {error}") from error
+    try:
+        loaded = tree_memory(pid)["rss"]
+    finally:
+        held.close()
+    return Held(front, idle, loaded, streams, held.told["open"], time.monotonic() - started)
 
 
 def possible(limit: int | None = None) -> int:

@@ -14,11 +14,21 @@ PROC = Path("/proc")
 END_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL: longer than any front needs when idle
 
 
+def free_ports(count: int) -> list[int]:
+    """Return so many TCP ports of 127.0.0.1 on which nobody listens now."""
+    socks = [socket.socket() for _ in range(count)]
+    try:
+        for sock in socks:
+            sock.bind(("127.0.0.1", 0))
+        return [int(sock.getsockname()[1]) for sock in socks]
+    finally:
+        for sock in socks:
+            sock.close()
+
+
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 on which nobody listens now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Return one of them."""
+    return free_ports(1)[0]
 
 
 def parse_stat(text: str) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # bench/ is no part of the distribution
 
-from bench import figures, fronts, idle, load, processes, streams, translation
+from bench import figures, fronts, growth, idle, load, processes, streams, translation
 from bench.bodies import chat_body, dirty
 from bench.figures import Sample
 from bench.streams import StreamReader
@@ -222,6 +222,34 @@ def test_fronts_see_nothing_of_our_environment_that_configures_them(monkeypatch:
 
     kept = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "NO_PROXY", "no_proxy"}
     assert fronts.environment().keys() <= kept
+
+
+def test_an_exponent_is_the_slope_between_two_points() -> None:
+    """1 is linear, 2 square, 0 no growth."""
+    found = [growth.exponent(10, 5, 100, cost) for cost in (5, 50, 500)]
+
+    assert found == pytest.approx([0, 1, 2])
+
+
+@pytest.mark.parametrize(("power", "steep"), [(0.0, False), (1.0, False), (1.5, True)])
+def test_a_cost_is_steep_where_it_grows_faster_than_its_size(power: float, steep: bool) -> None:
+    """Judged where the size, not what every request costs, decides."""
+    sizes = [1, 10, 100, 1000]
+    grown = growth.Grown("", ["size", "cost"], [[size, size**power] for size in sizes])
+
+    assert grown.is_steep is steep
+    assert grown.exponents == pytest.approx([power] * 3)
+
+
+def test_what_is_measured_as_choosing_a_backend_chooses_among_all() -> None:
+    """Else it would be one backend's cost under the name of many."""
+    act = growth.choosing(7)
+    for _ in range(70):
+        act()
+
+    registry = next(cell.cell_contents for cell in act.__closure__ if isinstance(cell.cell_contents, growth.Registry))
+    assert [backend.in_flight for backend in registry.backends] == [0] * 7
+    assert len({registry.pick("m", now=100.0) for _ in range(7)}) == 7
 
 
 @pytest.fixture(scope="module")
