@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import fronts, idle, load
+from bench import fronts, idle, load, peers
 from bench.bodies import chat_body
 from bench.figures import (
     DIRECT,
     KIB,
     MIB,
     MISTRAL,
-    PEER,
     ROUTER,
     Held,
     Sample,
@@ -36,7 +35,7 @@ from bench.processes import core_plan, free_port, running, tree_memory
 SMALL, LARGE = 2 * 1024, 128 * 1024  # bytes of the bodies
 NOISY = 0.3  # cores that others use: p99 and requests/s are theirs from there on, and CPU begins to move
 WARM_UP = 1  # seconds of load before anything is measured: caches fill, connections to the backend open
-COLUMNS = [DIRECT, "nginx", PEER, ROUTER, MISTRAL]
+COLUMNS = [DIRECT, *peers.PEERS, ROUTER, MISTRAL]
 PHASES = ["small", "large", "repairs", "paced", "streams"]
 IDLE_INTERVAL_MS = 10_000.0  # between the tokens of idle streams: an engine that counted nothing for 15 s would be hung
 
@@ -48,13 +47,20 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=2, help="of each load of requests")
     parser.add_argument("--streams", type=int, default=300, help="streams in each load of streams")
     parser.add_argument("--only", action="append", metavar="FRONT", choices=COLUMNS)
+    parser.add_argument(
+        "--peers",
+        type=peers.chosen,
+        default=list(peers.USUAL),
+        metavar="NAMES",
+        help=f"all, or some of {','.join(peers.PEERS)} ({','.join(peers.USUAL)})",
+    )
     parser.add_argument("--phase", action="append", choices=[*PHASES, "idle"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write settings, samples and verdicts there")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--no-pin", action="store_true", help="let the system choose the cores")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bar is not kept or not measured")
     parser.add_argument("--backend", type=int, metavar="PORT", help="of a running backend on 127.0.0.1, for ours")
-    parser.add_argument("--model", default="mock", help="model that requests name and the simulator serves")
+    parser.add_argument("--model", default=fronts.MODEL, help="model that requests name and the simulator serves")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="let py-spy write folded stacks of the front there")
     return parser.parse_args(argv)
 
@@ -77,24 +83,20 @@ def write_phases(work: Path, model: str, chosen: Sequence[str] | None) -> list[P
     return [phase for phase in phases if not chosen or phase.name in chosen]
 
 
-def chosen_fronts(backend: int, work: Path, only: Sequence[str] | None) -> tuple[list[Server], list[str]]:
+def chosen_fronts(args: argparse.Namespace, backend: int, work: Path) -> tuple[list[Server], list[str]]:
     """Return the fronts that can be measured, and one line for each that cannot."""
     found, missing = [], []
-    if not only or "nginx" in only:
-        program = fronts.find_nginx()
-        if program:
-            found.append(fronts.nginx(program, free_port(), backend, work=work))
-        else:
-            missing.append("nginx is skipped: it is not installed (Debian: apt-get install nginx-light)")
-    if not only or PEER in only:
-        program = fronts.find_vllm_router(fronts.CACHE)
-        if program:
-            found.append(fronts.vllm_router(program, free_port(), backend, metrics_port=free_port()))
-        else:
-            missing.append(f"{PEER} is skipped: pip could not install it; without it there are no ratios")
-    if not only or ROUTER in only:
+    for name in args.peers:
+        if args.only and name not in args.only:
+            continue
+        peer = peers.PEERS[name]
+        try:
+            found.append(peer.serve(peer.find(), free_port(), backend, work))
+        except peers.Missing as reason:
+            missing.append(f"{name} is skipped: {reason}")
+    if not args.only or ROUTER in args.only:
         found.append(fronts.router(free_port(), backend))
-    if not only or MISTRAL in only:
+    if not args.only or MISTRAL in args.only:
         found.append(fronts.mistral_router(free_port(), backend, work=work))
     return found, missing
 
@@ -140,7 +142,7 @@ class Stage:
             server.command, cores=self.cores[role], log=log, env=env, cwd=self.work, descriptors=descriptors
         )
         process = self.stack.enter_context(block)
-        fronts.wait_ready(server.port, self.body)
+        fronts.wait_ready(server.port, self.body, server.headers)
         return process.pid
 
     def backend(self, model: str, interval_ms: float, *, descriptors: int | None = None) -> tuple[int, int]:
@@ -150,19 +152,28 @@ class Stage:
         return server.port, self.start(server, "backend", descriptors=descriptors)
 
 
+def is_slow(server: Server) -> bool:
+    """Return whether a front is given less to do."""
+    return server.name in peers.PEERS and peers.PEERS[server.name].is_slow
+
+
 def measure_idle(args: argparse.Namespace, work: Path, cores: dict[str, set[int] | None]) -> list[Held]:
     """Hold idle streams at each front, which is started for it: what its loads leave behind is no part of them."""
     found = []
-    count = idle.possible()
     with contextlib.ExitStack() as stack:
         stage = Stage(work, cores, stack)
         port, _ = stage.backend(args.model, IDLE_INTERVAL_MS, descriptors=idle.DESCRIPTORS)
-        for server in chosen_fronts(port, work, args.only)[0]:
-            with contextlib.ExitStack() as inner:
-                pid = Stage(work, cores, inner).start(server, "front", descriptors=idle.DESCRIPTORS)
-                time.sleep(idle.SETTLE)
-                body = work / "stream.json"
-                one = idle.measure(server.name, server.port, pid, body=body, streams=count, cores=cores["load"])
+        for server in chosen_fronts(args, port, work)[0]:
+            count = idle.FEW if is_slow(server) else idle.possible()
+            try:
+                with contextlib.ExitStack() as inner:
+                    pid = Stage(work, cores, inner).start(server, "front", descriptors=idle.DESCRIPTORS)
+                    time.sleep(idle.SETTLE)
+                    body = work / "stream.json"
+                    one = idle.measure(server, pid, body=body, streams=count, cores=cores["load"])
+            except (TimeoutError, RuntimeError) as fault:
+                tell_line(f"{server.name} is left out: {fault}")
+                continue
             found.append(one)
             each = f"{one.each / KIB:.1f} KiB each, {one.idle / MIB:.1f} MiB without"
             tell_line(f"idle     {one.front:12} {one.open:,} of {one.asked:,} streams open, {each}")
@@ -177,8 +188,13 @@ def measure_loads(
         stage = Stage(work, cores, stack)
         port, backend_pid = (args.backend, None) if args.backend else stage.backend(args.model, load.INTERVAL_MS)
         targets = [Target(DIRECT, port, None)] if not args.only or DIRECT in args.only else []
-        for server in chosen_fronts(port, work, args.only)[0]:
-            targets.append(Target(server.name, server.port, stage.start(server, "front")))
+        for server in chosen_fronts(args, port, work)[0]:
+            try:
+                pid = stage.start(server, "front")
+            except TimeoutError as fault:
+                tell_line(f"{server.name} is left out: {fault}")
+                continue
+            targets.append(Target(server.name, server.port, pid, server.headers, is_slow(server)))
         plan = Plan("wrk", args.seconds, args.streams, cores["load"], backend_pid, args.profile)
         warm_up = replace(plan, seconds=WARM_UP, streams=load.STREAMS_AT_ONCE, profile=None)
         for phase in phases:
@@ -196,7 +212,7 @@ def run(args: argparse.Namespace, work: Path) -> int:
     phases = write_phases(work, args.model, args.phase)
     held = measure_idle(args, work, cores) if not args.phase or "idle" in args.phase else []
     samples, memory = measure_loads(args, work, cores, phases) if phases else ([], {})
-    missing = chosen_fronts(0, work, args.only)[1]
+    missing = chosen_fronts(args, 0, work)[1]
     return show(args, samples, memory, held, cores=cores, missing=missing)
 
 

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.figures import MISTRAL, PEER, ROUTER
+from bench.figures import MISTRAL, ROUTER
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "devstral-router" / "bench"
-READY_TIMEOUT = 30.0  # seconds; vllm-router takes 3 s to start, and longer on a busy machine
+READY_TIMEOUT = 90.0  # seconds; vllm-router takes 3 s to start, LiteLLM 20, and longer on a busy machine
+MODEL = "mock"  # that requests name and the backend serves
 
 NGINX = """\
 daemon off;
@@ -59,6 +60,7 @@ class Server:
     name: str
     command: tuple[str, ...]
     port: int
+    headers: tuple[str, ...] = ()  # that only its load has
 
 
 def compile_c(source: str, program: Path, *flags: str) -> bool:
@@ -111,29 +113,11 @@ def mistral_router(port: int, backend: int, *, work: Path) -> Server:
     return Server(MISTRAL, (*command, "--config", str(config)), port)
 
 
-def vllm_router(program: str, port: int, backend: int, *, metrics_port: int) -> Server:
-    """Return vllm-router with the policy that the router has too, and its own defaults for the rest."""
-    command = [program, "--host", "127.0.0.1", "--port", str(port), "--worker-urls", f"http://127.0.0.1:{backend}"]
-    command += ["--policy", "round_robin", "--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics_port)]
-    return Server(PEER, tuple(command), port)
-
-
-def nginx(program: str, port: int, backend: int, *, work: Path) -> Server:
+def nginx(program: str, port: int, backend: int, work: Path) -> Server:
     """Return nginx as a plain proxy: one worker, upstream keep-alive, no buffering of answers, access log on."""
     config = work / "nginx.conf"
     config.write_text(NGINX.format(work=work, port=port, backend=backend))
     return Server("nginx", (program, "-c", str(config), "-p", str(work), "-e", str(work / "nginx.error.log")), port)
-
-
-def find_nginx() -> str | None:
-    """Return the path of nginx; Debian has it in /usr/sbin, which is not in everybody's PATH."""
-    return shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
-
-
-def find_vllm_router(cache: Path) -> str | None:
-    """Return the path of vllm-router in the benchmark's own environment, or in PATH."""
-    own = cache / "bin" / "vllm-router"
-    return str(own) if own.exists() else shutil.which("vllm-router")
 
 
 def environment() -> dict[str, str]:
@@ -142,14 +126,15 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(REPOSITORY), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
-def wait_ready(port: int, body: bytes) -> None:
+def wait_ready(port: int, body: bytes, headers: Sequence[str] = ()) -> None:
     """Return once the server answers a chat request with 200; raise TimeoutError with its last answer."""
     deadline = time.monotonic() + READY_TIMEOUT
     seen = "no connection"
+    lines = {"Content-Type": "application/json", **dict(line.split(": ", 1) for line in headers)}
     while time.monotonic() < deadline:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+            connection.request("POST", "/v1/chat/completions", body, lines)
             answer = connection.getresponse()
             text = answer.read()
             if answer.status == 200:

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import cast
 
 from bench.figures import Held
+from bench.fronts import Server
 from bench.processes import pin, tree_memory
 from bench.streams import StreamReader, request_bytes
 
 STREAMS = 9_000
+FEW = 100  # of a front that is slow
 DESCRIPTORS = 20_000  # the limit of files under which they have to work: two for each stream, and some
 AT_ONCE = 100  # streams that wait for their first text at a time
 BEGUN = 2  # events: the role, the first text
@@ -73,10 +75,10 @@ async def open_streams(port: int, request: bytes, count: int) -> list[Idle]:
     return kept
 
 
-async def hold(port: int, body: bytes, count: int) -> None:
+async def hold(port: int, body: bytes, count: int, headers: Sequence[str] = ()) -> None:
     """Open streams, and tell on each line of standard input how many are open and their events, until its end."""
     with contextlib.suppress(TimeoutError):
-        kept = await open_streams(port, request_bytes(port, body), count)
+        kept = await open_streams(port, request_bytes(port, body, headers), count)
         await asyncio.sleep(SETTLE)
         while True:
             is_open = sum(one.begun.result() and not one.lost for one in kept)
@@ -88,9 +90,12 @@ async def hold(port: int, body: bytes, count: int) -> None:
 class Streams:
     """Streams that another process holds open."""
 
-    def __init__(self, port: int, *, body: Path, streams: int, cores: set[int] | None) -> None:
+    def __init__(
+        self, port: int, *, body: Path, streams: int, cores: set[int] | None, headers: Sequence[str] = ()
+    ) -> None:
         """Open them, which takes a while; `told` has the first figures. Raises RuntimeError where not all begin."""
         line = [sys.executable, "-m", "bench.idle", "--port", str(port), "--body", str(body), "--streams", str(streams)]
+        line += [f"--header={one}" for one in headers]
         self._load = subprocess.Popen(
             line,
             stdin=subprocess.PIPE,
@@ -125,19 +130,19 @@ class Streams:
         return found
 
 
-def measure(front: str, port: int, pid: int, *, body: Path, streams: int, cores: set[int] | None) -> Held:
+def measure(server: Server, pid: int, *, body: Path, streams: int, cores: set[int] | None) -> Held:
     """Open streams at a front that is idle, look at its memory, and close them. Raises RuntimeError without figures."""
     idle = tree_memory(pid)["rss"]
     started = time.monotonic()
     try:
-        held = Streams(port, body=body, streams=streams, cores=cores)
+        held = Streams(server.port, body=body, streams=streams, cores=cores, headers=server.headers)
     except RuntimeError as error:
-        raise RuntimeError(f"idle streams at {front}: {error}") from error
+        raise RuntimeError(f"idle streams at {server.name}: {error}") from error
     try:
         loaded = tree_memory(pid)["rss"]
     finally:
         held.close()
-    return Held(front, idle, loaded, streams, held.told["open"], time.monotonic() - started)
+    return Held(server.name, idle, loaded, streams, held.told["open"], time.monotonic() - started)
 
 
 def possible(limit: int | None = None) -> int:
@@ -154,8 +159,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--body", type=Path, required=True, help="file with the body, which must ask for a stream")
     parser.add_argument("--streams", type=int, default=STREAMS)
+    parser.add_argument("--header", action="append", default=[], metavar="LINE")
     args = parser.parse_args(argv)
-    asyncio.run(hold(args.port, args.body.read_bytes(), args.streams))
+    asyncio.run(hold(args.port, args.body.read_bytes(), args.streams, args.header))
 
 
 if __name__ == "__main__":

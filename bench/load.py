@@ -42,6 +42,8 @@ class Target:
     front: str
     port: int
     pid: int | None
+    headers: tuple[str, ...] = ()  # that only this front needs
+    is_slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,12 @@ def command(phase: Phase, target: Target, plan: Plan) -> list[str]:
     """Return the command line of the load."""
     if phase.kind == "streams":
         line = [sys.executable, "-m", "bench.streams", "--port", str(target.port), "--body", str(phase.body)]
-        return [*line, "--concurrency", str(phase.connections), "--total", str(plan.streams)]
+        line += ["--concurrency", str(phase.connections), *(f"--header={one}" for one in target.headers)]
+        return [*line, "--total", str(STREAMS_AT_ONCE if target.is_slow else plan.streams)]
     line = [plan.wrk, "--threads", "1", "--connections", str(phase.connections), "--duration", f"{plan.seconds}s"]
     line += ["--timeout", "10s", "--script", str(HERE / "post.lua")]
     url = f"http://127.0.0.1:{target.port}/v1/chat/completions"
-    return [*line, url, "--", str(phase.body), str(phase.pause_ms)]
+    return [*line, url, "--", str(phase.body), str(phase.pause_ms), *target.headers]
 
 
 def parse_load(text: str) -> dict[str, float]:
