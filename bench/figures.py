@@ -212,7 +212,7 @@ def _held_lines(held: Sequence[Held], fronts: Sequence[str], empty: Sequence[str
     for title, tell in (
         ("idle: RSS, MiB", lambda one: f"{one.idle / MIB:,.1f}"),
         ("idle: open streams", lambda one: f"{one.open:,}"),
-        ("idle: RSS per open stream, KiB", lambda one: f"{one.each / KIB:,.1f}"),
+        ("idle: RSS per open stream, KiB", lambda one: f"{one.each / KIB:,.1f}" if one.open else "-"),
     ):
         lines.append([title, *(tell(known[front]) if front in known else "-" for front in fronts), *empty])
     return lines

@@ -130,7 +130,8 @@ def wait_ready(port: int, body: bytes, headers: Sequence[str] = ()) -> None:
     """Return once the server answers a chat request with 200; raise TimeoutError with its last answer."""
     deadline = time.monotonic() + READY_TIMEOUT
     seen = "no connection"
-    lines = {"Content-Type": "application/json", **dict(line.split(": ", 1) for line in headers)}
+    lines = {"Content-Type": "application/json", "Authorization": "Bearer sk-bench"}
+    lines |= dict(line.split(": ", 1) for line in headers)
     while time.monotonic() < deadline:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:

@@ -43,6 +43,7 @@ model_list:
   - model_name: {model}
     litellm_params: {{model: openai/{model}, api_base: 'http://127.0.0.1:{backend}/v1', api_key: none}}
 litellm_settings: {{telemetry: false}}
+general_settings: {{master_key: sk-bench}}
 """
 
 
@@ -137,7 +138,7 @@ def haproxy(program: str, port: int, backend: int, work: Path) -> Server:
 
 
 def litellm(program: str, port: int, backend: int, work: Path) -> Server:
-    """The proxy without a database, one worker."""
+    """The proxy without a database, one worker. It does not start without a key: all loads send this one."""
     config = work / "litellm.yaml"
     config.write_text(LITELLM.format(model=fronts.MODEL, backend=backend))
     command = (program, "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1")

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # bench/ is no part of the distribution
 
-from bench import figures, fronts, growth, idle, load, processes, streams, translation
+from bench import figures, fronts, growth, idle, load, peers, processes, streams, translation
 from bench.bodies import chat_body, dirty
 from bench.figures import Sample
 from bench.streams import StreamReader
@@ -250,6 +250,26 @@ def test_what_is_measured_as_choosing_a_backend_chooses_among_all() -> None:
     registry = next(cell.cell_contents for cell in act.__closure__ if isinstance(cell.cell_contents, growth.Registry))
     assert [backend.in_flight for backend in registry.backends] == [0] * 7
     assert len({registry.pick("m", now=100.0) for _ in range(7)}) == 7
+
+
+def test_peers_are_all_or_those_that_are_named() -> None:
+    """A name that nobody knows is told, not passed over."""
+    assert peers.chosen("all") == list(peers.PEERS)
+    assert peers.chosen("haproxy,nginx") == ["haproxy", "nginx"]
+    with pytest.raises(ValueError, match="no peer 'envoy'"):
+        peers.chosen("envoy")
+
+
+def test_a_peer_that_needs_headers_gets_them_from_every_load(tmp_path: Path) -> None:
+    """And nobody else does: more headers are more work."""
+    target = load.Target("portkey", 1, None, ("a: b",), is_slow=True)
+    plan = load.Plan("wrk", 1, 300, None, None)
+    wrk, sse = (load.Phase("x", kind, tmp_path, 1) for kind in ("wrk", "streams"))
+
+    assert load.command(wrk, target, plan)[-1] == "a: b"
+    assert "--header=a: b" in load.command(sse, target, plan)
+    assert b"\r\na: b\r\n\r\n{}" in streams.request_bytes(1, b"{}", target.headers)
+    assert load.command(sse, target, plan)[-1] == str(load.STREAMS_AT_ONCE)
 
 
 @pytest.fixture(scope="module")
