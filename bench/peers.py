@@ -29,6 +29,7 @@ defaults
     log global
     option httplog
     option http-keep-alive
+    option http-no-delay
     http-reuse always
     timeout connect 5s
     timeout client 600s
