@@ -1,24 +1,29 @@
 """What is measured: how each front and the backend are started, with which settings, and why those."""
 
+import hashlib
 import http.client
 import os
 import shutil
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.figures import PEER, ROUTER
+from bench.figures import MISTRAL, ROUTER
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-READY_TIMEOUT = 30.0  # seconds; vllm-router takes 3 s to start, and longer on a busy machine
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "devstral-router" / "bench"
+READY_TIMEOUT = 90.0  # seconds; vllm-router takes 3 s to start, LiteLLM 20, and longer on a busy machine
+MODEL = "mock"  # that requests name and the backend serves
 
 NGINX = """\
 daemon off;
 worker_processes 1;
 pid {work}/nginx.pid;
 error_log {work}/nginx.error.log warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 19900; }}
 http {{
     access_log {work}/nginx.access.log;
     client_body_temp_path {work}/nginx-body;
@@ -55,46 +60,64 @@ class Server:
     name: str
     command: tuple[str, ...]
     port: int
+    headers: tuple[str, ...] = ()  # that only its load has
 
 
-def simulator(port: int, *, model: str, interval_ms: float, tokens: int) -> Server:
-    """Return the project's own simulated vLLM server, which takes whatever comes at once and keeps all connections."""
+def compile_c(source: str, program: Path, *flags: str) -> bool:
+    """Compile a file that lies beside this one; return whether there is a C compiler."""
+    compiler = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+    if compiler is None:
+        return False
+    program.parent.mkdir(parents=True, exist_ok=True)
+    made = program.with_suffix(f".{os.getpid()}")  # whole or not there: others may run it
+    subprocess.run([compiler, "-O2", *flags, "-o", made, Path(__file__).with_name(source)], check=True, timeout=60)
+    made.replace(program)
+    return True
+
+
+def build_backend(cache: Path) -> str | None:
+    """Return the path of the compiled backend.c, or None where there is no C compiler."""
+    digest = hashlib.sha256(Path(__file__).with_name("backend.c").read_bytes()).hexdigest()
+    program = cache / f"backend-{digest[:16]}"
+    return str(program) if program.exists() or compile_c("backend.c", program) else None
+
+
+def backend(program: str | None, ports: Sequence[int], *, model: str, interval_ms: float, tokens: int) -> Server:
+    """Return backend.c listening on all ports or, without it, the project's own simulated vLLM server on the only one.
+
+    Both give the first token at once, take whatever comes, and keep all connections.
+    """
+    if program is not None:
+        words = [model, str(tokens), f"{interval_ms:g}", *map(str, ports)]
+        return Server("backend", (program, *words), ports[0])
+    (port,) = ports
     command = [sys.executable, "-m", "router", "simulate", "--port", str(port), "--model", model]
     command += ["--host", "127.0.0.1", "--ttft", "0", "--itl", f"{interval_ms:g}ms", "--tokens", str(tokens)]
-    command += ["--max-model-len", "1000000", "--max-num-seqs", "4096", "--keepalive", "off"]
+    command += ["--max-model-len", "1000000", "--max-num-seqs", "16384", "--keepalive", "off"]
     return Server("simulator", tuple(command), port)
 
 
-def router(port: int, backend: int, *, dialect: str) -> Server:
-    """Return this router with its defaults, one process, metrics and access log on, and the backend's `dialect`."""
+def router(port: int, backend: int) -> Server:
+    """Return this router for a backend of OpenAI's dialect, else as shipped: one process, metrics, access log."""
     command = [sys.executable, "-m", "router", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--type", dialect, "--base-url", f"http://127.0.0.1:{backend}"]
+    command += ["--type", "openai", "--base-url", f"http://127.0.0.1:{backend}"]
     return Server(ROUTER, tuple(command), port)
 
 
-def vllm_router(program: str, port: int, backend: int, *, metrics_port: int) -> Server:
-    """Return vllm-router with the policy that the router has too, and its own defaults for the rest."""
-    command = [program, "--host", "127.0.0.1", "--port", str(port), "--worker-urls", f"http://127.0.0.1:{backend}"]
-    command += ["--policy", "round_robin", "--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics_port)]
-    return Server(PEER, tuple(command), port)
+def mistral_router(port: int, backend: int, *, work: Path) -> Server:
+    """Return the same for a backend of the Mistral family. Its tokenizer is told: backend.c cannot be asked for it."""
+    config = work / "mistral.yaml"
+    url = f"http://127.0.0.1:{backend}"
+    config.write_text(f"backends:\n  - {{url: '{url}', dialect: mistral, profile: v13}}\n")
+    command = [sys.executable, "-m", "router", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    return Server(MISTRAL, (*command, "--config", str(config)), port)
 
 
-def nginx(program: str, port: int, backend: int, *, work: Path) -> Server:
+def nginx(program: str, port: int, backend: int, work: Path) -> Server:
     """Return nginx as a plain proxy: one worker, upstream keep-alive, no buffering of answers, access log on."""
     config = work / "nginx.conf"
     config.write_text(NGINX.format(work=work, port=port, backend=backend))
     return Server("nginx", (program, "-c", str(config), "-p", str(work), "-e", str(work / "nginx.error.log")), port)
-
-
-def find_nginx() -> str | None:
-    """Return the path of nginx; Debian has it in /usr/sbin, which is not in everybody's PATH."""
-    return shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
-
-
-def find_vllm_router(cache: Path) -> str | None:
-    """Return the path of vllm-router in the benchmark's own environment, or in PATH."""
-    own = cache / "bin" / "vllm-router"
-    return str(own) if own.exists() else shutil.which("vllm-router")
 
 
 def environment() -> dict[str, str]:
@@ -103,14 +126,16 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(REPOSITORY), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
-def wait_ready(port: int, body: bytes) -> None:
+def wait_ready(port: int, body: bytes, headers: Sequence[str] = ()) -> None:
     """Return once the server answers a chat request with 200; raise TimeoutError with its last answer."""
     deadline = time.monotonic() + READY_TIMEOUT
     seen = "no connection"
+    lines = {"Content-Type": "application/json", "Authorization": "Bearer sk-bench"}
+    lines |= dict(line.split(": ", 1) for line in headers)
     while time.monotonic() < deadline:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+            connection.request("POST", "/v1/chat/completions", body, lines)
             answer = connection.getresponse()
             text = answer.read()
             if answer.status == 200:

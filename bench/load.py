@@ -21,6 +21,7 @@ PACED_CONNECTIONS, PACED_PAUSE_MS = 16, 20  # about 800 requests/s: no front que
 STREAMS_AT_ONCE = 100
 TOKENS, INTERVAL_MS = 64, 10.0  # of one stream; the backend is started with these
 TIMEOUT = 120.0  # seconds, of any one run of a load
+SLOW_FACTOR = 5  # times as long for a front whose 64 first answers may take a second
 SETTLE = 0.3  # seconds between the end of one load and the next: connections close, logs are written
 
 
@@ -42,6 +43,8 @@ class Target:
     front: str
     port: int
     pid: int | None
+    headers: tuple[str, ...] = ()  # that only this front needs
+    is_slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,13 @@ def command(phase: Phase, target: Target, plan: Plan) -> list[str]:
     """Return the command line of the load."""
     if phase.kind == "streams":
         line = [sys.executable, "-m", "bench.streams", "--port", str(target.port), "--body", str(phase.body)]
-        return [*line, "--concurrency", str(phase.connections), "--total", str(plan.streams)]
-    line = [plan.wrk, "--threads", "1", "--connections", str(phase.connections), "--duration", f"{plan.seconds}s"]
+        line += ["--concurrency", str(phase.connections), *(f"--header={one}" for one in target.headers)]
+        return [*line, "--total", str(STREAMS_AT_ONCE if target.is_slow else plan.streams)]
+    line = [plan.wrk, "--threads", "1", "--connections", str(phase.connections), "--duration"]
+    line += [f"{plan.seconds * (SLOW_FACTOR if target.is_slow else 1)}s"]
     line += ["--timeout", "10s", "--script", str(HERE / "post.lua")]
     url = f"http://127.0.0.1:{target.port}/v1/chat/completions"
-    return [*line, url, "--", str(phase.body), str(phase.pause_ms)]
+    return [*line, url, "--", str(phase.body), str(phase.pause_ms), *target.headers]
 
 
 def parse_load(text: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
--- wrk script: POST one chat body over and over; arguments: BODY_FILE [PAUSE_MS].
+-- wrk script: POST one chat body over and over; arguments: BODY_FILE [PAUSE_MS ["NAME: VALUE" ...]].
 -- With a pause, every connection waits about that long (at random, half to one and a half) between answer and next
 -- request: wrk's clock starts when the request is written, so the pause is no part of a latency.
 
@@ -15,6 +15,10 @@ function init(args)
   local file = assert(io.open(args[1], "rb"))
   wrk.body = file:read("*a")
   file:close()
+  for place = 3, #args do
+    local name, value = args[place]:match("^([^:]+): (.*)$")
+    wrk.headers[name] = value
+  end
   local pause = tonumber(args[2] or "0")
   if pause > 0 then
     function delay()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -13,11 +14,21 @@ PROC = Path("/proc")
 END_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL: longer than any front needs when idle
 
 
+def free_ports(count: int) -> list[int]:
+    """Return so many TCP ports of 127.0.0.1 on which nobody listens now."""
+    socks = [socket.socket() for _ in range(count)]
+    try:
+        for sock in socks:
+            sock.bind(("127.0.0.1", 0))
+        return [int(sock.getsockname()[1]) for sock in socks]
+    finally:
+        for sock in socks:
+            sock.close()
+
+
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 on which nobody listens now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Return one of them."""
+    return free_ports(1)[0]
 
 
 def parse_stat(text: str) -> tuple[int, int]:
@@ -50,6 +61,11 @@ def _stats() -> dict[int, tuple[int, int]]:
     return stats
 
 
+def parents() -> dict[int, int]:
+    """Return the parent of every process."""
+    return {pid: parent for pid, (parent, _) in _stats().items()}
+
+
 def tree_cpu(root: int) -> float:
     """Return the CPU seconds that a process and its descendants have used."""
     stats = _stats()
@@ -69,7 +85,7 @@ def tree_memory(root: int) -> dict[str, int]:
     Shared pages count in the RSS of each, and once, divided, in the PSS.
     """
     total = {"rss": 0, "pss": 0}
-    for pid in descendants(root, {pid: parent for pid, (parent, _) in _stats().items()}):
+    for pid in descendants(root, parents()):
         with contextlib.suppress(OSError):
             for name, size in parse_memory((PROC / str(pid) / "smaps_rollup").read_text()).items():
                 total[name] += size
@@ -92,7 +108,13 @@ def machine_busy() -> float:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], *, cores: set[int] | None, log: Path, env: Mapping[str, str], cwd: Path
+    command: Sequence[str],
+    *,
+    cores: set[int] | None,
+    log: Path,
+    env: Mapping[str, str],
+    cwd: Path,
+    descriptors: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server for the length of the block, its output in `log`; end it and its children after.
 
@@ -107,7 +129,7 @@ def running(
             env=dict(env),
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=pin(cores),
+            preexec_fn=pin(cores, descriptors=descriptors),
         )
     try:
         yield process
@@ -115,11 +137,23 @@ def running(
         _end(process)
 
 
-def pin(cores: set[int] | None) -> Callable[[], None] | None:
-    """Return a function that binds the calling process to `cores`, or None where there is nothing to bind."""
-    if cores is None:
+def pin(cores: set[int] | None, *, descriptors: int | None = None) -> Callable[[], None] | None:
+    """Return a function that binds the calling process to `cores` and sets its limit of open files; None for neither.
+
+    Where the hard limit is lower than `descriptors`, that is taken.
+    """
+    if cores is None and descriptors is None:
         return None
-    return lambda: os.sched_setaffinity(0, cores)
+
+    def bind() -> None:
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
+        if descriptors is not None:
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            limit = descriptors if hard == resource.RLIM_INFINITY else min(descriptors, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+    return bind
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -127,8 +127,8 @@ class Connection(asyncio.Protocol):
         self.transport.write(self.load.request)
 
 
-def request_bytes(port: int, body: bytes) -> bytes:
-    """Return the bytes of one streamed chat request."""
+def request_bytes(port: int, body: bytes, headers: Sequence[str] = ()) -> bytes:
+    """Return the bytes of one chat request; `headers`: further lines."""
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\n"
         f"Host: 127.0.0.1:{port}\r\n"
@@ -138,14 +138,16 @@ def request_bytes(port: int, body: bytes) -> bytes:
         "Authorization: Bearer sk-bench\r\n"
         "X-Stainless-Lang: python\r\n"
         "X-Stainless-Runtime: CPython\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n" + "".join(f"{line}\r\n" for line in headers) + "\r\n"
     )
     return head.encode() + body
 
 
-async def run(port: int, body: bytes, *, concurrency: int, total: int, timeout: float) -> dict[str, float]:
+async def run(
+    port: int, body: bytes, *, concurrency: int, total: int, timeout: float, headers: Sequence[str] = ()
+) -> dict[str, float]:
     """Run `total` streams, `concurrency` at a time, and return the figures; gaps in milliseconds."""
-    load = Load(total, request_bytes(port, body))
+    load = Load(total, request_bytes(port, body, headers))
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     for _ in range(min(concurrency, total)):
@@ -173,9 +175,17 @@ def main() -> None:
     parser.add_argument("--body", type=Path, required=True, help="file with the body, which must ask for a stream")
     parser.add_argument("--concurrency", type=int, default=100)
     parser.add_argument("--total", type=int, default=800)
+    parser.add_argument("--header", action="append", default=[], metavar="LINE", help="one more, as 'Name: value'")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds after which the run is cut short")
     args = parser.parse_args()
-    work = run(args.port, args.body.read_bytes(), concurrency=args.concurrency, total=args.total, timeout=args.timeout)
+    work = run(
+        args.port,
+        args.body.read_bytes(),
+        concurrency=args.concurrency,
+        total=args.total,
+        timeout=args.timeout,
+        headers=args.header,
+    )
     gc.disable()  # a collection would show as a gap that no front made
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         print(json.dumps(runner.run(work)))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.bodies import CODE, TURN
+from bench.bodies import CODE, TURN, dirty
 from router.relay.envelope import peek_json
 from router.translate.asked import Asked
 from router.translate.mistral.request import read, translate
@@ -65,22 +65,15 @@ def history(size: int) -> list[Field]:
     return messages
 
 
+def more() -> Field:
+    """Return a question that goes on with a conversation."""
+    return {"role": "user", "content": "And the others?"}
+
+
 def body(messages: list[Field], *, offered: int) -> bytes:
     """Return the bytes of a request."""
     fields: Field = {"model": "devstral", "messages": messages, "stream": True, "temperature": 0.2}
     return json.dumps({**fields, "tools": tools(offered)} if offered else fields, separators=(",", ":")).encode()
-
-
-def dirty(messages: list[Field]) -> list[Field]:
-    """Return the conversation with five messages that need a repair, from its second quarter on."""
-    changed = [dict(message) for message in messages]
-    step = len(changed) // 4
-    changed[step]["content"] = [{"type": "text", "text": "part"}]
-    calls = [message for message in changed[step + 2 :] if "tool_calls" in message]
-    calls[0]["content"] = None
-    calls[1]["reasoning_content"] = "It must be in the second file."
-    calls[2]["refusal"] = None
-    return [*changed, {"role": "user", "content": "And the others?", "name": "bob"}]
 
 
 def fastest(act: Callable[[], object], plain: Callable[[], object]) -> float:
@@ -101,7 +94,7 @@ def request_figures() -> list[Figure]:
     cases = [
         ("2 KB, nothing to repair", body(small, offered=0), 15.0),
         ("128 KB, nothing to repair", body(large, offered=8), 60.0),
-        ("128 KB, five messages to repair", body(dirty(large), offered=8), 150.0),
+        ("128 KB, five messages to repair", body(dirty([*large, more()]), offered=8), 150.0),
     ]
     figures = []
     for name, raw, bar in cases:

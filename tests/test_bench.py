@@ -1,15 +1,18 @@
 """The benchmark's own arithmetic and parsers: a wrong figure must not come from the ruler."""
 
+import asyncio
 import json
+import os
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # bench/ is no part of the distribution
 
-from bench import figures, fronts, load, processes, translation
-from bench.bodies import chat_body
+from bench import figures, fronts, growth, idle, load, peers, processes, streams, translation
+from bench.bodies import chat_body, dirty
 from bench.figures import Sample
 from bench.streams import StreamReader
 from router.translate.mistral.request import translate
@@ -83,13 +86,13 @@ def test_a_ratio_is_taken_within_each_round() -> None:
 
     (verdict,) = figures.judge(samples)
 
-    assert (verdict.value, verdict.low, verdict.high, verdict.passed) == (2.0, 2.0, 2.0, True)
+    assert (verdict.value, verdict.low, verdict.high, verdict.passed) == (2.0, 2.0, 2.0, False)
 
 
 def test_a_bar_on_a_difference_is_in_milliseconds() -> None:
-    """The tail between events may be 2 ms longer than the peer's, not more."""
+    """The tail between events may be 1 ms longer than the peer's, not more."""
     peer = sample("vllm-router", "streams", p99=11.0)
-    kept, missed = (sample("router", "streams", p99=p99) for p99 in (12.9, 13.1))
+    kept, missed = (sample("router", "streams", p99=p99) for p99 in (11.9, 12.1))
 
     assert [verdict.passed for verdict in figures.judge([peer, kept]) if verdict.bar.figure == "p99"] == [True]
     assert [verdict.passed for verdict in figures.judge([peer, missed]) if verdict.bar.figure == "p99"] == [False]
@@ -110,11 +113,47 @@ def test_the_table_shows_medians_and_what_a_front_adds() -> None:
         *(sample("router", "paced", number, p50=p50) for number, p50 in enumerate((0.5, 0.7, 9.0))),
     ]
 
-    lines = figures.table(samples, {"router": {"rss": 3 << 20, "pss": 1 << 20}}, ["direct", "router"]).splitlines()
+    lines = figures.lines_of(samples, {"router": {"rss": 3 << 20, "pss": 1 << 20}}, [], ["direct", "router"])
 
-    assert lines[1].split() == ["2", "KB:", "p50", "added,", "ms", "(0.20)", "0.50"]
-    assert lines[-2].split() == ["memory:", "RSS,", "MiB", "-", "3.0"]
+    assert lines[1] == ["2 KB: p50 added, ms", "(0.20)", "0.50"]
+    assert lines[-2] == ["after all loads: RSS, MiB", "-", "3.0"]
 
+
+def test_the_table_is_the_same_for_a_terminal_and_for_a_page() -> None:
+    """A page is pasted from what was printed, not written anew."""
+    lines = [["", "router"], ["2 KB: CPU per request, us", "65.0"]]
+
+    assert figures.table(lines).split() == ["router", "2", "KB:", "CPU", "per", "request,", "us", "65.0"]
+    assert figures.markdown(lines) == "|  | router |\n| --- | ---: |\n| 2 KB: CPU per request, us | 65.0 |"
+
+
+def test_a_bar_of_the_mistral_profile_is_judged_by_the_router_that_translates() -> None:
+    """The peer forwards the same bytes; the router as shipped is no part of it."""
+    samples = [
+        sample("vllm-router", "repairs", cpu=0.5),
+        sample("router", "repairs", cpu=0.1),
+        sample("mistral", "repairs", cpu=0.6),
+    ]
+
+    (verdict,) = figures.judge(samples)
+
+    assert (verdict.bar.front, verdict.value, verdict.passed) == ("mistral", 1.2, False)
+
+
+def test_memory_of_a_stream_is_what_all_of_them_added() -> None:
+    """Divided by those that were open, and a stream that was lost is a bar that was missed."""
+    held = figures.Held("router", idle=50 << 20, loaded=(50 << 20) + 900 * 20_480, asked=901, open=900, elapsed=1.0)
+
+    each, rss, missing = figures.judge([], [held])
+
+    assert (each.value, each.passed, rss.value, rss.passed) == (20_480.0, True, 50 << 20, True)
+    assert (missing.value, missing.passed) == (1.0, False)
+
+
+@pytest.mark.parametrize(("limit", "streams"), [(20_000, 9_000), (1 << 20, 9_000), (1024, 460)])
+def test_idle_streams_are_as_many_as_the_limit_of_descriptors_allows(limit: int, streams: int) -> None:
+    """A front needs two for each."""
+    assert idle.possible(limit) == streams
 
 def test_the_report_is_json_with_cost_and_rate() -> None:
     """What the table shows can be worked out again from it."""
@@ -185,6 +224,98 @@ def test_fronts_see_nothing_of_our_environment_that_configures_them(monkeypatch:
     assert fronts.environment().keys() <= kept
 
 
+def test_an_exponent_is_the_slope_between_two_points() -> None:
+    """1 is linear, 2 square, 0 no growth."""
+    found = [growth.exponent(10, 5, 100, cost) for cost in (5, 50, 500)]
+
+    assert found == pytest.approx([0, 1, 2])
+
+
+@pytest.mark.parametrize(("power", "steep"), [(0.0, False), (1.0, False), (1.5, True)])
+def test_a_cost_is_steep_where_it_grows_faster_than_its_size(power: float, steep: bool) -> None:
+    """Judged where the size, not what every request costs, decides."""
+    sizes = [1, 10, 100, 1000]
+    grown = growth.Grown("", ["size", "cost"], [[size, size**power] for size in sizes])
+
+    assert grown.is_steep is steep
+    assert grown.exponents == pytest.approx([power] * 3)
+
+
+def test_what_is_measured_as_choosing_a_backend_chooses_among_all() -> None:
+    """Else it would be one backend's cost under the name of many."""
+    act = growth.choosing(7)
+    for _ in range(70):
+        act()
+
+    registry = next(cell.cell_contents for cell in act.__closure__ if isinstance(cell.cell_contents, growth.Registry))
+    assert [backend.in_flight for backend in registry.backends] == [0] * 7
+    assert len({registry.pick("m", now=100.0) for _ in range(7)}) == 7
+
+
+def test_peers_are_all_or_those_that_are_named() -> None:
+    """A name that nobody knows is told, not passed over."""
+    assert peers.chosen("all") == list(peers.PEERS)
+    assert peers.chosen("haproxy,nginx") == ["haproxy", "nginx"]
+    with pytest.raises(ValueError, match="no peer 'envoy'"):
+        peers.chosen("envoy")
+
+
+def test_a_peer_that_needs_headers_gets_them_from_every_load(tmp_path: Path) -> None:
+    """And nobody else does: more headers are more work."""
+    target = load.Target("portkey", 1, None, ("a: b",), is_slow=True)
+    plan = load.Plan("wrk", 1, 300, None, None)
+    wrk, sse = (load.Phase("x", kind, tmp_path, 1) for kind in ("wrk", "streams"))
+
+    assert load.command(wrk, target, plan)[-1] == "a: b"
+    assert "--header=a: b" in load.command(sse, target, plan)
+    assert b"\r\na: b\r\n\r\n{}" in streams.request_bytes(1, b"{}", target.headers)
+    assert load.command(sse, target, plan)[-1] == str(load.STREAMS_AT_ONCE)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the path of the benchmark's backend."""
+    program = fronts.build_backend(tmp_path_factory.mktemp("backend"))
+    if program is None:
+        assert not os.environ.get("ROUTER_CI"), "no C compiler"
+        pytest.skip("no C compiler: the benchmark takes the simulator for its backend")
+    return program
+
+
+def test_the_compiled_backend_streams_on_each_of_its_ports(compiled: str, tmp_path: Path) -> None:
+    """Role, tokens, finish and end mark, on kept connections; what it served it counts."""
+    ports = [processes.free_port(), processes.free_port()]
+    body = chat_body(2048, model="m", stream=True, max_tokens=5)
+    server = fronts.backend(compiled, ports, model="m", interval_ms=1, tokens=5)
+    with processes.running(server.command, cores=None, log=tmp_path / "log", env={}, cwd=tmp_path):
+        for port in ports:
+            fronts.wait_ready(port, body)
+            found = asyncio.run(streams.run(port, body, concurrency=2, total=6, timeout=10))
+            assert (found["streams"], found["errors"], found["count"]) == (6, 0, 6 * (1 + 5 + 1 + 1))
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/stats", timeout=5) as answer:
+            assert json.load(answer) == {"served": 14, "aborted": 0}
+
+
+def test_the_compiled_backend_writes_what_the_simulator_writes(compiled: str, tmp_path: Path) -> None:
+    """A translator looks at the order of keys too: what it is measured with must be what it meets."""
+    shapes = []
+    for program in (compiled, None):
+        server = fronts.backend(program, [processes.free_port()], model="m", interval_ms=0, tokens=2)
+        log, env = tmp_path / "log", fronts.environment()
+        with processes.running(server.command, cores=None, log=log, env=env, cwd=tmp_path):
+            fronts.wait_ready(server.port, chat_body(300, model="m", stream=False, max_tokens=2))
+            url = f"http://127.0.0.1:{server.port}/v1/chat/completions"
+            body = chat_body(300, model="m", stream=True, max_tokens=3)
+            asked = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(asked, timeout=5) as answer:
+                events = [json.loads(line[6:]) for line in answer if line.startswith(b"data: {")]
+        # A token may come alone or with what ends the answer: the kinds of events are compared, not their number.
+        shapes.append({(*list(event)[:5], *event["choices"][0], *event["choices"][0]["delta"]) for event in events})
+
+    assert len(shapes[0]) == 3
+    assert shapes[0] == shapes[1]
+
+
 def test_what_is_measured_as_needing_no_repair_needs_none() -> None:
     """Else the figure would be that of another case."""
     clean = translation.body(translation.history(translation.LARGE - 4000), offered=8)
@@ -193,9 +324,30 @@ def test_what_is_measured_as_needing_no_repair_needs_none() -> None:
         assert translate(clean, profile).body is clean
 
 
+@pytest.mark.parametrize("size", [2 * 1024, 128 * 1024])
+def test_a_body_needs_repairs_only_where_it_is_said_so(size: int) -> None:
+    """What a front does for the Mistral profile would else be measured as plain forwarding."""
+    clean = chat_body(size, model="m", stream=False, max_tokens=1)
+
+    for profile in translation.PROFILES.values():
+        assert translate(clean, profile).body is clean
+
+
+@pytest.mark.parametrize("label", translation.PROFILES)
+def test_a_body_that_needs_repairs_needs_five(label: str) -> None:
+    """Each in a message of its own, each another rule or place."""
+    spoilt = chat_body(128 * 1024, model="m", stream=False, max_tokens=1, repairs=True)
+
+    done = translate(spoilt, translation.PROFILES[label], explain=True)
+
+    assert len(spoilt) == 128 * 1024
+    assert done.notes.steps is not None
+    assert len({step.where.split(".")[1] for step in done.notes.steps}) == len(done.notes.steps) == 5
+
+
 def test_what_is_measured_as_needing_repairs_gets_them() -> None:
     """Five messages and no more: the bar is for a few."""
-    raw = translation.body(translation.dirty(translation.history(translation.LARGE - 4000)), offered=8)
+    raw = translation.body(dirty([*translation.history(translation.LARGE - 4000), translation.more()]), offered=8)
 
     done = translate(raw, translation.PROFILES["v13"], explain=True)
 

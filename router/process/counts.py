@@ -1,9 +1,10 @@
-"""How many attempts each worker has in flight at each backend: a table in memory that all of them share.
+"""How many attempts each worker has in flight at each backend, and how many connections: a table that all share.
 
 Each worker writes its own cells only, so there is nothing to lock; a sum over the others may be a moment old. The
 parent says which backend has which place, and zeroes what a dead worker has left.
 
     cell (backend, worker)    at place * WORKERS + slot, 4 bytes
+    connections (worker)      the same in the last row: one more than there are; 0: it accepts none
 """
 
 import mmap
@@ -11,9 +12,11 @@ import os
 from collections.abc import Iterable, Mapping
 
 WORKERS = 64  # slots: as many as may be configured
-PLACES = 2048  # backends: twice as many as may be configured, so that removed ones can end their work
+ROWS = 2048  # backends: twice as many as may be configured, so that removed ones can end their work; and connections
+PLACES = ROWS - 1
 CELL = 4  # bytes of one count
-SIZE = WORKERS * PLACES * CELL
+SIZE = WORKERS * ROWS * CELL
+LEAD = 1  # connections that a worker may have more than another before it lets that one accept first
 
 
 class Table:
@@ -25,8 +28,8 @@ class Table:
         self.cells = memoryview(self._memory).cast("I")
 
     def clear(self, slot: int) -> None:
-        """Forget what a worker had in flight: it has ended."""
-        for at in range(slot, WORKERS * PLACES, WORKERS):
+        """Forget what a worker had: it has ended."""
+        for at in range(slot, WORKERS * ROWS, WORKERS):
             self.cells[at] = 0
 
     def total(self, place: int) -> int:
@@ -106,3 +109,29 @@ class Counts:
             return 0
         first = at - self._slot
         return sum(self._cells[first : first + WORKERS]) - self._cells[at]
+
+
+class Connections:
+    """How many connections each worker has, for who of them is to accept the next one."""
+
+    def __init__(self, table: Table, slot: int) -> None:
+        """Of the worker in this slot, which accepts none so far."""
+        self._cells = table.cells[PLACES * WORKERS : ROWS * WORKERS]
+        self._slot = slot
+
+    def note(self, count: int) -> None:
+        """Let the others know that we accept, and have so many connections."""
+        self._cells[self._slot] = count + 1
+
+    def leave(self) -> None:
+        """Let the others know that we accept no more."""
+        self._cells[self._slot] = 0
+
+    def is_ahead(self, count: int) -> bool:
+        """Return whether we, with so many connections, have more than another worker that accepts."""
+        own = self._slot
+        return any(cell and count + 1 > cell + LEAD for slot, cell in enumerate(self._cells) if slot != own)
+
+    def others(self) -> int:
+        """Return a number that changes when another worker accepts, or loses a connection."""
+        return sum(self._cells) - self._cells[self._slot]

@@ -14,6 +14,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from router.process.sockets import Listener, Listening, Role
 from router.process.telling import Farewell
 from router.securing import Securing
+from router.wire.acceptor import Share
 from router.wire.limits import ServerLimits
 from router.wire.server import HTTPServer
 from router.wire.service import Refused
@@ -52,11 +53,14 @@ class Application(Protocol):
 class Serving:
     """One application at work."""
 
-    def __init__(self, app: Application, listeners: Iterable[Listener], listening: Listening) -> None:
-        """Nothing runs before `start`."""
+    def __init__(
+        self, app: Application, listeners: Iterable[Listener], listening: Listening, *, share: Share | None = None
+    ) -> None:
+        """Nothing runs before `start`. `share`: what is known of other processes that listen for clients as we do."""
         self.app = app
         self._listeners = tuple(listeners)
         self.listening = listening  # may become another one while it serves
+        self._share = share
         self._servers: list[HTTPServer] = []
         self.hurried = asyncio.Event()  # the end must not wait any longer
 
@@ -117,6 +121,7 @@ class Serving:
             ssl_options=app.securing.credentials.context,
             render_error=app.render_error,
             handshake_failed=app.securing.handshake_failed,
+            share=self._share,
         )
         app.on_limits = server.set_limits
         app.securing.on_change = server.set_tls

@@ -79,6 +79,7 @@ class Worker:
         self._app: App | None = None
         self._serving: Serving | None = None
         self._counts: counts.Counts | None = None
+        self._connections: counts.Connections | None = None
         self._facts = Facts(self._send_facts, clock=time.monotonic, call_later=loop.call_later)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -101,7 +102,8 @@ class Worker:
                 f"cannot start: {error!r}; were the files of the program replaced? SIGUSR2 takes up new code"
             )
         beat = asyncio.create_task(self._beat())
-        serving = self._serving = Serving(app, take_over(start.sockets), start.listening)
+        listeners = take_over(start.sockets)
+        serving = self._serving = Serving(app, listeners, start.listening, share=self._connections)
         try:
             self._take_orders(app, start.orders)
             await serving.start(settle=start.settle)
@@ -142,7 +144,9 @@ class Worker:
         app.control = WorkerControl(self)
         app.registry.on_report = self._facts.add
         if start.counts is not None:
-            self._counts = counts.Counts(counts.Table(start.counts), start.slot)
+            table = counts.Table(start.counts)
+            self._counts = counts.Counts(table, start.slot)
+            self._connections = counts.Connections(table, start.slot)
             os.close(start.counts)  # the mapping has it
             self._counts.place(start.places)
             app.registry.counts = self._counts

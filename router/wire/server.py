@@ -5,10 +5,12 @@
 is ignored, CONNECT refused, and a client that closes its sending side has left.
 
 Accepting is uvloop's: where file descriptors run out, it accepts and closes what waits, and goes on when some are free.
-It should not come to that: `limits.descriptors` keeps some free, without which no backend could be reached.
+It should not come to that: `limits.descriptors` keeps some free, without which no backend could be reached. Where
+several processes share a socket, it is acceptor.py's.
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import sys
@@ -18,6 +20,7 @@ from typing import Any
 from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.netutil import ssl_options_to_context
 
+from router.wire.acceptor import Acceptor, Share
 from router.wire.handshake import Handshake
 from router.wire.limits import BACKLOG, ServerLimits
 from router.wire.listen import bind_sockets, bind_unix_socket
@@ -40,10 +43,12 @@ class HTTPServer:
         ssl_options: ssl.SSLContext | dict[str, Any] | None = None,
         render_error: ErrorRenderer = plain_error,
         handshake_failed: Callable[[], None] = lambda: None,
+        share: Share | None = None,
     ) -> None:
         """`render_error`: (status, message) -> (content type, body) of the answers that the wire itself gives.
 
         `ssl_options`: for TLS, on all sockets but Unix ones. `handshake_failed`: told of each that comes to nothing.
+        `share`: what is known of other processes that listen on the same sockets; each is to have its share.
         """
         loop = asyncio.get_event_loop()
         done = loop.create_future()
@@ -53,11 +58,13 @@ class HTTPServer:
         self._service.handshake_failed = handshake_failed
         self._starting: dict[asyncio.Task[None], socket.socket] = {}
         self._servers: list[asyncio.AbstractServer] = []
+        self._share = share
+        self._acceptors: list[Acceptor] = []
 
     def __repr__(self) -> str:
         """Show what it is doing."""
         state = " draining" if self._service.draining else ""
-        return f"<HTTPServer sockets={len(self._servers)} connections={self.connections}{state}>"
+        return f"<HTTPServer sockets={len(self._servers) + len(self._acceptors)} connections={self.connections}{state}>"
 
     @property
     def connections(self) -> int:
@@ -98,6 +105,9 @@ class HTTPServer:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors.clear()
 
     def refuse_further_requests(self) -> None:
         """Drain gently: from now on every answer is the last of its connection; idle ones may still bring a request."""
@@ -138,6 +148,11 @@ class HTTPServer:
 
     async def _serve(self, sock: socket.socket, backlog: int) -> None:
         loop = self._service.loop
+        if self._share is not None:
+            sock.listen(backlog)
+            acceptor = Acceptor(sock, self._share, connect=self._take, connections=lambda: self._service.count)
+            self._acceptors.append(acceptor)
+            return
         if sock.family != socket.AF_UNIX:
             self._servers.append(await loop.create_server(self._connect, sock=sock, backlog=backlog))
             return
@@ -145,6 +160,12 @@ class HTTPServer:
         keeps_file: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         server = await loop.create_unix_server(self._connect_plain, sock=sock, backlog=backlog, **keeps_file)
         self._servers.append(server)
+
+    async def _take(self, sock: socket.socket) -> None:
+        """Serve a connection that was accepted. One that ends before it is ready is nobody's fault here."""
+        connect = self._connect_plain if sock.family == socket.AF_UNIX else self._connect
+        with contextlib.suppress(OSError):
+            await self._service.loop.connect_accepted_socket(connect, sock)
 
     def _connect(self) -> asyncio.BaseProtocol:
         context = self._service.tls

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from router.process.counts import PLACES, Counts, Places, Table, new_file
+from router.process.counts import LEAD, PLACES, Connections, Counts, Places, Table, new_file
 
 
 @pytest.fixture
@@ -103,3 +103,50 @@ def test_names_beyond_the_table_are_left_out(fd: int) -> None:
     assigned = Places(Table(fd)).assign(f"b:{number}" for number in range(PLACES + 5))
 
     assert len(assigned) == len(set(assigned.values())) == PLACES
+
+
+def test_who_has_more_connections_than_another_worker_is_ahead(fd: int) -> None:
+    """Of the least of all; by a few, as they cannot count in step."""
+    one, two, three = (Connections(Table(fd), slot) for slot in range(3))
+    one.note(5)
+    two.note(7)
+    three.note(5 + LEAD)
+
+    assert [each.is_ahead(count) for each, count in ((one, 5), (two, 7), (three, 5 + LEAD))] == [False, True, False]
+
+
+def test_a_worker_that_accepts_no_more_is_compared_with_nobody(fd: int) -> None:
+    """Nor is one that has ended without a word, or never began; none at all is as good as no connections."""
+    parent = Table(fd)
+    one, two = Connections(Table(fd), 0), Connections(Table(fd), 1)
+    one.note(9)
+    assert not one.is_ahead(9)
+    two.note(0)
+    assert one.is_ahead(9)
+    two.leave()
+    assert not one.is_ahead(9)
+    two.note(0)
+    parent.clear(1)
+
+    assert not one.is_ahead(9)
+
+
+def test_it_shows_when_others_have_moved(fd: int) -> None:
+    """What a worker does itself is no move of another one."""
+    one, two = Connections(Table(fd), 0), Connections(Table(fd), 1)
+    before = one.others()
+    one.note(3)
+    assert one.others() == before
+    two.note(0)
+
+    assert one.others() != before
+
+
+def test_connections_are_counted_beside_the_backends(fd: int) -> None:
+    """In a row of their own."""
+    table = Table(fd)
+    counts = Counts(table, 0)
+    counts.place({"first": 0, "last": PLACES - 1})
+    Connections(table, 0).note(5)
+
+    assert (table.total(0), table.total(PLACES - 1)) == (0, 0)

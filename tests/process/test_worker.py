@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from bench.workers import CONNECTIONS, held, split
 from router import __version__
 from router.config import load
 from router.process.child import PROGRAM, Child
@@ -21,6 +24,7 @@ from tests.process.running import (
     DEADLINE,
     Router,
     Stream,
+    ask,
     is_alive,
     refuses,
     stopped,
@@ -127,6 +131,32 @@ def test_facts_of_other_code_than_its_own_do_no_harm(tmp_path: Path) -> None:
             child.signal(signal.SIGKILL)
 
     run(test)
+
+
+@pytest.mark.parametrize("pace", [0.0, 0.002])
+def test_two_workers_share_connections_that_stay_open(start: Starter, pace: float) -> None:
+    """In a burst and one by one. The bar is 40 of 100, see bench/workers.py; here any machine has to keep the rule."""
+    router = start(2)
+    two_workers(router)
+    raw = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+    few, many = split(router.pid, router.port, raw, pace=pace)
+
+    assert few + many == CONNECTIONS
+    assert few >= 0.3 * CONNECTIONS
+
+
+def test_a_worker_that_stands_still_holds_up_no_client(start: Starter) -> None:
+    """It has fewer connections, so the other one leaves it the next ones: a moment, and no longer."""
+    router = start(2)
+    one, other = two_workers(router)
+    with stopped(one):
+        kept = [router.connect() for _ in range(20)]
+        for sock in kept:
+            assert ask(sock, "GET", "/v1/models")[0] == 200
+        assert held(router.pid, router.port) == {one: 0, other: 20}
+    for sock in kept:
+        sock.close()
 
 
 def test_log_lines_of_workers_tell_which_one_wrote_them(start: Starter) -> None:
