@@ -17,6 +17,7 @@ from router.wire.client_request import Headers
 MAX_HEADER_BYTES = 64 * 1024  # twice what we take from clients; nginx' proxies stop at 32-64 KiB
 MAX_HEADERS = 200  # twice what we take from clients: gateways in front of backends add theirs
 MAX_INFORMATIONAL = 10  # 1xx before an answer; nobody sends more than two
+FRAMING = (b"transfer-encoding", b"content-length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Answer:
         """One per connection; call `restart` before the first answer too."""
         self.pieces: list[bytes] = []  # of the body, since they were last taken
         self._reason: list[bytes] = []
+        self._pairs: Headers = []  # being read: of a head, then trailers
         self._limits = limits
         self._is_proven = False  # this peer's version and coding were looked at
         self.on_body = self.pieces.append  # llhttp calls these from C: no frame of Python between
@@ -57,7 +59,9 @@ class Answer:
             self._open()  # llhttp still waits for the body that an answer to HEAD announced
         self.head_only = head_only
         self.status = 0  # of the final head, 0 before it is there
-        self.headers: Headers = []
+        self.reason = ""  # and its reason phrase, often empty
+        self.headers: Headers = []  # and its headers; what comes behind it is not among them
+        self._pairs = []
         self.is_complete = False
         self.is_reusable = False  # its framing lets the connection live on
         self.ends_with_connection = False  # no length, no chunks: only the end of the connection ends it
@@ -69,11 +73,6 @@ class Answer:
         """Let the parser go, and with it the circle of references."""
         self.feed = _closed
         self._parser = None
-
-    @property
-    def reason(self) -> str:
-        """The reason phrase, often empty."""
-        return b"".join(self._reason).decode("latin-1")
 
     def fault_of(self, error: HttpParserError | HttpParserUpgrade) -> BadResponse | None:
         """Say what it means that `feed` raised; None when the answer was whole before that."""
@@ -93,7 +92,7 @@ class Answer:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Also of trailers, which go into a list that nobody reads."""
-        self.headers.append((name, value))
+        self._pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Decide whether this is the head that was waited for."""
@@ -102,11 +101,14 @@ class Answer:
         parser = self._parser
         assert parser is not None  # it calls us
         status = parser.get_status_code()
-        if len(self.headers) > self._limits.header_count:
+        headers, self._pairs = self._pairs, []
+        if len(headers) > self._limits.header_count:
             raise BadResponse(f"more than {self._limits.header_count} headers")
         if status < 200:
-            self._pass_informational(status)
+            self._pass_informational(status, headers)
             return
+        self.headers = headers
+        self.reason = b"".join(self._reason).decode("latin-1")
         self.is_reusable = parser.should_keep_alive()
         if not self.is_reusable or not self._is_proven:
             self._inspect(status, parser.get_http_version())
@@ -119,25 +121,25 @@ class Answer:
         if self.status:
             self.is_complete = True
 
-    def _pass_informational(self, status: int) -> None:
+    def _pass_informational(self, status: int, headers: Headers) -> None:
         self._informational += 1
         if status == 101 or status < 100:
             raise BadResponse(f"unexpected status {status}")
+        if any(name.lower() in FRAMING for name, _ in headers):  # llhttp would read a body, which there cannot be
+            raise BadResponse("an informational answer with a body")
         if self._informational > self._limits.informational:
             raise BadResponse(f"more than {self._limits.informational} informational answers")
-        self.headers = []
         self._reason.clear()
 
     def _inspect(self, status: int, version: str) -> None:
         """Look closer at a peer's first answer, and at each that ends its connection."""
         if version not in ("1.1", "1.0"):
             raise BadResponse("not HTTP/1.1 or 1.0")
-        is_framed = self.head_only or status in (204, 304)
-        for name, value in self.headers:
-            lowered = name.lower()
-            if lowered == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise BadResponse("a transfer coding other than chunked")
-            is_framed = is_framed or lowered in (b"transfer-encoding", b"content-length")
+        fields = [(name.lower(), value) for name, value in self.headers]
+        codings = [value.strip().lower() for name, value in fields if name == b"transfer-encoding"]
+        if codings and (codings != [b"chunked"] or version == "1.0"):
+            raise BadResponse("a transfer coding other than chunked, or in HTTP/1.0")
+        is_framed = self.head_only or status in (204, 304) or any(name in FRAMING for name, _ in fields)
         self.ends_with_connection = not is_framed
         self._is_proven = True
 

@@ -20,6 +20,8 @@ from router.wire.fetch import Fetch
 from router.wire.timer import INFINITE, Timer
 from router.wire.upload import Upload, write_request
 
+HEAD_END = b"\r\n\r\n"
+
 
 class Owner(Protocol):
     """Who lends connections out, and is told once when one is whole and free, or gone."""
@@ -160,7 +162,7 @@ class Connection(asyncio.Protocol):
                 fault = self._begin(fetch, data) or fault
             elif not answer.pieces and not answer.is_complete:
                 fault = fault or self._count_silent(data)
-            if answer.pieces and self._fetch is fetch:
+            if answer.pieces and self._began and self._fetch is fetch:
                 self._deliver_pieces()
         except Exception as error:  # of a callback, which is not ours
             self._fail(error)
@@ -214,9 +216,9 @@ class Connection(asyncio.Protocol):
         self._timer.deadline = self._time() + self._idle
         if answer.head_only:
             answer.pieces.clear()
-            answer.has_extra = not data.endswith(b"\r\n\r\n")
-        headers, answer.headers = answer.headers, []  # from now on trailers
-        fetch.begin(answer.status, answer.reason, headers)
+            # A line end in front may belong to the head's own end, of which a part came with the read before.
+            answer.has_extra = data.find(HEAD_END) + len(HEAD_END) != len(data) or data[0] in HEAD_END
+        fetch.begin(answer.status, answer.reason, answer.headers)
         if not answer.is_complete and self._fetch is fetch:
             self._timer.watch()
         return None
