@@ -6,12 +6,12 @@ its body is whole; what is wrong with its head is told before the body is read, 
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable
 from functools import cached_property, lru_cache
 from typing import Any
 
 from tornado.escape import parse_qs_bytes
-from tornado.httputil import _ABNF as ABNF  # Tornado's own rule for a Host
 from tornado.httputil import (
     HTTPHeaders,
     HTTPInputError,
@@ -19,7 +19,6 @@ from tornado.httputil import (
     HTTPServerRequest,
     RequestStartLine,
     ResponseStartLine,
-    split_host_and_port,
 )
 from tornado.web import Application
 
@@ -28,6 +27,10 @@ from router.handlers.relayed import RelayedHandler
 from router.wire.headers import RequestHeaders
 from router.wire.server import ServerConnection
 
+# A name or an IPv4 address as in RFC 3986 section 3.2.2, or an IPv6 address in brackets; then a port, perhaps.
+# Tornado's own rule lets brackets and colons stand anywhere.
+HOST = re.compile(r"(\[[0-9A-Za-z:.%\-_~]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::\d{0,5})?")
+LONGEST_HOST = 300  # a name in the DNS has at most 253 characters, and what is remembered must stay small
 KNOWN_HOSTS = 1024  # spellings of Host remembered; clients send a few
 MAX_ARGUMENTS = 1000  # of a query; as in Tornado
 
@@ -35,9 +38,10 @@ MAX_ARGUMENTS = 1000  # of a query; as in Tornado
 @lru_cache(KNOWN_HOSTS)
 def host_name(host: str) -> str:
     """Return the name in a Host field, without its port. Raises `HTTPInputError` for one that is none."""
-    if not ABNF.host.fullmatch(host) or "," in host:
+    found = HOST.fullmatch(host)
+    if found is None:
         raise HTTPInputError(f"Invalid Host header: {host!r}")
-    return split_host_and_port(host.lower())[0]
+    return found[1].lower()
 
 
 class LeanRequest(HTTPServerRequest):
@@ -52,6 +56,8 @@ class LeanRequest(HTTPServerRequest):
         self.protocol = connection.context.protocol
         host = headers.first("Host")
         self.host = "127.0.0.1" if host is None else host  # HTTP/1.0 needs none; the wire sees to 1.1
+        if len(self.host) > LONGEST_HOST:
+            raise HTTPInputError(f"The Host header is too long; the limit is {LONGEST_HOST} characters")
         self.host_name = host_name(self.host)
         self.files = {}
         self.body_arguments = {}
@@ -120,13 +126,20 @@ class Receiving(HTTPMessageDelegate):
         request._body_future = self._loop.create_future()  # what a handler of a streamed body waits for
         request._body_future.set_result(None)
 
-    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
-        """Refuse what need not be read to be refused: the handler runs at once, and tells it."""
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Refuse what need not be read to be refused: the handler runs at once, and tells it.
+
+        The body waits for that: else a client that has asked first would be told to send it.
+        """
         try:
             self._handler.prepare()
         except AnswerError:
             self._is_refused = True
             self._run()
+            return self._handler.task
+        return None
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body."""

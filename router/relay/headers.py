@@ -16,6 +16,7 @@ from dataclasses import dataclass
 HARMLESS_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 # Names repeat from request to request; what a client makes up must not grow the table.
 MAX_CACHED_NAMES = 1000
+LONGEST_CACHED = 64  # bytes
 
 CONNECTION = len("connection")
 
@@ -85,7 +86,7 @@ class ToBackend:
             or (low == "cookie" and not rules.cookies)
         )
         prefix = None if drop else name + b": "
-        if len(self._prefixes) < MAX_CACHED_NAMES:
+        if len(self._prefixes) < MAX_CACHED_NAMES and len(name) <= LONGEST_CACHED:
             self._prefixes[name] = prefix
         return prefix
 
@@ -125,7 +126,7 @@ class ToClient:
             or (low == "set-cookie" and not self._cookies)
         )
         prefix = None if drop else name + b": "
-        if len(self._prefixes) < MAX_CACHED_NAMES:
+        if len(self._prefixes) < MAX_CACHED_NAMES and len(name) <= LONGEST_CACHED:
             self._prefixes[name] = prefix
         return prefix
 

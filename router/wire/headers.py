@@ -9,6 +9,7 @@ from functools import lru_cache
 from tornado.httputil import HTTPHeaders
 
 KNOWN_NAMES = 1024  # spellings remembered; clients send a few dozen
+LONGEST_KNOWN = 64  # bytes; a client could make up others of 32 KB each, and those would stay
 
 
 @lru_cache(KNOWN_NAMES)
@@ -39,7 +40,7 @@ class RequestHeaders(HTTPHeaders):
         self._combined_cache: dict[str, str] = {}
         fields = self.fields
         for name, value in raw:
-            key = normalised(name)
+            key = normalised(name) if len(name) <= LONGEST_KNOWN else normalised.__wrapped__(name)
             text = value.decode("latin-1").rstrip(" \t")
             if key in fields:
                 fields[key].append(text)

@@ -263,6 +263,8 @@ class RequestParser:
             raise self._fault(501, "This server opens no tunnels")
         if url[0] != 0x2F and not (url == b"*" and method == "OPTIONS"):
             raise self._fault(400, "The request's target must be a path")
+        if b"#" in url:  # some readers end the target there, others do not (RFC 9112 section 3.2 knows no fragment)
+            raise self._fault(400, "The request's target must have no fragment")
 
     def _check_size(self, pairs: list[tuple[bytes, bytes]]) -> None:
         limits = self._limits

@@ -59,6 +59,16 @@ def test_made_up_names_do_not_grow_the_table() -> None:
     assert len(to_backend._prefixes) <= 1000
 
 
+def test_long_names_travel_and_are_not_remembered() -> None:
+    """A thousand names of 30 KB would be 30 MB that stay."""
+    name = b"X-" + b"a" * 30_000
+    to_backend, to_client = ToBackend(Forwarding()), ToClient(cookies=False)
+    assert name + b": 1" in to_backend.lines([(name, b"1")], "", "id")
+    assert name + b": 1" in to_client.lines([(name, b"1")], is_stream=False)
+    assert name not in to_backend._prefixes
+    assert name not in to_client._prefixes
+
+
 def test_a_backends_framing_identity_and_cross_origin_lines_stay_here() -> None:
     answer = [
         (b"content-type", b"text/event-stream"), (b"server", b"uvicorn"), (b"transfer-encoding", b"chunked"),

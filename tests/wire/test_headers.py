@@ -67,3 +67,11 @@ def test_order_and_spelling_are_kept_for_forwarding() -> None:
 
 def test_names_are_normalised_as_tornado_does() -> None:
     assert normalised(b"x-sTainless--os") == "X-Stainless--Os"
+
+
+def test_long_names_are_read_and_not_remembered() -> None:
+    """A thousand names of 30 KB would be 30 MB that stay."""
+    before = normalised.cache_info().currsize
+    headers = RequestHeaders([(b"x-" + b"a" * 30_000, b"1")])
+    assert headers["X-" + "A" + "a" * 29_999] == "1"
+    assert normalised.cache_info().currsize == before

@@ -76,6 +76,8 @@ BAD = {
     "other protocol": (b"GET / FOO/1.1\r\nHost: a\r\n\r\n", 400),
     "absolute target": (b"GET http://evil/x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "authority target": (b"GET @evil/x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "fragment": (b"GET /x#y HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "fragment in a query": (b"GET /x?y#z HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "* with GET": (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "no Host": (b"GET / HTTP/1.1\r\n\r\n", 400),
     "two Hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", 400),
