@@ -213,6 +213,8 @@ class RequestParser:
             refusal.headers = headers
             raise
         self._keep_alive = llhttp.should_keep_alive()
+        if version == "1.0" and "Connection" not in headers.fields:
+            self._keep_alive = False  # llhttp takes Proxy-Connection for it (RFC 9112 appendix C.2.2 does not)
         self._upgrading = llhttp.should_upgrade()
         start_line = RequestStartLine(method, self._url.decode("latin-1"), "HTTP/" + version)
         self.events.append(RequestHead(start_line, headers, keep_alive=self._keep_alive))
