@@ -7,7 +7,7 @@ It reads whole byte strings with the grammar's own expressions, keeps no state, 
     AMBIGUOUS  two readers may understand what follows differently: whoever forwards must refuse it
 
 Stricter than the RFC asks: repeated Content-Length, also with the same number, codings other than chunked, bare LF and
-CR, folded lines, white space in chunk extensions and framing fields among trailers are all ambiguous.
+CR and folded lines are all ambiguous. Chunk extensions and trailers mean nothing: odd ones may be read or refused.
 """
 
 import enum
@@ -22,6 +22,7 @@ REQUEST_LINE = re.compile(rb"(%b) +([\x21\x22\x24-\x7e]+) +(?:HTTP|RTSP|ICE)/(1\
 STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?")
 FIELD_LINE = re.compile(rb"(%b):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[ \t]*[\x21-\x7e\x80-\xff])*)?)[ \t]*" % TOKEN)
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)(?:;(?:%b(?:=(?:%b|%b))?)?)*" % (TOKEN, TOKEN, QUOTED))
+ODD_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*;[\t \x21-\x7e\x80-\xff]*")  # its size is the same for everybody
 PREFACE = b"PRI * HTTP/2.0", b"SM\r\n\r\n"  # of HTTP/2: whole only with its second half (RFC 9113 section 3.4)
 MOST = 2**64  # a number that does not fit means different things to different readers
 
@@ -54,6 +55,7 @@ class Message:
     fields: tuple[Field, ...]  # names as they came
     body: bytes
     is_last: bool  # the connection ends with it
+    is_odd: bool = False  # badly written where nothing depends on it: whoever wants may refuse it
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of a field; `name` in lower case."""
@@ -108,20 +110,24 @@ def _framing(fields: tuple[Field, ...], version: bytes) -> int | None:
     return int(lengths[0])
 
 
-def _chunked(data: bytes, at: int) -> tuple[bytes, int]:
-    """Return the body and where it ends."""
+def _chunked(data: bytes, at: int) -> tuple[bytes, int, bool]:
+    """Return the body, where it ends, and whether it is odd."""
     body = b""
+    is_odd = False
     while True:
         end = data.find(b"\r\n", at)
         if end < 0:
             raise Partial(body)
         match = CHUNK_LINE.fullmatch(data, at, end)
+        if match is None:
+            match, is_odd = ODD_CHUNK_LINE.fullmatch(data, at, end), True
         if match is None or len(match[1].lstrip(b"0")) > 16:
             raise Ambiguous(f"a chunk's size: {data[at : min(end, at + 60)]!r}")
         size = int(match[1], 16)
         at = end + 2
         if not size:
-            return body, _trailers(data, at, body)
+            end, is_odd_at_end = _trailers(data, at, body)
+            return body, end, is_odd or is_odd_at_end
         body += data[at : at + size]
         at += size
         if len(data) < at + 2:
@@ -133,22 +139,20 @@ def _chunked(data: bytes, at: int) -> tuple[bytes, int]:
         at += 2
 
 
-def _trailers(data: bytes, at: int, body: bytes) -> int:
+def _trailers(data: bytes, at: int, body: bytes) -> tuple[int, bool]:
     if data.startswith(b"\r\n", at):
-        return at + 2
+        return at + 2, False
     end = data.find(b"\r\n\r\n", at)
     if end < 0:
         raise Partial(body)
     trailers = _fields(data[at:end].split(b"\r\n"))
-    if _values(trailers, b"content-length") or _values(trailers, b"transfer-encoding"):
-        raise Ambiguous("a trailer about framing")
-    return end + 4
+    return end + 4, bool(_values(trailers, b"content-length") or _values(trailers, b"transfer-encoding"))
 
 
-def _counted(data: bytes, at: int, length: int) -> tuple[bytes, int]:
+def _counted(data: bytes, at: int, length: int) -> tuple[bytes, int, bool]:
     if len(data) < at + length:
         raise Partial(data[at:])
-    return data[at : at + length], at + length
+    return data[at : at + length], at + length, False
 
 
 def _is_last(fields: tuple[Field, ...], version: bytes) -> bool:
@@ -170,8 +174,8 @@ def _request(data: bytes, at: int) -> tuple[Message, int]:
     if len(hosts) > 1 or b"" in hosts or (version == b"1.1" and not hosts):
         raise Ambiguous("Host")
     length = _framing(fields, version)
-    body, at = _chunked(data, at) if length is None else _counted(data, at, max(length, 0))
-    return Message((method, target, version), fields, body, _is_last(fields, version)), at
+    body, at, is_odd = _chunked(data, at) if length is None else _counted(data, at, max(length, 0))
+    return Message((method, target, version), fields, body, _is_last(fields, version), is_odd), at
 
 
 def read_requests(data: bytes) -> Reading:
@@ -209,9 +213,9 @@ def _answer(data: bytes, at: int, method: bytes, reading: Reading, *, is_ended: 
         return Message((version, status, reason), fields, b"", is_last), at
     try:
         if length is None:
-            body, at = _chunked(data, at)
+            body, at, is_odd = _chunked(data, at)
         elif length >= 0:
-            body, at = _counted(data, at, length)
+            body, at, is_odd = _counted(data, at, length)
         elif is_ended:
             return Message((version, status, reason), fields, data[at:], is_last=True), len(data)
         else:
@@ -219,7 +223,7 @@ def _answer(data: bytes, at: int, method: bytes, reading: Reading, *, is_ended: 
     except Partial as error:
         reading.part = Message((version, status, reason), fields, error.body, is_last)
         raise
-    return Message((version, status, reason), fields, body, is_last), at
+    return Message((version, status, reason), fields, body, is_last, is_odd), at
 
 
 def read_answers(data: bytes, methods: list[bytes], *, is_ended: bool) -> Reading:

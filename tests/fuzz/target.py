@@ -67,7 +67,7 @@ def dice_of(data: bytes) -> random.Random:
 
 def pieces(data: bytes, dice: random.Random) -> list[bytes]:
     """Cut bytes at a few random places, or into single bytes."""
-    if len(data) <= 256 and dice.random() < 0.2:
+    if len(data) <= 256 and dice.random() < 0.05:
         return [data[at : at + 1] for at in range(len(data))]
     places = sorted(dice.randrange(len(data) + 1) for _ in range(dice.randint(1, MOST_CUTS)))
     return [data[start:end] for start, end in zip([0, *places], [*places, len(data)], strict=True) if start < end]
