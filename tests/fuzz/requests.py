@@ -174,10 +174,11 @@ def check(seen: Seen, reading: Reading) -> None:
     assert len(whole) <= len(messages), f"read {len(whole)} requests where there are {len(messages)}"
     for one, message in zip(whole, messages, strict=False):
         assert one.is_read_as(message), f"{one} is not {message}"
-    is_last = bool(messages) and messages[-1].is_last
+    if whole and seen.is_closed and not seen.is_refused and messages[len(whole) - 1].values(b"proxy-connection"):
+        return  # llhttp heeds its "close": no request behind it is read, which a server may always do
     if len(whole) < len(messages):
         assert seen.is_refused, "requests are left out"
-    elif is_last:
+    elif messages and messages[-1].is_last:
         assert seen.is_closed, "the client's last request does not end its connection"
     elif reading.ending is Ending.AMBIGUOUS:
         assert seen.is_refused, f"not refused: {reading.why}"
@@ -196,7 +197,7 @@ def check_answers(seen: Seen, reading: Reading) -> None:
     told = [int(one.start[1]) for one in answers.messages]
     assert told[: len(whole)] == [200] * len(whole)
     assert len(told) == len(methods)
-    if len(whole) < len(reading.messages):
+    if seen.is_refused and len(whole) < len(reading.messages):
         is_odd = reading.messages[len(whole)].is_odd
         assert told[-1] in OURS or is_odd or NO_METHOD.search(seen.answers), f"refused without need: {seen.answers!r}"
 
