@@ -58,7 +58,7 @@ test-vllm: $(TEST)
 	@PYTHON=$(VENV)/bin/python bash tests/vllm/run.sh
 
 chaos: $(TEST)
-	@ROUTER_CHAOS=1 $(VENV)/bin/python -m pytest --quiet tests/chaos
+	@ROUTER_CHAOS=1 $(VENV)/bin/python -m pytest --quiet tests/chaos tests/corpus/test_crowds.py
 	@$(VENV)/bin/python -m tests.chaos.figures
 
 # Bounded: FUZZ_FLAGS="--seconds 600 requests" fuzzes one target for longer; python -m tests.fuzz --help tells more.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from router.config import checks
+from router.config import checks, exposure
 from router.config.address import DEFAULT_API_PREFIX
 from router.config.document import MAX_TEXT, parse_document, parse_section
 from router.config.dotenv import parse_dotenv
@@ -66,8 +66,9 @@ def load(
         faults += _missing_files(tree, config)
     if faults or config is None:
         raise ConfigError(without_repeats(faults))
-    notices = (*report.notices, *checks.notices(config))
-    return Loaded(config, _origins(tree, config), notices, file, own_names)
+    found = _origins(tree, config)
+    public = exposure.notices(config, found, file=file, env_file=env_file or DOTENV)
+    return Loaded(config, found, (*report.notices, *checks.notices(config), *public), file, own_names)
 
 
 def load_admin(

@@ -7,6 +7,7 @@ chose stand in JSON strings and are shortened; bodies, credentials and query str
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -18,6 +19,9 @@ from router.observe.writer import LineWriter
 
 MAX_VALUE = 256  # characters of one value that a client chose: longer than any honest model name
 MAX_MESSAGE = 16 * 1024  # characters of one application message with its traceback
+# What JSON may hold as it is, and a terminal or a reader of lines takes for more than text: further controls, line
+# separators, and marks that turn the direction of writing.
+_UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -158,9 +162,12 @@ def _attempt_fields(attempt: Attempt) -> dict[str, Any]:
 
 def _encode(fields: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+        line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a lone surrogate in a client's string: orjson refuses it, ASCII escapes can carry it
         return json.dumps(fields, separators=(",", ":"), default=str).encode() + b"\n"
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return _UNSEEN.sub(lambda sign: f"\\u{ord(sign[0]):04x}", line.decode()).encode()
 
 
 def _quoted(value: object) -> str:

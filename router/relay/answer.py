@@ -46,6 +46,11 @@ def error_lines(error: AnswerError, *, final: bool) -> bytes:
 class Answer:
     """Writes one answer to a client."""
 
+    __slots__ = (
+        *("_connection", "_exchange", "_is_stream", "_named_events", "_own_lines", "_revealed", "_told"),
+        *("finished", "is_whole", "started"),
+    )
+
     def __init__(
         self, connection: ServerConnection, exchange: Exchange, own_lines: bytes, *, named_events: bool
     ) -> None:
@@ -98,6 +103,11 @@ class Answer:
         if length is not None:
             head += b"Content-Length: %d\r\n" % length
         return self._connection.write_raw_head(status, reason_of(status), head, chunk, content_length=length)
+
+    @property
+    def connection(self) -> ServerConnection:
+        """Return the client's connection, for who writes the body himself and counts it."""
+        return self._connection
 
     @property
     def sink(self) -> Callable[[bytes], Awaitable[None] | None]:

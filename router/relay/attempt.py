@@ -30,6 +30,10 @@ AFTER_END = 1.0
 class Attempt:
     """Runs once."""
 
+    __slots__ = (
+        *("_answer", "_ended", "_fetch", "_job", "_outgoing", "_outside", "_reading", "_started", "_timer"),
+    )
+
     def __init__(
         self,
         outside: Outside,
@@ -102,6 +106,7 @@ class Attempt:
             connect_timeout=self._outside.timeouts.connect,
             on_head=self._reading.on_head,
             streaming_callback=self._reading.on_chunk,
+            whole_chunk=self._reading.on_whole_chunk if self._reading.client is not None else None,
             fresh=fresh,
         )
         fetch = self._fetch = self._outside.client.fetch(request, raise_error=False)

@@ -53,6 +53,16 @@ def split_at_break(block: bytes, is_end: Callable[[bytes], bool]) -> tuple[bytes
     return block, b""
 
 
+def up_to_end(block: bytes, is_end: Callable[[bytes], bool]) -> bytes:
+    """Return the events up to the one that ends the answer; b"" where none does."""
+    end = 0
+    for event in split_events(block):
+        end += len(event)
+        if is_end(event):
+            return block[:end]
+    return b""
+
+
 def ended_by(event: bytes, *, begun: bool) -> Ended | None:
     """Return how an attempt ends with this event; None if it goes on. `begun`: the client has a part of the answer."""
     if not may_break(event):

@@ -16,7 +16,7 @@ from router.relay import resume
 from router.relay.beginning import DONE
 from router.relay.choosing import CLOCK_SLACK, Chooser
 from router.relay.counting import tokenize
-from router.relay.kept import Kept, Transcript
+from router.relay.kept import Kept
 from router.relay.outcomes import Ended
 from router.relay.probing import length_of
 from router.relay.resume import Mode, Plan
@@ -24,6 +24,7 @@ from router.relay.retry import Failed, GiveUp, RetryRules, decide
 from router.relay.route import Job, Route
 from router.relay.shared import Shared
 from router.relay.splice import Splice, ending, usage_of
+from router.relay.transcript import Transcript
 from router.relay.translation import Outgoing, Translation
 
 MOST_PASSED_OVER = 8  # backends that answer in one piece, before nobody is found

@@ -51,6 +51,11 @@ ENDS: dict[AttemptOutcome, Outcome] = {
 class Course:
     """The attempts of one exchange, and what they have taken that must be given back."""
 
+    __slots__ = (
+        *("_answer", "_chooser", "_continuing", "_exchange", "_job", "_keepalive", "_kept", "_latest"),
+        *("_shared", "_speaking", "limit"),
+    )
+
     def __init__(self, shared: Shared, exchange: Exchange, job: Job, answer: Answer) -> None:
         """Start the keepalive comments' timer, for streams."""
         self._shared = shared

@@ -5,7 +5,6 @@ on whole events go out as the bytes they were. An event that is not whole is nev
 off, the client's stream still stands at the end of an event, ready for an error event.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
@@ -15,14 +14,17 @@ from router.exchange import AttemptOutcome, Exchange
 from router.relay import headers
 from router.relay.answer import EVENT_LINES, Answer
 from router.relay.beginning import DONE, Sign, find_error, kind_of, sign_of
-from router.relay.breaks import ABORT, ended_by, given_up, may_break, split_at_break
+from router.relay.breaks import ABORT, ended_by, given_up, may_break, split_at_break, up_to_end
+from router.relay.flow import MAX_GAPS, Flow
 from router.relay.hedge import Contender
-from router.relay.kept import Kept, Unfit
+from router.relay.kept import Kept
 from router.relay.outcomes import WHOLE, Ended, failed, reported
 from router.relay.outside import Outside
+from router.relay.plain import BACKSLASH, CR, LF, QUOTE
 from router.relay.refused import NOT_A_STREAM, answered, too_large
 from router.relay.route import Job
 from router.relay.splice import SEAM
+from router.relay.transcript import Unfit
 from router.relay.translation import Repair
 from router.translate.notes import Rule
 from router.wire.client import Head
@@ -35,7 +37,6 @@ MAX_TRANSLATED = 16 * 1024 * 1024
 # Bytes of an error answer that are passed on at most; vLLM's 400 repeats the input for each form it might have had.
 MAX_REFUSAL = 8 * 1024 * 1024
 
-MAX_GAPS = 256  # between reads of a stream, before they are told, and before what is kept of it is folded
 _EVENT_STREAM = "text/event-stream"
 DONE_EVENT = b"data: [DONE]\n\n"  # as every server of this kind writes it
 DONE_AT_END = b"\n" + DONE_EVENT  # a line of its own: text may end like one
@@ -51,8 +52,14 @@ class Listener(Protocol):
         """It is no good: no further byte is wanted."""
 
 
-class Reading:
+class Reading(Flow):
     """Reads one answer of a backend."""
+
+    __slots__ = (
+        *("_answer", "_end_hint", "_feed", "_head", "_held", "_held_size", "_is_good", "_is_opaque"),
+        *("_is_stream", "_job", "_lines", "_listener", "_sink", "_splitter", "begun", "is_generating"),
+        *("whole",),
+    )
 
     def __init__(
         self,
@@ -69,22 +76,14 @@ class Reading:
 
         `kept`: what is kept of the stream, to be continued elsewhere; None where that is not wanted.
         """
+        client = answer.connection if isinstance(answer, Answer) else None
+        super().__init__(exchange, outside, client, repair=repair, kept=kept)
         self._job = job
-        self._exchange = exchange
         self._answer = answer
-        self._outside = outside
         self._listener: Listener | None = listener
         self._splitter: EventSplitter | None = None  # of streams
         self._feed: Callable[[bytes], bytes] = bytes
-        self._repair = repair
-        self._kept = kept
-        self._blocks = None if kept is None or self.continues else kept.blocks
-        self._translate: Callable[[bytes], bytes] | None = None  # of streams
-        self._is_flowing = False  # a stream that has begun and not ended: events pass on as they come
         self._sink = answer.sink
-        self._clock = outside.clock
-        self._gaps: list[float] = []  # seconds between reads, not yet told
-        self._rest = bytearray()  # the splitter's
         marks = job.route.end_marks
         self._end_hint = marks[0] if len(marks) == 1 else b""  # in every event that may be the end; b"" is in all
         self._held: list[bytes] = []
@@ -97,12 +96,6 @@ class Reading:
         self.begun = False
         self.is_generating = False  # the backend has begun, but a translator holds all of it back, or has left it out
         self.whole = False  # the end mark has been seen
-        self.last = outside.clock()  # when the last byte came
-
-    @property
-    def continues(self) -> bool:
-        """Return whether it is a continuation: of an answer that the client has a part of."""
-        return self._kept is not None and self._kept.splice is not None
 
     @property
     def status(self) -> int | None:
@@ -120,16 +113,14 @@ class Reading:
         if self._is_stream:
             self._splitter = EventSplitter()
             self._feed, self._rest = self._splitter.feed, self._splitter.rest
-            if self._kept is not None:
-                self._translate = self._kept.path(self._repair)
-            elif self._repair is not None:
-                self._translate = self._repair.start_stream().feed
+            self._open_path()
         self._lines = self._outside.to_client.lines(head.headers, is_stream=self._is_stream)
 
     def release(self) -> None:
         """Want no further byte, and let go of who listens: a circle would keep both bodies until it is found."""
         self._listener = None
         self._is_flowing = False
+        self._settle()
         self._tell_gaps()
 
     def on_chunk(self, data: bytes) -> Awaitable[None] | None:
@@ -138,38 +129,46 @@ class Reading:
         if self._is_flowing:
             gaps = self._gaps
             gaps.append(now - self.last)
-            if len(gaps) >= MAX_GAPS or len(data) > 4096:  # after a big read, at once
-                self._tell_gaps()
-                self._fold()
             self.last = now
-            # What `EventSplitter.feed` does for whole events, without its call.
-            block = data if not self._rest and data.endswith(COMMON_ENDS) else self._feed(data)
-            if b"error" in block or self._end_hint in block or b'"abort"' in block:  # see breaks.py
-                waiting = self._look_closer(block) if block else None
+            if len(gaps) >= MAX_GAPS:
+                self._look_back()
+            text = data[self._place] if data.startswith(self._before) and data.endswith(self._behind) else b""
+            if (
+                self._passes(text)
+                and text[-1] != BACKSLASH
+                and not (QUOTE in text or LF in text or CR in text or self._rest)
+            ):
+                self._texts.append(text)
+                pieces = self._pieces
+                waiting = self._sink(data if pieces is None else text.join(pieces))
             else:
-                if self._blocks is not None:
-                    self._blocks.append(block)
-                if self._translate is not None:
-                    block = self._translate(block)
-                if block:
-                    exchange = self._exchange
-                    exchange.events += block.count(b"\n\n")
-                    exchange.bytes_out += len(block)
-                    waiting = self._sink(block)
-                else:
-                    waiting = None
+                waiting = self._on_events(data)
         elif self._listener is None or self._answer.finished:
             return None
         else:
             self.last = now
             waiting = self._on_stream(data) if self._is_stream else self._on_body(data)
-        if waiting is not None:
-            # While the client is slow, the backend is not to blame for silence.
-            asyncio.ensure_future(waiting).add_done_callback(self._on_client_ready)
-        return waiting
+        return waiting if waiting is None else self._slow(waiting)
 
-    def _on_client_ready(self, waiting: "asyncio.Future[None]") -> None:
-        self.last = self._outside.clock()
+    def _on_events(self, data: bytes) -> Awaitable[None] | None:
+        """Take a read of a stream that flows which is not one plain event."""
+        self._settle()
+        if len(data) > 4096:
+            self._look_back()
+        # What `EventSplitter.feed` does for whole events, without its call.
+        block = data if not self._rest and data.endswith(COMMON_ENDS) else self._feed(data)
+        if b"error" in block or self._end_hint in block or b'"abort"' in block:  # see breaks.py
+            waiting = self._look_closer(block) if block else None
+        else:
+            if self._blocks is not None:
+                self._blocks.append(block)
+            told = block if self._translate is None else self._translate(block)
+            if told:
+                self._exchange.events += told.count(b"\n\n")
+                self._exchange.bytes_out += len(told)
+            waiting = self._sink(told) if told else None
+        self._learn(block)
+        return waiting
 
     def _on_body(self, data: bytes) -> Awaitable[None] | None:
         if self.begun:
@@ -261,7 +260,10 @@ class Reading:
         if not self._is_stream:
             return self._put(held)
         self._is_flowing = True
-        return self._send(held)
+        waiting = self._send(held)
+        if self._is_flowing:
+            self._learn(split_events(held)[-1])
+        return waiting
 
     def _send(self, block: bytes) -> Awaitable[None] | None:
         """Send whole events of an answer that has begun, but look closer at those that may end it."""
@@ -271,15 +273,16 @@ class Reading:
         if (block == DONE_EVENT or block.endswith(DONE_AT_END)) and DONE in self._job.route.end_marks:
             return self._finish(block)
         for mark in self._job.route.end_marks:
-            if mark in block and any(map(self._is_end, split_events(block))):
-                return self._finish(block)
+            if mark in block and (ending := up_to_end(block, self._is_end)):
+                return self._finish(ending)
         return self._put(block)
 
     def _send_until_error(self, block: bytes) -> Awaitable[None] | None:
         """Send what a translator made; it may have found that the answer is not whole, and is at its end then."""
         block, event = split_at_break(block, self._is_end)
         if not event:
-            return self._finish(block) if any(map(self._is_end, split_events(block))) else self._put(block)
+            ending = up_to_end(block, self._is_end)
+            return self._finish(ending) if ending else self._put(block)
         waiting = self._put(block) if block else None
         if self._kept is not None:
             self._kept.give_up(Unfit.UNREAD)
@@ -317,15 +320,6 @@ class Reading:
         self.release()
         if listener is not None:
             listener.on_verdict(ended)
-
-    def _tell_gaps(self) -> None:
-        if self._gaps:
-            self._outside.event_gaps(self._gaps)
-            self._gaps = []
-
-    def _fold(self) -> None:
-        if self._kept is not None and not self._kept.fold():
-            self._blocks = None
 
     def _hold(self, data: bytes) -> None:
         self._held.append(data)

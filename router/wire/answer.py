@@ -8,6 +8,7 @@ the answer.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -18,6 +19,7 @@ MAX_HEADER_BYTES = 64 * 1024  # twice what we take from clients; nginx' proxies 
 MAX_HEADERS = 200  # twice what we take from clients: gateways in front of backends add theirs
 MAX_INFORMATIONAL = 10  # 1xx before an answer; nobody sends more than two
 FRAMING = (b"transfer-encoding", b"content-length")
+CODING = len("transfer-encoding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,24 @@ class Answer:
     `restart` begins the next one. After `feed` raised, `fault_of` says what that means.
     """
 
+    __slots__ = (
+        *("_fields", "_informational", "_is_proven", "_is_spoilt", "_limits", "_parser", "_reason"),
+        *("ends_with_connection", "feed", "has_extra", "head_only", "headers", "is_complete"),
+        *("is_reusable", "on_body", "on_chunk_complete", "on_chunk_header", "on_status", "pieces"),
+        *("status", "between_chunks", "reason"),
+    )
+
     def __init__(self, limits: AnswerLimits) -> None:
         """One per connection; call `restart` before the first answer too."""
         self.pieces: list[bytes] = []  # of the body, since they were last taken
         self._reason: list[bytes] = []
-        self._pairs: Headers = []  # being read: of a head, then trailers
         self._limits = limits
-        self._is_proven = False  # this peer's version and coding were looked at
+        self._is_proven = False  # this peer's version was looked at
         self.on_body = self.pieces.append  # llhttp calls these from C: no frame of Python between
         self.on_status = self._reason.append
+        self.between_chunks: list[bool] = []  # not empty: the parser stands behind a whole chunk of the body
+        self.on_chunk_header = self.between_chunks.clear
+        self.on_chunk_complete = partial(self.between_chunks.append, True)
         self._open()
         self.restart(head_only=False)
 
@@ -58,10 +69,11 @@ class Answer:
         if self._is_spoilt:
             self._open()  # llhttp still waits for the body that an answer to HEAD announced
         self.head_only = head_only
+        self.between_chunks.clear()
         self.status = 0  # of the final head, 0 before it is there
         self.reason = ""  # and its reason phrase, often empty
         self.headers: Headers = []  # and its headers; what comes behind it is not among them
-        self._pairs = []
+        self._fields: Headers = []  # of the head or the trailers that are being read
         self.is_complete = False
         self.is_reusable = False  # its framing lets the connection live on
         self.ends_with_connection = False  # no length, no chunks: only the end of the connection ends it
@@ -91,8 +103,8 @@ class Answer:
             self.has_extra = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Also of trailers, which go into a list that nobody reads."""
-        self._pairs.append((name, value))
+        """Also of trailers, which nobody reads: to take them for headers is unsafe (RFC 9110 section 6.5.1)."""
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Decide whether this is the head that was waited for."""
@@ -101,7 +113,7 @@ class Answer:
         parser = self._parser
         assert parser is not None  # it calls us
         status = parser.get_status_code()
-        headers, self._pairs = self._pairs, []
+        headers, self._fields = self._fields, []
         if len(headers) > self._limits.header_count:
             raise BadResponse(f"more than {self._limits.header_count} headers")
         if status < 200:
@@ -109,6 +121,7 @@ class Answer:
             return
         self.headers = headers
         self.reason = b"".join(self._reason).decode("latin-1")
+        self._check_codings(headers)
         self.is_reusable = parser.should_keep_alive()
         if not self.is_reusable or not self._is_proven:
             self._inspect(status, parser.get_http_version())
@@ -120,6 +133,16 @@ class Answer:
         """The framing says that the answer is whole (also of 1xx, which are messages to llhttp)."""
         if self.status:
             self.is_complete = True
+
+    def _check_codings(self, headers: Headers) -> None:
+        is_coded = False
+        for name, value in headers:
+            if len(name) == CODING and name.lower() == b"transfer-encoding":
+                if is_coded or value.strip().lower() != b"chunked":
+                    raise BadResponse("a transfer coding other than chunked")
+                is_coded = True
+        if is_coded and self._parser is not None and self._parser.get_http_version() == "1.0":
+            raise BadResponse("a transfer coding in HTTP/1.0")
 
     def _pass_informational(self, status: int, headers: Headers) -> None:
         self._informational += 1
@@ -135,11 +158,9 @@ class Answer:
         """Look closer at a peer's first answer, and at each that ends its connection."""
         if version not in ("1.1", "1.0"):
             raise BadResponse("not HTTP/1.1 or 1.0")
-        fields = [(name.lower(), value) for name, value in self.headers]
-        codings = [value.strip().lower() for name, value in fields if name == b"transfer-encoding"]
-        if codings and (codings != [b"chunked"] or version == "1.0"):
-            raise BadResponse("a transfer coding other than chunked, or in HTTP/1.0")
-        is_framed = self.head_only or status in (204, 304) or any(name in FRAMING for name, _ in fields)
+        is_framed = self.head_only or status in (204, 304)
+        for name, _ in self.headers:
+            is_framed = is_framed or name.lower() in FRAMING
         self.ends_with_connection = not is_framed
         self._is_proven = True
 

@@ -101,6 +101,10 @@ class Request(HTTPRequest):
 
     `streaming_callback` gets the body of each read as one call; it may return an awaitable, until which nothing more
     is read from the backend. An exception from a callback fails the fetch and closes the connection.
+
+    `whole_chunk` is offered each read that is one chunk of the body, by its length and size line, as it came; its
+    second argument tells how long the size line is. It may take a read that ends with CRLF, and returns True then, or
+    an awaitable as above; else False, and `streaming_callback` gets what is in it. Not with an `idle_timeout`.
     """
 
     url: str = ""
@@ -112,6 +116,7 @@ class Request(HTTPRequest):
     header_lines: bytes = b""  # serialised and clean, CRLF after each; without Host, Content-Length, Connection
     on_head: Callable[[Head], None] | None = None
     streaming_callback: Callable[[bytes], Awaitable[None] | None] | None = None
+    whole_chunk: Callable[[bytes, int], Awaitable[None] | bool] | None = None
     header_callback: Callable[[str], None] | None = None
     connect_timeout: float | None = None  # until a connection stands: DNS, TCP, TLS; and again the wait for a free one
     first_byte_timeout: float | None = None  # from sending until the head of the answer is there

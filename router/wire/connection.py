@@ -16,11 +16,13 @@ from httptools import HttpParserError, HttpParserUpgrade
 
 from router.errors import BadResponse, ConnectionLost, FirstByteTimeout, IdleTimeout, TotalTimeout, WireError
 from router.wire.answer import Answer, AnswerLimits
+from router.wire.chunks import SizeLines
 from router.wire.fetch import Fetch
 from router.wire.timer import INFINITE, Timer
 from router.wire.upload import Upload, write_request
 
 HEAD_END = b"\r\n\r\n"
+_size_lines = SizeLines()
 
 
 class Owner(Protocol):
@@ -32,6 +34,12 @@ class Owner(Protocol):
 
 class Connection(asyncio.Protocol):
     """See the module's docstring. Made for one owner, told of its transport by the loop."""
+
+    __slots__ = (
+        *("_answer", "_began", "_between_chunks", "_blocked", "_deliver", "_fetch", "_idle", "_limits", "_loop"),
+        *("_offer", "_owner", "_received", "_silent", "_time", "_timer", "_transport", "_upload", "address"),
+        *("idle_since", "is_closed", "is_retired", "served"),
+    )
 
     def __init__(self, owner: Owner, *, loop: asyncio.AbstractEventLoop, limits: AnswerLimits) -> None:
         """It is usable once the loop has called `connection_made`."""
@@ -46,8 +54,10 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._transport: asyncio.Transport | None = None
         self._answer = Answer(limits)
+        self._between_chunks = self._answer.between_chunks
         self._fetch: Fetch | None = None
         self._deliver: Callable[[bytes], Awaitable[None] | None] = _drop
+        self._offer: Callable[[bytes, int], Awaitable[None] | bool] | None = None  # see Request.whole_chunk
         self._blocked: asyncio.Future[None] | None = None
         self._upload: Upload | None = None
         self._timer = Timer(loop, self._on_due)
@@ -79,6 +89,7 @@ class Connection(asyncio.Protocol):
         fetch.stop = self.cancel
         self._deliver = request.streaming_callback or fetch.collect
         self._idle = INFINITE if request.idle_timeout is None else request.idle_timeout
+        self._offer = request.whole_chunk if self._idle == INFINITE else None
         first_byte = request.first_byte_timeout
         self._timer.deadline = INFINITE if first_byte is None else self._time() + first_byte
         self._timer.total = fetch.deadline
@@ -132,6 +143,17 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse a read and deliver what came of it: head, then body, then the end or the fault."""
+        offer = self._offer
+        if offer is not None and self._between_chunks and data.startswith(line := _size_lines[len(data)]):
+            try:
+                taken = offer(data, len(line))
+                if taken is not True and taken is not False:
+                    self._wait_for(taken)
+            except Exception as error:  # of a callback, which is not ours
+                self._fail(error)
+                return
+            if taken is not False:
+                return
         fetch = self._fetch
         answer = self._answer
         if fetch is None or answer.is_complete:
@@ -218,7 +240,8 @@ class Connection(asyncio.Protocol):
             answer.pieces.clear()
             # A line end in front may belong to the head's own end, of which a part came with the read before.
             answer.has_extra = data.find(HEAD_END) + len(HEAD_END) != len(data) or data[0] in HEAD_END
-        fetch.begin(answer.status, answer.reason, answer.headers)
+        headers, answer.headers = answer.headers, []
+        fetch.begin(answer.status, answer.reason, headers)
         if not answer.is_complete and self._fetch is fetch:
             self._timer.watch()
         return None
@@ -305,6 +328,7 @@ class Connection(asyncio.Protocol):
         """Forget the present fetch."""
         self._fetch = None
         self._deliver = _drop
+        self._offer = None
         self._timer.clear()
         if self._blocked is not None:
             self._blocked.remove_done_callback(self._unblock)

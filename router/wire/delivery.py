@@ -24,6 +24,11 @@ log = logging.getLogger(__name__)
 class Delivery(ResponseWriter):
     """The middle of a server connection: between the parser and the application."""
 
+    __slots__ = (
+        *("_blocked", "_close_callback", "_delegate", "_delivering", "_events", "_expecting", "_parser"),
+        *("_received", "_request"),
+    )
+
     def __init__(self, service: Service) -> None:
         """`service`: what all connections of a server share."""
         super().__init__(service)
@@ -172,6 +177,7 @@ class Delivery(ResponseWriter):
         self._close_callback = None
         self._received = False
         self._answering = False
+        self.pipe = None
         self._expecting = False
 
     def _tell_client_left(self) -> None:

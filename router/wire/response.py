@@ -12,6 +12,7 @@ The reading half (`server_connection`) opens each answer and is told when it is 
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import lru_cache
 from http.client import responses
 
@@ -72,6 +73,12 @@ def error_answer(status: int, lines: bytes, body: bytes, *, now: float) -> bytes
 class ResponseWriter(HTTPConnection):
     """Writes answers to one client, one after the other."""
 
+    __slots__ = (
+        *("_answering", "_congested", "_head_written", "_is_bodyless", "_is_chunked", "_is_http_1_0"),
+        *("_is_last", "_left", "_method", "_queued", "_service", "_transport", "_unsent", "_waiters", "pipe"),
+        *("own_lines", "refused"),
+    )
+
     def __init__(self, service: Service) -> None:
         """`service`: what all connections of a server share."""
         self._service = service
@@ -90,6 +97,8 @@ class ResponseWriter(HTTPConnection):
         self._unsent = 0  # bytes that were waiting for the client when progress was last looked at
         self._queued = 0  # and that were added since
         self._waiters: list[asyncio.Future[None]] = []
+        # Takes chunks of the body with their framing, as long as it is chunked, open, and the client not slow.
+        self.pipe: Callable[[bytes], None] | None = None
 
     def _open_answer(self, head: RequestHead) -> None:
         self._answering = True
@@ -132,6 +141,10 @@ class ResponseWriter(HTTPConnection):
         flow = self.write_chunk(chunk)
         return self._service.done if flow is None else flow
 
+    def drained(self) -> "asyncio.Future[None] | None":
+        """Return what to wait for before more is written, None where the client is not slow."""
+        return self._waiter() if self._congested else None
+
     def finish(self) -> None:
         """End the answer. Raises HTTPOutputError, and aborts the connection, where it is shorter than it declared."""
         if not self._answering:
@@ -146,6 +159,7 @@ class ResponseWriter(HTTPConnection):
         if self._is_chunked:
             self._send(b"0\r\n\r\n")
         self._answering = False
+        self.pipe = None
         self._answer_finished()
 
     def finish_with(self, chunk: bytes) -> None:
@@ -177,6 +191,7 @@ class ResponseWriter(HTTPConnection):
             raise RuntimeError("a second head") if self._head_written else ValueError(f"no final status: {status}")
         framing = self._choose_framing(status, content_length, size=len(chunk))
         self._head_written = True
+        self._open_pipe()
         if self._is_bodyless or not chunk:
             return self._send(b"".join((status_line(status, reason), header_lines, framing, b"\r\n")))
         if self._left is not None:
@@ -221,6 +236,7 @@ class ResponseWriter(HTTPConnection):
         """Note that the client is slower than the answer."""
         assert self._transport is not None
         self._congested = True
+        self.pipe = None
         self._unsent = self._transport.get_write_buffer_size()
         self._queued = 0
         self._congestion_began()
@@ -228,6 +244,7 @@ class ResponseWriter(HTTPConnection):
     def resume_writing(self) -> None:
         """Let writers go on."""
         self._congested = False
+        self._open_pipe()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -267,6 +284,10 @@ class ResponseWriter(HTTPConnection):
         if self._is_last:
             return framing + b"Connection: close\r\n"
         return framing + b"Connection: keep-alive\r\n" if self._is_http_1_0 else framing
+
+    def _open_pipe(self) -> None:
+        is_open = self._answering and self._head_written and self._is_chunked and not self._congested
+        self.pipe = self._transport.write if is_open and self._transport is not None else None
 
     def _count_down(self, size: int) -> None:
         assert self._left is not None

@@ -51,6 +51,11 @@ class Phase(enum.Enum):
 class ServerConnection(Delivery, asyncio.BufferedProtocol):
     """See the module's docstring. Drives one `HTTPServerConnectionDelegate` from one transport."""
 
+    __slots__ = (
+        *("_alarms", "_body_credited", "_body_time", "_held", "_is_dropping", "_is_paused", "_phase"),
+        *("context",),
+    )
+
     def __init__(self, service: Service) -> None:
         """The loop calls `connection_made` next."""
         super().__init__(service)

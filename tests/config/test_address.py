@@ -28,6 +28,7 @@ def test_urls_are_brought_to_one_form(text: str, url: str, name: str, prefix: st
     assert (address.url, address.name, address.api_prefix) == (url, name, prefix)
 
 
+@pytest.mark.row(70)
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -36,6 +37,9 @@ def test_urls_are_brought_to_one_form(text: str, url: str, name: str, prefix: st
         ("10.0.0.11:8000", "must start with http"),
         ("localhost", "must start with http"),
         ("ftp://h", "must start with http"),
+        ("file:///etc/passwd", "must start with http"),
+        ("http://localhost@evil", "user name"),
+        ("http://a:b@evil/v1", "user name"),
         ("http://", "must name a host"),
         ("http://:8000", "must name a host"),
         ("http://h:0", "port"),
@@ -61,6 +65,7 @@ def test_what_is_no_address_is_refused_with_the_reason(text: object, why: str) -
         parse_address(text)
 
 
+@pytest.mark.row(70)
 def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(ValueError, match="api_key") as caught:
         parse_address("http://user:hunter2@h:8000")

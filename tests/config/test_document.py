@@ -102,6 +102,15 @@ def test_aliases_and_merge_keys_are_filled_in() -> None:
     assert "<<" in faults("a:\n  <<: 5\n")[0].message
 
 
+@pytest.mark.row(68)
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system", "!!python/name:os.system", "!secret", "!!binary"])
+def test_tags_that_could_make_an_object_are_refused_with_their_line(tag: str) -> None:
+    (fault,) = faults(f"backends:\n  - url: {tag} x\n")
+    assert fault.line == 2
+    assert "is not supported" in fault.message
+
+
+@pytest.mark.row(68)
 def test_aliases_cannot_be_expanded_without_bound() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
@@ -122,6 +131,7 @@ def test_size_is_bounded() -> None:
     assert "larger than 1 MB" in faults("#" * (MAX_TEXT + 1))[0].message
 
 
+@pytest.mark.row(68)
 @settings(max_examples=200, deadline=None)
 @given(st.one_of(st.text(max_size=60), st.text(alphabet="a:-[]{}&*!|>'\"%@`#,?<$ \n\t0", max_size=60)))
 def test_any_text_is_a_tree_or_a_fault(text: str) -> None:

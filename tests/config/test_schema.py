@@ -65,6 +65,7 @@ def test_sections_and_lists_with_nothing_in_them_are_defaults() -> None:
     assert config(server={"cors": "", "extra_routes": ""}) == Config()
 
 
+@pytest.mark.row(68)
 def test_unknown_keys_are_refused_in_every_section() -> None:
     for section in Config.model_fields:
         found = (
@@ -81,6 +82,7 @@ def test_tls_is_for_https() -> None:
     assert "cert_file" in error(backends=[{"url": "https://a", "tls": {"key_file": "/k.pem"}}])
 
 
+@pytest.mark.row(71)
 def test_extra_routes_are_a_method_and_an_exact_path() -> None:
     (route,) = config(server={"extra_routes": [{"method": "get", "path": "/v1/x"}]}).server.extra_routes
 

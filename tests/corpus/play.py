@@ -7,7 +7,7 @@ with the steps it was given and keeps the bytes it got, a request for an entry; 
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -47,7 +47,7 @@ async def play(port: int, done: Sequence[Step], *, expected: int, stays: bool) -
     """
     client = await Client.to(port, limit=HOLDS)
     is_endless = any(isinstance(step, Forever) for step in done)
-    doing = asyncio.ensure_future(_do(client, done))
+    doing = asyncio.ensure_future(send_all(client, done))
     played = Played()
     head_only = bool(done) and isinstance(done[0], Write) and done[0].data.startswith(b"HEAD ")
     try:
@@ -62,21 +62,19 @@ async def play(port: int, done: Sequence[Step], *, expected: int, stays: bool) -
                 played.answers.append(await client.answer(head_only=head_only))
     except asyncio.IncompleteReadError as end:
         played.rest = end.partial
-    except (ConnectionError, _Left):
+    except TimeoutError:
+        played.rest = b"(it did not come in time)"
+    except ConnectionError:
         pass
     finally:
         doing.cancel()
-        with contextlib.suppress(asyncio.CancelledError, ConnectionError, _Left):
-            await doing
-        await client.close()
+        await asyncio.gather(doing, return_exceptions=True)
+        client.reset()  # what it has not sent yet is of no interest
     return played
 
 
-class _Left(Exception):
-    """Our side has closed; nothing can be read."""
-
-
-async def _do(client: Client, done: Sequence[Step]) -> None:
+async def send_all(client: Client, done: Iterable[Step]) -> None:
+    """Do as steps say; a server that has closed ends it."""
     with contextlib.suppress(ConnectionError):
         for step in done:
             if isinstance(step, Write):
@@ -126,10 +124,15 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
     if _CHUNKED.search(whole):
         while True:
             line = await reader.readuntil(b"\r\n")
+            whole += line
             size = int(line.partition(b";")[0], 16)
-            whole += line + await reader.readexactly(size + 2)
-            if not size:
-                return whole
+            if size:
+                whole += await reader.readexactly(size + 2)
+                continue
+            while line != b"\r\n":  # trailers
+                line = await reader.readuntil(b"\r\n")
+                whole += line
+            return whole
     found = _LENGTH.search(whole)
     return whole + await reader.readexactly(int(found[1])) if found else whole
 

@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.cluster import RouterProcess, status_of
-from tests.corpus import RequestCase, requests
-from tests.corpus.notation import Pause
-from tests.corpus.play import Played, Recorder, play, recorder
+from tests.corpus import RequestCase, ResponseCase, requests
+from tests.corpus.notation import Pause, steps, written
+from tests.corpus.play import GOOD, HOLDS, PATIENCE, Played, Recorder, play, recorder
 from tests.front import merged
+from tests.wire.served import Client
 
 # Short times and a small body limit, so that slow and large clients meet their limits soon; all else as shipped.
 TREE: dict[str, Any] = {
     "server": {
         "host": "127.0.0.1",
         "max_body": "1MB",
-        "headers_timeout": "2s",
-        "body_timeout": "2s",
-        "idle_timeout": "3s",
+        "headers_timeout": "2.5s",
+        "body_timeout": "2.5s",
+        "idle_timeout": "4s",
     },
     "health": {"enabled": False},
     "retry": {"max_attempts": 1},
@@ -112,3 +113,86 @@ async def play_all(it: Stand) -> dict[str, Found]:
         for case in slow:
             found[case.name].seen += seen
     return found
+
+
+# ---- cases of answers
+
+ANSWERING: dict[str, Any] = {
+    "timeouts": {"first_byte": "1s", "unstreamed": "1s", "idle": "1s"},
+    "resume": {"mode": "off"},
+}
+ASKED = {
+    "plain": written(steps("<<request>>")),
+    "stream": written(
+        steps('<<post>>\nContent-Length: <<length>>\n\n{"model":"m","stream":true,"messages":[{"role":"user"}]}')
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a client got of one backend's answer, and what the next client got."""
+
+    status: int
+    raw: bytes  # head and body
+    whole: bool
+    pooled: bool  # the next request came on the same connection of the backend
+    clean: bool  # the next client got its own answer, and nothing else
+    complaints: list[str]
+
+
+async def answer_once(it: Stand, case: ResponseCase) -> Answered:
+    """Let the backend answer one request as the case says, and the next one well."""
+    it.backend.take()
+    it.backend.answer = case.steps
+    raw, is_framed = await _exchange(it.port, ASKED[case.ask])
+    it.backend.answer = GOOD
+    first = it.backend.connections
+    again, _ = await _exchange(it.port, ASKED["plain"])
+    head, _, body = raw.partition(b"\r\n\r\n")
+    is_stream = case.ask == "stream" and b"text/event-stream" in head
+    expected = written(GOOD).partition(b"\r\n\r\n")[2]
+    return Answered(
+        status=int(head.split(b" ", 2)[1]) if head else 0,
+        raw=raw,
+        whole=is_framed and (not is_stream or b'"error"' not in body),
+        pooled=len(set(it.backend.connections)) == 1 and len(first) == 2,
+        clean=again.startswith(b"HTTP/1.1 200 ") and again.endswith(expected),
+        complaints=it.complaints(),
+    )
+
+
+async def _exchange(port: int, asked: bytes) -> tuple[bytes, bool]:
+    """Send a request that ends its connection; return head and unframed body, and whether that is whole."""
+    client = await Client.to(port, limit=HOLDS)
+    await client.send(asked.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            raw = await client.reader.read()
+    except ConnectionError:
+        raw = b""
+    finally:
+        await client.close()
+    return unframed(raw)
+
+
+def unframed(raw: bytes) -> tuple[bytes, bool]:
+    """Return an answer with its body out of its framing, and whether it is whole by that."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    lengths = [line for line in lines if line.startswith(b"content-length:")]
+    if lengths:
+        return raw, len(body) == int(lengths[0][15:])
+    if b"transfer-encoding: chunked" not in lines:
+        return raw, True
+    plain = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        plain += rest[:length]
+        if not length:
+            return head + b"\r\n\r\n" + plain, rest == b"\r\n"
+        if rest[length : length + 2] != b"\r\n":
+            break
+        body = rest[length + 2 :]
+    return head + b"\r\n\r\n" + plain, False

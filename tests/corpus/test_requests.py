@@ -1,7 +1,6 @@
 """Every case of tests/corpus/requests against a router process and a backend that records each byte it gets."""
 
 import asyncio
-from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -12,17 +11,23 @@ from tests.corpus.stand import Found, play_all, stand
 
 
 @pytest.fixture(scope="module")
-def found() -> Iterator[dict[str, Found]]:
-    """What came of each case."""
+def played() -> tuple[dict[str, Found], bytes]:
+    """What came of each case, and the router's log of them."""
 
-    async def run() -> dict[str, Found]:
+    async def run() -> tuple[dict[str, Found], bytes]:
         async with stand() as it:
             results = await play_all(it)
             assert not it.backend.strays
-            return results
+            return results, it.router.lines.read_bytes()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        yield runner.run(run())
+        return runner.run(run())
+
+
+@pytest.fixture
+def found(played: tuple[dict[str, Found], bytes]) -> dict[str, Found]:
+    """What came of each case."""
+    return played[0]
 
 
 def of(*themes: str) -> pytest.MarkDecorator:
@@ -125,6 +130,21 @@ def test_a_client_that_is_slow_leaves_or_waits_holds_nothing_for_long(
 @of("json")
 def test_what_two_readers_could_read_differently_goes_nowhere(case: RequestCase, found: dict[str, Found]) -> None:
     holds(case, found)
+
+
+@pytest.mark.row(65)
+def test_whatever_comes_each_line_of_the_log_is_one_line_of_the_routers_own(
+    played: tuple[dict[str, Found], bytes],
+) -> None:
+    lines = played[1].split(b"\n")
+    assert lines.pop() == b""
+    for raw in lines:
+        assert raw.decode().isprintable()
+        line = orjson.loads(raw)
+        assert line["logger"].startswith("router.")
+        assert line.get("level") in (None, "debug", "info", "warning")  # an access line has none
+    models = {line.get("model") for line in map(orjson.loads, lines)}
+    assert any("\r\n" in model for model in models if model), "what tries to break a line was not logged at all"
 
 
 def test_every_theme_has_its_test() -> None:

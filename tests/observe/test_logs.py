@@ -77,18 +77,24 @@ def test_a_line_tells_the_rules_of_translation_in_their_order_and_the_place_of_a
     assert (fields["rules"], fields["param"]) == ("R2,R10,S1", "messages.1")
 
 
-HOSTILE = ['a"b\\', "two\nlines\r\n", "\x1b[2Jescape", "\x9b31m", "\u2028", "lone \ud800 surrogate", "x" * 100_000, ""]
+HOSTILE = [
+    *('a"b\\', "two\nlines\r\n", "\x1b[2Jescape", "\x9b31m", "\u2028", "\x7f", "é\x85\u202egnp"),
+    *("lone \ud800 surrogate", "x" * 100_000, ""),
+]
 
 
+@pytest.mark.row(65)
 @pytest.mark.parametrize("value", HOSTILE)
 def test_what_a_client_chose_cannot_break_a_json_line(value: str) -> None:
     line = json_line(exchange(model=value, id=value), "now")
 
     assert line.count(b"\n") == 1
     assert line.endswith(b"}\n")
+    assert line.decode().rstrip("\n").isprintable()
     assert json.loads(line)["model"] == value[:MAX_VALUE]
 
 
+@pytest.mark.row(65)
 @pytest.mark.parametrize("value", HOSTILE)
 def test_what_a_client_chose_cannot_break_a_text_line(value: str) -> None:
     line = text_line(exchange(model=value, id=value), "now").decode("ascii")

@@ -94,6 +94,7 @@ def test_an_answer_that_never_began_has_no_time_to_it() -> None:
     assert value(metrics, "router_request_duration_seconds_count", **labels) == 1
 
 
+@pytest.mark.row(64)
 @pytest.mark.parametrize(
     ("model", "known", "label"),
     [("devstral", True, "devstral"), ("made-up", False, "other"), (None, False, "none"), (None, True, "none")],

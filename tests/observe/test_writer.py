@@ -112,6 +112,7 @@ def test_a_file_that_cannot_be_opened_is_told_at_once(tmp_path: Path) -> None:
         LineWriter(str(tmp_path / "missing" / "router.log"))
 
 
+@pytest.mark.row(67)
 def test_a_stalled_reader_never_stops_who_logs(tmp_path: Path) -> None:
     """A full pipe blocks the thread; the queue fills, lines are dropped and counted, and closing gives up."""
     path = tmp_path / "pipe"
@@ -129,6 +130,7 @@ def test_a_stalled_reader_never_stops_who_logs(tmp_path: Path) -> None:
     os.close(reader)  # the blocked write fails, and the thread ends
 
 
+@pytest.mark.row(67)
 def test_a_disk_that_refuses_is_survived(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """/dev/full refuses every byte, as a full disk does."""
     full = tmp_path / "full.log"

@@ -151,7 +151,7 @@ def test_operators_are_told_while_an_earlier_process_has_requests(
 ) -> None:
     router = start(workers, {"admin": {"port": free_port()}})
     assert "predecessor" not in router.admin("GET", "/admin/backends")[1]
-    stream = Stream(router, tokens=300)
+    stream = Stream(router, tokens=3000)
     until(stream.has_begun, "a stream")
     first = router.hand_over()
     second = router.hand_over()

@@ -5,7 +5,7 @@ below is a stand-in: a list that collects what was written.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from httptools import HttpParserError
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
@@ -36,9 +36,12 @@ class MemoryTransport(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.aborted = False
+        self.when_written: Callable[[], None] | None = None
 
     def write(self, data: bytes) -> None:  # type: ignore[override]
         self.written.append(data)
+        if self.when_written is not None:
+            self.when_written()
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -86,7 +89,7 @@ class Pipe:
         done = loop.create_future()
         done.set_result(None)
         self._service = Service(_Silent(), ServerLimits(), plain_error, loop, done)
-        self._outside = Outside(
+        self.outside = Outside(
             client,
             Timeouts(),
             loop=loop,
@@ -115,7 +118,7 @@ class Pipe:
         exchange = Exchange("id", route.path, "POST", 0.0)
         answer = Answer(connection, exchange, b"", named_events=route.named_events)
         verdicts: list[Ended] = []
-        reading = Reading(Job(route, "", (), "", b"", stream=True), exchange, answer, self._outside, Verdicts(verdicts))
+        reading = Reading(Job(route, "", (), "", b"", stream=True), exchange, answer, self.outside, Verdicts(verdicts))
         ended = self._read(reading, pieces, verdicts)
         if ended.error is not None or ended.refusal is not None:
             answer.fail(ended.error)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from router.exchange import AttemptOutcome
-from router.relay.breaks import ended_by, given_up, may_break, split_at_break
+from router.relay.breaks import ended_by, given_up, may_break, split_at_break, up_to_end
 
 DONE = b"data: [DONE]\n\n"
 
@@ -27,6 +27,15 @@ def never(event: bytes) -> bool:
 def test_events_before_the_break_are_good(broken: bytes) -> None:
     assert split_at_break(TEXTS + broken + chunk("behind") + DONE, never) == (TEXTS, broken)
     assert split_at_break(broken + DONE, never) == (b"", broken)
+
+
+def test_nothing_comes_behind_the_event_that_ends_an_answer() -> None:
+    def is_done(event: bytes) -> bool:
+        return event == DONE
+
+    assert up_to_end(TEXTS + DONE + chunk("behind") + DONE, is_done) == TEXTS + DONE
+    assert up_to_end(DONE, is_done) == DONE
+    assert up_to_end(TEXTS, is_done) == b""
 
 
 def test_texts_about_errors_are_no_breaks() -> None:

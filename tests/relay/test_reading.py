@@ -273,6 +273,19 @@ def test_an_end_mark_in_any_spelling_ends_a_whole_stream(end: bytes, split: Call
     in_loop(test)
 
 
+@pytest.mark.parametrize("end", [DONE, b"data: [DONE]\r\n\r\n"])
+def test_what_a_backend_says_behind_the_end_mark_is_not_passed_on(end: bytes) -> None:
+    """Also where it comes in the same read."""
+
+    def test(pipe: Pipe) -> None:
+        raw = chunked(ROLE, TEXT, end + b"data: behind\n\n")
+        assert dechunk(pipe.relay([raw]).partition(b"\r\n\r\n")[2]) == ROLE + TEXT + end
+        assert pipe.ended is not None
+        assert pipe.ended.outcome is AttemptOutcome.OK
+
+    in_loop(test)
+
+
 @pytest.mark.parametrize("kind", ["completed", "incomplete"])
 @pytest.mark.parametrize("split", [lambda raw: [raw], bytewise], ids=["at once", "byte by byte"])
 def test_a_response_whose_events_have_no_names_is_whole_by_their_types(

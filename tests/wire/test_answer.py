@@ -108,6 +108,26 @@ def test_headers_come_in_order_and_as_received() -> None:
     assert answer.reason == "Fine"
 
 
+def test_trailers_are_no_headers() -> None:
+    """RFC 9110 section 6.5.1. Head and trailers come in one read where an answer is short."""
+    answer = Answer(AnswerLimits())
+    answer.restart(head_only=False)
+    answer.feed(CHUNKED + b"5\r\nhello\r\n0\r\nSet-Cookie: a\r\nX-Trailer: b\r\n\r\n")
+    assert answer.is_complete
+    assert answer.headers == [(b"Transfer-Encoding", b"chunked")]
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"gzip, chunked", b"identity, chunked"])
+def test_every_answer_of_a_connection_has_to_be_chunked_in_no_other_way(coding: bytes) -> None:
+    answer = Answer(AnswerLimits())
+    answer.restart(head_only=False)
+    answer.feed(CHUNKED + b"0\r\n\r\n")
+    answer.restart(head_only=False)
+    fault = fed(answer, CHUNKED.replace(b"chunked", coding) + b"0\r\n\r\n")
+    assert fault is not None
+    assert "coding" in str(fault)
+
+
 def test_headers_of_informational_answers_are_dropped() -> None:
     answer = Answer(AnswerLimits())
     fed(answer, WHOLE["1xx before"][0])

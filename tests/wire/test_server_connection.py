@@ -461,6 +461,7 @@ async def test_a_closed_connection_leaves_no_timer_no_task_and_no_cycle() -> Non
         assert asyncio.all_tasks() <= before
 
 
+@pytest.mark.row(41)
 @on_uvloop
 async def test_too_many_connections_are_reset() -> None:
     async with serving(Ok, limits=ServerLimits(connections=2)) as served:

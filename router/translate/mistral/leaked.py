@@ -30,6 +30,8 @@ _LONGEST = max(len(marker) for marker in MARKERS)
 MARK_PART = "TOOL"
 MARK_ENDS = "[TOL_CAS"
 
+_PART, _ENDS = MARK_PART.encode(), frozenset(MARK_ENDS.encode())
+
 Call = tuple[str, str]  # the function's name as the backend knows it, and the arguments: the text of a JSON object
 
 
@@ -49,6 +51,11 @@ def find_calls(text: str, tools: Collection[str]) -> tuple[str, list[Call]] | No
     before = watcher.feed(text)
     rest, calls = watcher.finish()
     return (before + rest, calls) if calls else None
+
+
+def has_no_mark(literal: bytes) -> bool:
+    """Return whether a text, seen as it stands in JSON, is there and surely holds no beginning of a mark."""
+    return bool(literal) and literal[-1] not in _ENDS and _PART not in literal and b"\\u" not in literal
 
 
 def mark_at(text: str, start: int) -> int:

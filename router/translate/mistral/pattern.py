@@ -131,6 +131,12 @@ class Patterns:
         return orjson.dumps(kept).join([prefix[:-1], suffix[1:]] if pieces is None else pieces)
 
 
+def is_free(pattern: Pattern) -> bool:
+    """Return whether any text fits that is not empty and, where calls may leak into it, has no mark."""
+    _, _, _, guard, is_text, _ = pattern
+    return guard is None or is_text or guard is _unless_empty
+
+
 def _unless_empty(text: str) -> str | None:
     return text or None
 

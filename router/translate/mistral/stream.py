@@ -18,7 +18,7 @@ from router.translate.mistral.chunk import encode, is_chunk, is_error, read, spl
 from router.translate.mistral.delta import Choice
 from router.translate.mistral.fields import CHUNK_KEYS
 from router.translate.mistral.leaked import MARK_ENDS, MARK_PART
-from router.translate.mistral.pattern import Patterns
+from router.translate.mistral.pattern import Pattern, Patterns, is_free
 from router.translate.mistral.reply import Repairs, keep_keys
 from router.translate.mistral.usage import plain_usage
 from router.translate.notes import Notes, Rule
@@ -84,6 +84,13 @@ class StreamTranslator:
     def is_holding(self) -> bool:
         """Return whether text is held back, as it may yet become a call (S15)."""
         return any(choice.is_holding for choice in self._choices.values())
+
+    @property
+    def passing(self) -> Pattern | None:
+        """Return the pattern that most events have now, where any text fits it (`leaked.has_no_mark`, where its text is
+        watched): such events need not be fed."""
+        known = self._known
+        return known[0] if known and is_free(known[0]) else None
 
     def feed(self, block: bytes) -> bytes:
         """Take whole events, each with its terminator; return whole events, `block` itself where nothing changes."""

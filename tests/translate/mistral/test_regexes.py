@@ -68,11 +68,13 @@ def test_the_answer_is_pythons(pattern: str) -> None:
     assert compiles(pattern) == python_takes(pattern)
 
 
+@pytest.mark.row(71)
 @pytest.mark.parametrize("pattern", ["(?:" * (GROUPS + 1) + ")" * (GROUPS + 1), "(" * 5_000, "a{99999999999999999999}"])
 def test_what_would_exhaust_pythons_parser_is_no_pattern(pattern: str) -> None:
     assert not compiles(pattern)
 
 
+@pytest.mark.row(71)
 @pytest.mark.parametrize(
     "piece", ["[\0-\uffff]", "[\0-\\uffff]", "[\0-\U0010ffff]", "(?:a|\u4e00)", "[\\u0100-\\uffff]"]
 )

@@ -1,0 +1,113 @@
+"""What the events of a stream have said so far: its text, its tokens, how it ended. Pure."""
+
+import enum
+from typing import Any
+
+import orjson
+
+from router.relay.beginning import DONE
+from router.wire.sse import event_data
+
+_BARE = frozenset(("role", "content"))
+
+
+class Unfit(enum.Enum):
+    """Why a stream cannot be finished by another backend."""
+
+    CHOICES = "it has several choices"
+    NOT_TEXT = "it is more than text: a tool call, reasoning, log probabilities"
+    UNREAD = "one of its events was not understood"
+    TOO_LONG = "it is too long to be kept"
+
+
+class Transcript:
+    """What the events of a stream have said so far."""
+
+    __slots__ = (
+        *("_texts", "completion_tokens", "finish", "generated_ids", "head", "last_ids", "length", "pieces"),
+        *("prompt_ids", "prompt_tokens", "trailing", "unfit", "usage_told"),
+    )
+
+    def __init__(self) -> None:
+        """Nothing has come."""
+        self.head: dict[str, Any] = {}  # id, object, created and model of its first event
+        self._texts: list[str] = []
+        self.length = 0  # bytes of the text
+        self.pieces = 0  # events with text: hardly more than there are tokens
+        self.finish: str | None = None  # the finish_reason
+        self.prompt_tokens: int | None = None  # by the usage that came last
+        self.completion_tokens: int | None = None
+        self.prompt_ids = b""  # with commas between, as they came
+        self.generated_ids: list[bytes] = []  # of each fold
+        self.trailing = 0  # ids that have come behind the last text: more text of theirs may be held back
+        self.last_ids = 0  # ids in the event with the last text: of several, the last ones may have no text yet
+        self.usage_told = False  # in the event behind the last choice
+        self.unfit: Unfit | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the whole text."""
+        if len(self._texts) > 1:
+            self._texts = ["".join(self._texts)]
+        return self._texts[0] if self._texts else ""
+
+    def told_ids(self) -> list[bytes]:
+        """Return the ids of the tokens so far, and forget those whose text has not come: they are generated again."""
+        if self.trailing and self.finish is None:
+            self.drop_ids(self.trailing)
+        return b",".join(self.generated_ids).split(b",") if self.generated_ids else []
+
+    def drop_ids(self, count: int) -> None:
+        """Forget the last ids: another backend generates these tokens again, and tells their ids again."""
+        ids = b",".join(self.generated_ids).split(b",")[:-count]
+        self.generated_ids, self.trailing = [b",".join(ids)] if ids else [], 0
+
+    def take(self, event: bytes, *, is_chat: bool) -> None:
+        """Take in what one event says, ids apart."""
+        data = event_data(event)
+        if data is None or data.strip() == DONE:
+            return
+        try:
+            chunk = orjson.loads(data)
+            self._take_usage(chunk.get("usage"))
+            if not self.head:
+                self.head = {key: chunk[key] for key in ("id", "object", "created", "model") if key in chunk}
+            choices = chunk["choices"]
+            if choices:
+                self._take_choice(choices, is_chat=is_chat)
+            else:
+                self.usage_told |= chunk.get("usage") is not None
+        except (ValueError, LookupError, TypeError, AttributeError):
+            self.unfit = self.unfit or Unfit.UNREAD
+
+    def take_text(self, literal: bytes, events: int) -> None:
+        """Take in a text that so many events have said, as it stands in JSON without its quotation marks."""
+        try:
+            text = orjson.loads(b'"%b"' % literal)
+        except orjson.JSONDecodeError:
+            self.unfit = self.unfit or Unfit.UNREAD
+            return
+        self.pieces += events
+        self.length += len(text.encode())
+        self._texts.append(text)
+
+    def _take_choice(self, choices: list[dict[str, Any]], *, is_chat: bool) -> None:
+        choice = choices[0]
+        if len(choices) > 1 or choice.get("index", 0) != 0:
+            self.unfit = Unfit.CHOICES
+            return
+        delta = (choice.get("delta") or {}) if is_chat else {"content": choice.get("text")}
+        text = delta.get("content") or ""
+        is_more = any(value for key, value in delta.items() if key not in _BARE)
+        if is_more or choice.get("logprobs") is not None or not isinstance(text, str):
+            self.unfit = Unfit.NOT_TEXT
+            return
+        self.finish = choice.get("finish_reason") or self.finish
+        if text:
+            self.pieces += 1
+            self.length += len(text.encode())
+            self._texts.append(text)
+
+    def _take_usage(self, usage: Any) -> None:
+        if isinstance(usage, dict) and type(usage.get("completion_tokens")) is int:
+            self.prompt_tokens, self.completion_tokens = usage.get("prompt_tokens"), usage["completion_tokens"]

@@ -1,0 +1,182 @@
+"""Rules of router/relay/flow.py: that some events take a short way changes nothing that anybody can see."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.exchange import Exchange
+from router.relay.answer import Answer
+from router.relay.flow import MAX_GAPS
+from router.relay.kept import Kept
+from router.relay.reading import Reading
+from router.relay.route import Job
+from router.relay.translation import Repair
+from router.translate.asked import AnswerForm, Asked
+from router.wire.client import Head, PooledHTTPClient
+from tests.relay.pipe import CHAT, MemoryTransport, Pipe, Verdicts, dechunk
+
+HEAD = {"id": "chatcmpl-a", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+STREAM = Head(200, "OK", [(b"Content-Type", b"text/event-stream")])
+DONE = b"data: [DONE]\n\n"
+TEXTS = st.lists(
+    st.one_of(
+        st.sampled_from(["a", " word", "[", "TOOL", "[TOOL_CALLS]", '"', "\\", "\n", '"error"', "[DONE]", '"abort"']),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    ),
+    max_size=20,
+)
+
+
+def event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish, **more}
+    return b"data: " + json.dumps({**HEAD, "choices": [choice]}, separators=(",", ":")).encode() + b"\n\n"
+
+
+def stream(texts: list[str], **more: Any) -> list[bytes]:
+    first = event({"role": "assistant", "content": ""}, **more)
+    return [first, *(event({"content": text}, **more) for text in texts), event({}, "stop", **more), DONE]
+
+
+class Told:
+    """One stream through a reading, each event a read of its own: what the client got, and what is known of it."""
+
+    def __init__(self, pipe: Pipe, events: list[bytes], *, framed: bool, asked: Asked | None, keeps: bool) -> None:
+        transport = MemoryTransport()
+        connection = pipe.connect(transport)
+        self.exchange = Exchange("id", CHAT.path, "POST", 0.0)
+        answer = Answer(connection, self.exchange, b"", named_events=False)
+        self.kept = Kept(is_chat=True, max_length=1 << 20) if keeps else None
+        repair = None if asked is None else Repair(asked, AnswerForm(), lambda: "abcDEF123")
+        job = Job(CHAT, "", (), "", b"", stream=True)
+        reading = Reading(
+            job, self.exchange, answer, pipe.outside, Verdicts([]), repair=repair, kept=self.kept
+        )
+        reading.on_head(STREAM)
+        self.short = 0
+        for one in events:
+            chunk = b"%x\r\n%b\r\n" % (len(one), one)
+            if framed and reading.on_whole_chunk(chunk, chunk.index(b"\n") + 1):
+                self.short += 1
+            else:
+                reading.on_chunk(one)
+        reading.release()
+        self.is_whole = reading.whole
+        self.body = dechunk(b"".join(transport.written).partition(b"\r\n\r\n")[2]) if self.is_whole else b""
+        if self.kept is not None:
+            self.kept.fold()
+        connection.connection_lost(None)
+
+
+def in_loop(test: Callable[[Pipe], None]) -> None:
+    async def inside() -> None:
+        test(Pipe(PooledHTTPClient(force_instance=True)))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(inside())
+
+
+@settings(deadline=None)
+@given(TEXTS, st.booleans(), st.booleans())
+def test_a_stream_that_passes_as_it_is_comes_out_so_and_its_text_is_kept(
+    texts: list[str], framed: bool, keeps: bool
+) -> None:
+    events = stream(texts)
+
+    def test(pipe: Pipe) -> None:
+        told = Told(pipe, events, framed=framed, asked=None, keeps=keeps)
+        assert told.is_whole
+        assert told.body == b"".join(events)
+        assert told.exchange.bytes_out == len(told.body)
+        assert told.exchange.events == len(events)
+        if told.kept is not None:
+            assert told.kept.unfit is None
+            assert told.kept.transcript.text == "".join(texts)
+            assert 0 <= told.kept.transcript.pieces - sum(map(bool, texts)) <= 1 + sum(not text for text in texts)
+
+    in_loop(test)
+
+
+ASKED = [Asked(), Asked(tools=frozenset({"f"}))]
+
+
+@settings(deadline=None)
+@given(TEXTS, st.booleans(), st.sampled_from(ASKED), st.sampled_from([{}, {"token_ids": None}]))
+def test_a_translated_stream_is_the_same_whichever_way_its_events_took(
+    texts: list[str], framed: bool, asked: Asked, more: dict[str, Any]
+) -> None:
+    events = stream(texts, **more)
+
+    def test(pipe: Pipe) -> None:
+        repair = Repair(asked, AnswerForm(), lambda: "abcDEF123")
+        translator = repair.start_stream()
+        expected = b"".join(map(translator.feed, events))
+        told = Told(pipe, events, framed=framed, asked=asked, keeps=True)
+        assert told.is_whole
+        assert told.body == expected
+        assert told.exchange.bytes_out == len(told.body)
+        assert told.exchange.events == expected.count(b"\n\n")
+
+    in_loop(test)
+
+
+@pytest.mark.parametrize("asked", [None, *ASKED])
+def test_plain_events_do_take_the_short_way(asked: Asked | None) -> None:
+    def test(pipe: Pipe) -> None:
+        told = Told(pipe, stream([" word"] * 600), framed=True, asked=asked, keeps=True)
+        assert told.short > 500
+        assert told.kept is not None
+        assert told.kept.transcript.text == " word" * 600
+        assert len(told.kept.blocks) <= MAX_GAPS
+
+    in_loop(test)
+
+
+@pytest.mark.parametrize("last", [b'{"error":{"message":"dead","code":500}}', b"[DONE]", b": comment"])
+def test_what_follows_plain_events_is_seen(last: bytes) -> None:
+    """Also where it comes in the middle of what looks like the text of one."""
+    before, _, behind = event({"content": "|"}).partition(b"|")
+    hidden = before + b"x\n\ndata: " + last.replace(b'"', b"") + b"\n\n" + behind
+
+    def test(pipe: Pipe) -> None:
+        events = [*stream([" word"] * 9)[:-2], hidden]
+        told = Told(pipe, events, framed=True, asked=None, keeps=True)
+        assert told.short == len(events) - 3, "all but the role, the first word, and this"
+        assert told.exchange.events == b"".join(events).count(b"\n\n") or told.is_whole
+
+    in_loop(test)
+
+
+def test_a_slow_client_is_waited_for() -> None:
+    def test(pipe: Pipe) -> None:
+        transport = MemoryTransport()
+        connection = pipe.connect(transport)
+        exchange = Exchange("id", CHAT.path, "POST", 0.0)
+        answer = Answer(connection, exchange, b"", named_events=False)
+        kept = Kept(is_chat=True, max_length=1 << 20)
+        job = Job(CHAT, "", (), "", b"", stream=True)
+        reading = Reading(job, exchange, answer, pipe.outside, Verdicts([]), kept=kept)
+        reading.on_head(STREAM)
+        for one in stream([" word"] * 3)[:-2]:
+            assert reading.on_chunk(one) is None
+        one = event({"content": " word"})
+        chunk = b"%x\r\n%b\r\n" % (len(one), one)
+        assert reading.on_whole_chunk(chunk, 4) is True
+        transport.when_written = connection.pause_writing
+        waiting = reading.on_whole_chunk(chunk, 4)
+        assert isinstance(waiting, asyncio.Future)
+        assert reading.on_whole_chunk(chunk, 4) is False, "nothing goes past what waits"
+        transport.when_written = None
+        connection.resume_writing()
+        assert waiting.done()
+        assert reading.on_whole_chunk(chunk, 4) is True
+        reading.release()
+        assert reading.on_whole_chunk(chunk, 4) is False, "nobody wants it any more"
+        connection.connection_lost(None)
+
+    in_loop(test)

@@ -1,0 +1,35 @@
+"""Rules of router/relay/transcript.py; what it makes of whole streams is in test_kept.py."""
+
+import json
+
+import pytest
+
+from router.relay.transcript import Transcript, Unfit
+
+
+def event(**choice: object) -> bytes:
+    return b"data: " + json.dumps({"id": "a", "choices": [{"index": 0, **choice}]}).encode() + b"\n\n"
+
+
+def test_a_text_of_many_events_counts_as_many() -> None:
+    transcript = Transcript()
+    transcript.take(event(delta={"content": "Gr"}), is_chat=True)
+    transcript.take_text(r"üße \u00e4\n\\".encode(), 3)
+    assert transcript.text == "Grüße ä\n\\"
+    assert transcript.pieces == 4
+    assert transcript.length == len(transcript.text.encode())
+    assert transcript.unfit is None
+
+
+@pytest.mark.parametrize("literal", [b"\xff", b"\\", b"\\x", b'"', b"a\nb"])
+def test_a_text_that_is_no_json_string_cannot_be_continued(literal: bytes) -> None:
+    transcript = Transcript()
+    transcript.take_text(literal, 1)
+    assert transcript.unfit is Unfit.UNREAD
+
+
+def test_the_first_reason_stays() -> None:
+    transcript = Transcript()
+    transcript.take(event(delta={"tool_calls": [{}]}), is_chat=True)
+    transcript.take_text(b"\\", 1)
+    assert transcript.unfit is Unfit.NOT_TEXT
