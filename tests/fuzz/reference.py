@@ -21,7 +21,7 @@ QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*
 REQUEST_LINE = re.compile(rb"(%b) +([\x21\x22\x24-\x7e]+) +(?:HTTP|RTSP|ICE)/(1\.[01])" % TOKEN)
 STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?")
 FIELD_LINE = re.compile(rb"(%b):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[ \t]*[\x21-\x7e\x80-\xff])*)?)[ \t]*" % TOKEN)
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)(?:;(?:%b(?:=(?:%b|%b))?)?)*" % (TOKEN, TOKEN, QUOTED))
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)(?:;%b(?:=(?:%b|%b))?)*" % (TOKEN, TOKEN, QUOTED))
 ODD_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*;[\t \x21-\x7e\x80-\xff]*")  # its size is the same for everybody
 PREFACE = b"PRI * HTTP/2.0", b"SM\r\n\r\n"  # of HTTP/2: whole only with its second half (RFC 9113 section 3.4)
 MOST = 2**64  # a number that does not fit means different things to different readers

@@ -27,7 +27,7 @@ from tests.fuzz.requests import CONTINUE
 from tests.fuzz.requests import WORDS as REQUEST_WORDS
 from tests.fuzz.seeds import CHAT, POST, relayed_seeds
 from tests.fuzz.target import Target, dice_of, no_errors, pieces
-from tests.fuzz.uvicorn_reads import READERS, Uvicorn
+from tests.fuzz.uvicorn_reads import READERS, Uvicorn, parted
 from tests.wire.memory import Line
 
 SENT, ANSWERED = b"Q", b"P"
@@ -115,17 +115,12 @@ def check_request(house: _House, data: bytes) -> None:
         for reader in house.readers:
             read = reader.read(sent)
             assert [(b"%b" % one.method, one.path, one.query, one.body) for one in read] == [
-                (request.start[0], *_parted(request.start[1]), request.body) for request in reading.messages
+                (request.start[0], *parted(request.start[1]), request.body) for request in reading.messages
             ], (read, reading.messages)
             for one, request in zip(read, reading.messages, strict=True):
                 fields = [(name, value.strip(b" \t")) for name, value in one.fields]
                 assert fields == [(name.lower(), value) for name, value in request.fields]
     check_answers_to(asked.messages, outcome)
-
-
-def _parted(target: bytes) -> tuple[bytes, bytes]:
-    path, _, query = target.partition(b"?")
-    return path, query
 
 
 def check_forwarded(request: Message, left: Iterator[Message]) -> None:
@@ -143,7 +138,7 @@ def check_forwarded(request: Message, left: Iterator[Message]) -> None:
 
 
 def _is_made_of(request: Message, origin: Message) -> bool:
-    (path, query), (whole, its_query) = _parted(request.start[1]), _parted(origin.start[1])
+    (path, query), (whole, its_query) = parted(request.start[1]), parted(origin.start[1])
     is_same = request.start[0] == origin.start[0] and query == its_query and whole.endswith(path.removeprefix(b"/v1"))
     return is_same and request.body == origin.body
 

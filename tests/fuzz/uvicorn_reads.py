@@ -1,6 +1,13 @@
-"""What uvicorn, on which vLLM stands, reads in bytes: its own protocol classes in memory, over h11 and httptools."""
+"""What uvicorn, on which vLLM stands, reads in bytes: its own protocol classes in memory, over h11 and httptools.
 
-from dataclasses import dataclass
+`python -m tests.fuzz.uvicorn_reads [CASES]` sends the same mutated requests to it and to the wire, and counts where both
+differ; that what the router forwards is read alike by both is a rule of the target `relayed`.
+"""
+
+import logging
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 from uvicorn.config import Config
@@ -77,3 +84,53 @@ class Uvicorn:
         loop.settle()
         loop.faults.clear()
         return self._read
+
+
+def compared(wire: list[Read], read: list[Read]) -> str:
+    """Return in words how two readings of the same bytes differ."""
+    for one, other in zip(wire, read, strict=False):
+        if one != other:
+            return "READ OTHERWISE"
+    if len(wire) == len(read):
+        return "the same"
+    return "uvicorn reads more requests" if len(read) > len(wire) else "the wire reads more requests"
+
+
+def main(cases: int) -> None:
+    """Print how often the wire and uvicorn read the same."""
+    from tests.fuzz import requests
+    from tests.fuzz.mutate import Mutations
+
+    logging.disable(logging.ERROR)
+    counts: dict[str, Counter[str]] = {name: Counter() for name in READERS}
+    mutations = Mutations(list(requests.request_seeds().values()), requests.WORDS, seed=1)
+    with Loop() as loop:
+        readers = {name: Uvicorn(loop, name) for name in READERS}
+        for _ in range(cases):
+            data = mutations.next()
+            wire = [
+                Read(one.start[0], *parted(one.start[1]), tuple(_lowered(one.fields)), one.body)
+                for one in requests.served([data], requests.LIMITS[0]).whole
+            ]
+            for name, reader in readers.items():
+                read = [replace(one, fields=tuple(_lowered(one.fields))) for one in reader.read(data)]
+                kind = compared(wire, read)
+                counts[name][kind] += 1
+                if kind == "READ OTHERWISE" and counts[name][kind] <= 3:
+                    print(name, data, wire, read, sep="\n  ")
+    for name, count in counts.items():
+        print(f"{name}: {cases:,} cases: " + ", ".join(f"{kind}: {number:,}" for kind, number in count.most_common()))
+
+
+def parted(target: bytes) -> tuple[bytes, bytes]:
+    """Return the path and the query of a target."""
+    path, _, query = target.partition(b"?")
+    return path, query
+
+
+def _lowered(fields: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value.strip(b" \t")) for name, value in fields]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)
