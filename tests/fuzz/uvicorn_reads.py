@@ -1,7 +1,7 @@
 """What uvicorn, on which vLLM stands, reads in bytes: its own protocol classes in memory, over h11 and httptools.
 
-`python -m tests.fuzz.uvicorn_reads [CASES]` sends the same mutated requests to it and to the wire, and counts where both
-differ; that what the router forwards is read alike by both is a rule of the target `relayed`.
+`python -m tests.fuzz.uvicorn_reads [CASES]` sends the same mutated requests to it and to the wire, and counts how
+both read them; that what the router forwards is read alike by both is a rule of the target `relayed`.
 """
 
 import logging
