@@ -25,8 +25,8 @@ from tests.wire.memory import Line, Loop
 NIGHTLY = os.environ.get("ROUTER_NIGHTLY") == "1"
 LIMITS = ServerLimits(headers_timeout=10.0, body_timeout=20.0, idle_timeout=30.0, write_stall_timeout=15.0)
 LONGEST = LIMITS.body_timeout + LIMITS.write_stall_timeout + LINGER_TIME + LIMITS.idle_timeout + 60.0
-BODIES = (b"", b"x", b"hello" * 100, b"y" * HELD_BYTES * 4)
-MOODS = st.sampled_from(["later", "later", "later", "at once", "slow", "early", "raise"])  # of the application
+SIZES = (0, 1, 500, HELD_BYTES * 4, HELD_BYTES * 4)  # of bodies
+MOODS = st.sampled_from(["later", "later", "at once", "slow", "slow", "early", "raise"])  # of the application
 FLOOD = (PIPELINED_BYTES + READ_SIZE) // 16_000 + 1  # requests with heads of 16 KB
 MANY = 3  # requests before anybody breaks off: else most runs are over before anything has happened
 PIECE = b"data: x\n\n" * 2000
@@ -109,6 +109,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.rest: list[bytes] = []  # of the request being sent
         self.coming: tuple[str, bytes] | None = None
         self.heads: set[str] = set()  # paths of requests that want no body
+        self.lasts: set[str] = set()  # and those that end the connection
         self.number = 0
         self.has_left = self.is_draining = False
         done = self.loop.create_future()
@@ -161,7 +162,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.can_send and not self.rest)
     @rule(
         method=st.sampled_from(["GET", "POST", "HEAD"]),
-        body=st.sampled_from(BODIES),
+        size=st.sampled_from(SIZES),
         is_chunked=st.booleans(),
         expects=st.booleans(),
         is_last=st.sampled_from([False, False, False, True]),
@@ -169,12 +170,12 @@ class ConnectionMachine(RuleBasedStateMachine):
         cuts=st.lists(st.integers(0, 400), max_size=3),
     )
     def begin_request(
-        self, method: str, body: bytes, is_chunked: bool, expects: bool, is_last: bool, mood: str, cuts: list[int]
+        self, method: str, size: int, is_chunked: bool, expects: bool, is_last: bool, mood: str, cuts: list[int]
     ) -> None:
         """Begin to send a request, of which only the first part goes out."""
         self.mood = mood
         self.number += 1
-        path = f"/{self.number}"
+        path, body = f"/{self.number}", b"y" * size
         head = f"{method} {path} HTTP/1.1\r\nHost: a\r\n" + ("Expect: 100-continue\r\n" if expects else "")
         head += "Connection: close\r\n" if is_last else ""
         if is_chunked:
@@ -187,6 +188,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.coming = (path, body)
         if method == "HEAD":
             self.heads.add(path)
+        if is_last:
+            self.lasts.add(path)
         self.send_part()
 
     @precondition(lambda self: self.can_send and self.rest)
@@ -308,6 +311,12 @@ class ConnectionMachine(RuleBasedStateMachine):
         assert reading.ending is not Ending.AMBIGUOUS, (reading.why, got[-300:])
 
     @invariant()
+    def the_last_answer_ends_the_connection(self) -> None:
+        if any(one.is_answered and one.path in self.lasts for one in self.exchanges):
+            assert self.line.has_eof or self.line.is_closing()
+            assert self.exchanges[-1].path in self.lasts
+
+    @invariant()
     def nothing_is_written_behind_the_end(self) -> None:
         assert not self.line.late
 
@@ -315,7 +324,8 @@ class ConnectionMachine(RuleBasedStateMachine):
     def what_is_held_is_bounded(self) -> None:
         bound = (PIPELINED_BYTES if self.connection._received else HELD_BYTES) + READ_SIZE
         assert len(self.connection._held) <= bound
-        assert sum(len(event) for event in self.connection._events if isinstance(event, bytes)) <= READ_SIZE
+        parsed = sum(len(event) for event in self.connection._events if isinstance(event, bytes))
+        assert parsed <= HELD_BYTES + READ_SIZE  # what was held is parsed at once
 
     @invariant()
     def a_writer_waits_only_while_its_client_is_slow(self) -> None:
@@ -370,7 +380,7 @@ class ConnectionMachine(RuleBasedStateMachine):
 
 TestConnection = ConnectionMachine.TestCase
 TestConnection.settings = settings(
-    max_examples=5_000 if NIGHTLY else 100,
+    max_examples=5_000 if NIGHTLY else 150,
     stateful_step_count=60 if NIGHTLY else 40,
     deadline=None,
     derandomize=not NIGHTLY,
