@@ -148,6 +148,8 @@ def check_answers_to(messages: list[Message], outcome: Outcome) -> None:
     methods = [message.start[0] for message in messages]
     told = outcome.to_client.replace(CONTINUE, b"")
     answers = read_answers(told, [*methods, b""], is_ended=True)
+    if answers.rest < len(told):  # of a request that is refused with its head the wire does not know that it is a HEAD
+        answers = read_answers(told, [*methods[: len(answers.messages) - 1], b""], is_ended=True)
     assert answers.rest == len(told), (answers.why, told)
     assert len(answers.messages) in (len(messages), len(messages) + 1) or outcome.is_closed
     assert all(int(one.start[1]) < 500 or int(one.start[1]) in (501, 505) for one in answers.messages), told
