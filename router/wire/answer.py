@@ -38,7 +38,7 @@ class Answer:
     """
 
     __slots__ = (
-        *("_fields", "_informational", "_is_proven", "_is_spoilt", "_limits", "_parser", "_reason"),
+        *("_fields", "_informational", "_is_spoilt", "_limits", "_parser", "_reason"),
         *("ends_with_connection", "feed", "has_extra", "head_only", "headers", "is_complete"),
         *("is_reusable", "on_body", "on_chunk_complete", "on_chunk_header", "on_status", "pieces"),
         *("status", "between_chunks", "reason"),
@@ -49,7 +49,6 @@ class Answer:
         self.pieces: list[bytes] = []  # of the body, since they were last taken
         self._reason: list[bytes] = []
         self._limits = limits
-        self._is_proven = False  # this peer's version was looked at
         self.on_body = self.pieces.append  # llhttp calls these from C: no frame of Python between
         self.on_status = self._reason.append
         self.between_chunks: list[bool] = []  # not empty: the parser stands behind a whole chunk of the body
@@ -121,10 +120,13 @@ class Answer:
             return
         self.headers = headers
         self.reason = b"".join(self._reason).decode("latin-1")
-        self._check_codings(headers)
+        version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise BadResponse("not HTTP/1.1 or 1.0")
+        self._check_codings(headers, version)
         self.is_reusable = parser.should_keep_alive()
-        if not self.is_reusable or not self._is_proven:
-            self._inspect(status, parser.get_http_version())
+        if not self.is_reusable:
+            self._see_how_it_ends(status)
         self.status = status
         if self.head_only:
             self.is_complete = self._is_spoilt = True
@@ -134,14 +136,14 @@ class Answer:
         if self.status:
             self.is_complete = True
 
-    def _check_codings(self, headers: Headers) -> None:
+    def _check_codings(self, headers: Headers, version: str) -> None:
         is_coded = False
         for name, value in headers:
             if len(name) == CODING and name.lower() == b"transfer-encoding":
                 if is_coded or value.strip().lower() != b"chunked":
                     raise BadResponse("a transfer coding other than chunked")
                 is_coded = True
-        if is_coded and self._parser is not None and self._parser.get_http_version() == "1.0":
+        if is_coded and version == "1.0":
             raise BadResponse("a transfer coding in HTTP/1.0")
 
     def _pass_informational(self, status: int, headers: Headers) -> None:
@@ -154,15 +156,12 @@ class Answer:
             raise BadResponse(f"more than {self._limits.informational} informational answers")
         self._reason.clear()
 
-    def _inspect(self, status: int, version: str) -> None:
-        """Look closer at a peer's first answer, and at each that ends its connection."""
-        if version not in ("1.1", "1.0"):
-            raise BadResponse("not HTTP/1.1 or 1.0")
+    def _see_how_it_ends(self, status: int) -> None:
+        """See whether an answer that ends its connection says by itself where it ends."""
         is_framed = self.head_only or status in (204, 304)
         for name, _ in self.headers:
             is_framed = is_framed or name.lower() in FRAMING
         self.ends_with_connection = not is_framed
-        self._is_proven = True
 
 
 def _closed(data: bytes) -> None:

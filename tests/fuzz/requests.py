@@ -198,7 +198,8 @@ def check_answers(seen: Seen, reading: Reading) -> None:
     assert told[: len(whole)] == [200] * len(whole)
     assert len(told) == len(methods)
     if seen.is_refused and len(whole) < len(reading.messages):
-        is_odd = reading.messages[len(whole)].is_odd
+        # llhttp takes no tab behind "chunked".
+        is_odd = reading.messages[len(whole)].is_odd or b"invalid `Transfer-Encoding`" in seen.answers
         assert told[-1] in OURS or is_odd or NO_METHOD.search(seen.answers), f"refused without need: {seen.answers!r}"
 
 

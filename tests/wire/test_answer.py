@@ -135,6 +135,14 @@ def test_headers_of_informational_answers_are_dropped() -> None:
     assert answer.reason == "OK"
 
 
+@pytest.mark.parametrize("name", ["HTTP/2.0 kept alive", "chunks in HTTP/1.0", "two codings", "chunks, twice"])
+def test_a_later_answer_is_looked_at_like_the_first(name: str) -> None:
+    answer = Answer(AnswerLimits())
+    assert fed(answer, WHOLE["length"][0]) is None
+    answer.restart(head_only=False)
+    assert fed(answer, REFUSED[name]) is not None
+
+
 @pytest.mark.parametrize("extra", [b"", b"HTTP/1.1 404 Gone\r\nX: evil\r\nContent-Length: 9\r\n\r\n"])
 def test_what_comes_behind_a_head_is_not_among_its_headers(extra: bytes) -> None:
     """Neither trailers nor the head of an answer that nobody asked for, also where all of it comes at once."""
