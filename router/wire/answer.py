@@ -140,7 +140,7 @@ class Answer:
         is_coded = False
         for name, value in headers:
             if len(name) == CODING and name.lower() == b"transfer-encoding":
-                if is_coded or value.strip().lower() != b"chunked":
+                if is_coded or value.rstrip(b" ").lower() != b"chunked":  # behind a tab llhttp does not know it
                     raise BadResponse("a transfer coding other than chunked")
                 is_coded = True
         if is_coded and version == "1.0":

@@ -47,6 +47,7 @@ REFUSED = {
     "odd length": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi",
     "another coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhi",
     "two codings": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    "chunks, and a tab": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
     "chunks, twice": CHUNKED[:-2] + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
     "chunks in HTTP/1.0": b"HTTP/1.0" + CHUNKED[8:] + b"2\r\nhi\r\n0\r\n\r\n",
     "1xx with a length": b"HTTP/1.1 199 X\r\nContent-Length: 2\r\n\r\nhi",
