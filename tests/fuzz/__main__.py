@@ -134,7 +134,7 @@ def run_atheris(target: Target, *, cases: int, seconds: float, seed: int) -> boo
         flush=True,
     )
     if done.returncode and not found:
-        print(told[-2000:])
+        print(f"  it ended with {done.returncode}:\n{told[-2000:]}")
     return not (done.returncode or found)
 
 
