@@ -1,4 +1,4 @@
-# make demo | test | test-vllm | chaos | nightly | bench | lint | install | uninstall | clean
+# make demo | test | test-vllm | chaos | fuzz | nightly | bench | lint | install | uninstall | clean
 # The environment in .venv is built once and again only when setup.py, pyproject.toml or the pins of mistral-common change.
 
 PYTHON ?= python3
@@ -10,11 +10,12 @@ DESTDIR ?=
 VENV := .venv
 RUN := $(VENV)/.for-running
 TEST := $(VENV)/.for-testing
+FUZZ := $(VENV)/.for-fuzzing
 REAL := tests/translate/real
 MISTRAL := $(VENV)/mistral-common/.installed
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-vllm chaos nightly bench lint install uninstall clean
+.PHONY: help demo test test-vllm chaos fuzz nightly bench lint install uninstall clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +33,10 @@ $(TEST): setup.py pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --editable '.[test]'
 	@touch $(RUN) $@
 
+$(FUZZ): $(TEST)
+	@$(PIP) install --editable '.[fuzz]'
+	@touch $@
+
 $(MISTRAL): $(REAL)/pins.txt $(REAL)/install.sh | $(VENV)/bin/python
 	@sh $(REAL)/install.sh $(VENV)/bin/python $(VENV)/mistral-common
 	@touch $@
@@ -47,7 +52,7 @@ test: lint $(MISTRAL)
 	@$(VENV)/bin/python -m pytest --quiet
 
 nightly: $(TEST) $(MISTRAL)
-	@ROUTER_NIGHTLY=1 $(VENV)/bin/python -m pytest --quiet tests/translate/test_conversations.py tests/translate/test_streams_random.py
+	@ROUTER_NIGHTLY=1 $(VENV)/bin/python -m pytest --quiet tests/translate/test_conversations.py tests/translate/test_streams_random.py tests/wire/test_connection_machine.py
 
 test-vllm: $(TEST)
 	@PYTHON=$(VENV)/bin/python bash tests/vllm/run.sh
@@ -55,6 +60,10 @@ test-vllm: $(TEST)
 chaos: $(TEST)
 	@ROUTER_CHAOS=1 $(VENV)/bin/python -m pytest --quiet tests/chaos tests/corpus/test_crowds.py
 	@$(VENV)/bin/python -m tests.chaos.figures
+
+# Bounded: FUZZ_FLAGS="--seconds 600 requests" fuzzes one target for longer; python -m tests.fuzz --help tells more.
+fuzz: $(FUZZ)
+	@$(VENV)/bin/python -m tests.fuzz $(FUZZ_FLAGS)
 
 bench: $(TEST)
 	@PYTHON=$(VENV)/bin/python sh bench/run.sh

@@ -41,7 +41,13 @@ setup(
             "mypy>=1.13",
             "ruff>=0.8",
             "types-PyYAML",
+            # What vLLM reads requests and forms with: tests hold our readings against theirs.
+            "uvicorn>=0.30",
+            "h11>=0.14",
+            "starlette>=0.40",
+            "python-multipart>=0.0.12",
         ],
+        "fuzz": ["atheris>=3.0"],
     },
     entry_points={"console_scripts": ["devstral-router = router.cli:main"]},
 )

@@ -12,14 +12,8 @@ from router.access.overload import Strain
 from router.errors import InvalidRequest, NoBackend, TooMuch, UnsupportedMediaType
 from router.handlers.base import BaseHandler, Context
 from router.relay.answer import Answer
-from router.relay.envelope import (
-    NO_BODY,
-    Envelope,
-    fill_json_model,
-    fill_multipart_model,
-    peek_json,
-    peek_multipart,
-)
+from router.relay.envelope import NO_BODY, Envelope, fill_json_model, peek_json
+from router.relay.forms import fill_multipart_model, peek_multipart
 from router.relay.route import Body, Job, Route
 from router.translate.mistral.request import read
 from router.translate.mistral.surrogates import mend_surrogates

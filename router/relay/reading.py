@@ -39,6 +39,7 @@ MAX_REFUSAL = 8 * 1024 * 1024
 
 _EVENT_STREAM = "text/event-stream"
 DONE_EVENT = b"data: [DONE]\n\n"  # as every server of this kind writes it
+DONE_AT_END = b"\n" + DONE_EVENT  # a line of its own: text may end like one
 
 
 class Listener(Protocol):
@@ -269,7 +270,7 @@ class Reading(Flow):
         self._exchange.events += block.count(b"\n\n")
         if b"error" in block:
             return self._send_until_error(block)
-        if block.endswith(DONE_EVENT) and DONE in self._job.route.end_marks:
+        if (block == DONE_EVENT or block.endswith(DONE_AT_END)) and DONE in self._job.route.end_marks:
             return self._finish(block)
         for mark in self._job.route.end_marks:
             if mark in block and (ending := up_to_end(block, self._is_end)):

@@ -18,6 +18,7 @@ from router.wire.client_request import Headers
 MAX_HEADER_BYTES = 64 * 1024  # twice what we take from clients; nginx' proxies stop at 32-64 KiB
 MAX_HEADERS = 200  # twice what we take from clients: gateways in front of backends add theirs
 MAX_INFORMATIONAL = 10  # 1xx before an answer; nobody sends more than two
+FRAMING = (b"transfer-encoding", b"content-length")
 CODING = len("transfer-encoding")
 
 
@@ -37,10 +38,10 @@ class Answer:
     """
 
     __slots__ = (
-        *("_fields", "_informational", "_is_proven", "_is_spoilt", "_limits", "_parser", "_reason"),
+        *("_fields", "_informational", "_is_spoilt", "_limits", "_parser", "_reason"),
         *("ends_with_connection", "feed", "has_extra", "head_only", "headers", "is_complete"),
         *("is_reusable", "on_body", "on_chunk_complete", "on_chunk_header", "on_status", "pieces"),
-        *("status", "between_chunks"),
+        *("status", "between_chunks", "reason"),
     )
 
     def __init__(self, limits: AnswerLimits) -> None:
@@ -48,7 +49,6 @@ class Answer:
         self.pieces: list[bytes] = []  # of the body, since they were last taken
         self._reason: list[bytes] = []
         self._limits = limits
-        self._is_proven = False  # this peer's version was looked at
         self.on_body = self.pieces.append  # llhttp calls these from C: no frame of Python between
         self.on_status = self._reason.append
         self.between_chunks: list[bool] = []  # not empty: the parser stands behind a whole chunk of the body
@@ -70,7 +70,8 @@ class Answer:
         self.head_only = head_only
         self.between_chunks.clear()
         self.status = 0  # of the final head, 0 before it is there
-        self.headers: Headers = []  # of it
+        self.reason = ""  # and its reason phrase, often empty
+        self.headers: Headers = []  # and its headers; what comes behind it is not among them
         self._fields: Headers = []  # of the head or the trailers that are being read
         self.is_complete = False
         self.is_reusable = False  # its framing lets the connection live on
@@ -83,11 +84,6 @@ class Answer:
         """Let the parser go, and with it the circle of references."""
         self.feed = _closed
         self._parser = None
-
-    @property
-    def reason(self) -> str:
-        """The reason phrase, often empty."""
-        return b"".join(self._reason).decode("latin-1")
 
     def fault_of(self, error: HttpParserError | HttpParserUpgrade) -> BadResponse | None:
         """Say what it means that `feed` raised; None when the answer was whole before that."""
@@ -120,15 +116,17 @@ class Answer:
         if len(headers) > self._limits.header_count:
             raise BadResponse(f"more than {self._limits.header_count} headers")
         if status < 200:
-            self._pass_informational(status)
+            self._pass_informational(status, headers)
             return
         self.headers = headers
-        for name, value in headers:
-            if len(name) == CODING and name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise BadResponse("a transfer coding other than chunked")
+        self.reason = b"".join(self._reason).decode("latin-1")
+        version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise BadResponse("not HTTP/1.1 or 1.0")
+        self._check_codings(headers, version)
         self.is_reusable = parser.should_keep_alive()
-        if not self.is_reusable or not self._is_proven:
-            self._inspect(status, parser.get_http_version())
+        if not self.is_reusable:
+            self._see_how_it_ends(status)
         self.status = status
         if self.head_only:
             self.is_complete = self._is_spoilt = True
@@ -138,23 +136,32 @@ class Answer:
         if self.status:
             self.is_complete = True
 
-    def _pass_informational(self, status: int) -> None:
+    def _check_codings(self, headers: Headers, version: str) -> None:
+        is_coded = False
+        for name, value in headers:
+            if len(name) == CODING and name.lower() == b"transfer-encoding":
+                if is_coded or value.rstrip(b" ").lower() != b"chunked":  # behind a tab llhttp does not know it
+                    raise BadResponse("a transfer coding other than chunked")
+                is_coded = True
+        if is_coded and version == "1.0":
+            raise BadResponse("a transfer coding in HTTP/1.0")
+
+    def _pass_informational(self, status: int, headers: Headers) -> None:
         self._informational += 1
         if status == 101 or status < 100:
             raise BadResponse(f"unexpected status {status}")
+        if any(name.lower() in FRAMING for name, _ in headers):  # llhttp would read a body, which there cannot be
+            raise BadResponse("an informational answer with a body")
         if self._informational > self._limits.informational:
             raise BadResponse(f"more than {self._limits.informational} informational answers")
         self._reason.clear()
 
-    def _inspect(self, status: int, version: str) -> None:
-        """Look closer at a peer's first answer, and at each that ends its connection."""
-        if version not in ("1.1", "1.0"):
-            raise BadResponse("not HTTP/1.1 or 1.0")
+    def _see_how_it_ends(self, status: int) -> None:
+        """See whether an answer that ends its connection says by itself where it ends."""
         is_framed = self.head_only or status in (204, 304)
         for name, _ in self.headers:
-            is_framed = is_framed or name.lower() in (b"transfer-encoding", b"content-length")
+            is_framed = is_framed or name.lower() in FRAMING
         self.ends_with_connection = not is_framed
-        self._is_proven = True
 
 
 def _closed(data: bytes) -> None:

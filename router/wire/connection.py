@@ -21,6 +21,7 @@ from router.wire.fetch import Fetch
 from router.wire.timer import INFINITE, Timer
 from router.wire.upload import Upload, write_request
 
+HEAD_END = b"\r\n\r\n"
 _size_lines = SizeLines()
 
 
@@ -183,7 +184,7 @@ class Connection(asyncio.Protocol):
                 fault = self._begin(fetch, data) or fault
             elif not answer.pieces and not answer.is_complete:
                 fault = fault or self._count_silent(data)
-            if answer.pieces and self._fetch is fetch:
+            if answer.pieces and self._began and self._fetch is fetch:
                 self._deliver_pieces()
         except Exception as error:  # of a callback, which is not ours
             self._fail(error)
@@ -237,7 +238,8 @@ class Connection(asyncio.Protocol):
         self._timer.deadline = self._time() + self._idle
         if answer.head_only:
             answer.pieces.clear()
-            answer.has_extra = not data.endswith(b"\r\n\r\n")
+            # A line end in front may belong to the head's own end, of which a part came with the read before.
+            answer.has_extra = data.find(HEAD_END) + len(HEAD_END) != len(data) or data[0] in HEAD_END
         headers, answer.headers = answer.headers, []
         fetch.begin(answer.status, answer.reason, headers)
         if not answer.is_complete and self._fetch is fetch:

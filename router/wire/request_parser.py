@@ -218,6 +218,9 @@ class RequestParser:
             refusal.headers = headers
             raise
         self._keep_alive = llhttp.should_keep_alive()
+        if version == "1.0" and self._keep_alive:  # llhttp also heeds Proxy-Connection, and keep-alive beside close
+            words = {word.strip() for word in headers.get("Connection", "").lower().split(",")}
+            self._keep_alive = "keep-alive" in words and "close" not in words
         self._upgrading = llhttp.should_upgrade()
         start_line = RequestStartLine(method, self._url.decode("latin-1"), "HTTP/" + version)
         self.events.append(RequestHead(start_line, headers, keep_alive=self._keep_alive))

@@ -249,6 +249,16 @@ RESPONSES = next(route for route in RELAYED if route.path == "/v1/responses")
 DELTA = b'data: {"type":"response.output_text.delta","delta":"x"}\n\n'
 
 
+def test_text_that_ends_like_an_end_mark_ends_nothing() -> None:
+    def test(pipe: Pipe) -> None:
+        out = pipe.relay([chunked(ROLE, b"data: data: [DONE]\n\n")])
+        assert pipe.ended is not None
+        assert pipe.ended.outcome is AttemptOutcome.CUT
+        assert b"upstream_unavailable" in out
+
+    in_loop(test)
+
+
 @pytest.mark.parametrize(
     "end", [b"data: [DONE]\n", b"data: [DONE]", b"data: [DONE] \n\n", b"data:[DONE]\n\n", b"data: [DONE]\r\n\r\n"]
 )

@@ -47,6 +47,11 @@ REFUSED = {
     "odd length": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi",
     "another coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhi",
     "two codings": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    "chunks, and a tab": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    "chunks, twice": CHUNKED[:-2] + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    "chunks in HTTP/1.0": b"HTTP/1.0" + CHUNKED[8:] + b"2\r\nhi\r\n0\r\n\r\n",
+    "1xx with a length": b"HTTP/1.1 199 X\r\nContent-Length: 2\r\n\r\nhi",
+    "1xx with chunks": b"HTTP/1.1 199" + CHUNKED[12:] + b"2\r\nhi\r\n0\r\n\r\n",
     "chunk size no number": CHUNKED + b"2\r\nhi\r\nzz\r\n",
     "chunk too long for its size": CHUNKED + b"2\r\nhixx\r\n0\r\n\r\n",
     "huge chunk size": CHUNKED + b"ffffffffffffffffff\r\nhi",
@@ -128,6 +133,23 @@ def test_headers_of_informational_answers_are_dropped() -> None:
     answer = Answer(AnswerLimits())
     fed(answer, WHOLE["1xx before"][0])
     assert answer.headers == [(b"Content-Length", b"2")]
+    assert answer.reason == "OK"
+
+
+@pytest.mark.parametrize("name", ["HTTP/2.0 kept alive", "chunks in HTTP/1.0", "two codings", "chunks, twice"])
+def test_a_later_answer_is_looked_at_like_the_first(name: str) -> None:
+    answer = Answer(AnswerLimits())
+    assert fed(answer, WHOLE["length"][0]) is None
+    answer.restart(head_only=False)
+    assert fed(answer, REFUSED[name]) is not None
+
+
+@pytest.mark.parametrize("extra", [b"", b"HTTP/1.1 404 Gone\r\nX: evil\r\nContent-Length: 9\r\n\r\n"])
+def test_what_comes_behind_a_head_is_not_among_its_headers(extra: bytes) -> None:
+    """Neither trailers nor the head of an answer that nobody asked for, also where all of it comes at once."""
+    answer = Answer(AnswerLimits())
+    fed(answer, WHOLE["extensions and trailers"][0] + extra)
+    assert answer.headers == [(b"Transfer-Encoding", b"chunked")]
     assert answer.reason == "OK"
 
 

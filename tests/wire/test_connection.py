@@ -98,6 +98,16 @@ async def test_a_bad_answer_is_refused_at_once_and_its_connection_closed(data: b
 
 
 @on_uvloop
+async def test_of_an_answer_whose_head_is_refused_no_body_is_delivered() -> None:
+    big = b"HTTP/1.1 200 OK\r\nA: " + b"b" * 30_000 + b"\r\n"
+    async with upstream(sending(big + LENGTH[17:] + b"helloworld")) as server, client(max_header_bytes=20_000) as http:
+        streamed: list[bytes] = []
+        with pytest.raises(BadResponse):
+            await http.fetch(server.request(streaming_callback=streamed.append))
+    assert not streamed
+
+
+@on_uvloop
 async def test_headers_up_to_the_limit_are_taken() -> None:
     heads: list[Head] = []
     big = b"HTTP/1.1 200 OK\r\nA: " + b"b" * 64_000 + b"\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000
@@ -186,11 +196,12 @@ async def test_answers_without_a_body_leave_the_connection_usable(raw: bytes, me
         (b"HTTP/1.1 204 No Content\r\n\r\nbody", "GET"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", "HEAD"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n", "HEAD"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "HEAD"),
     ],
 )
 @on_uvloop
 async def test_bytes_after_an_answer_never_reach_the_next_one(raw: bytes, method: str) -> None:
-    async with upstream(answering(raw)) as server, client() as http:
+    async with upstream(answering(raw)) as server, client(keepalive_timeout=60.0) as http:
         first = await http.fetch(server.request(method=method), raise_error=False)
         assert first.code in (200, 204)
         await server.gone()

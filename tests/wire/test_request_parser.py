@@ -282,3 +282,22 @@ def test_no_bytes_make_the_parser_raise(name: str, changes: list[tuple[int, byte
     events = parse(raw[:cut], raw[cut:])
 
     assert sum(isinstance(event, tuple) and len(event) == 2 for event in events) <= 1
+
+
+@pytest.mark.parametrize(
+    ("line", "is_kept"),
+    [
+        (b"Connection: keep-alive", True),
+        (b"Connection: x, Keep-Alive", True),
+        (b"Connection: keep-alive, close", False),
+        (b"Connection: close\r\nConnection: keep-alive", False),
+        (b"Proxy-Connection: keep-alive", False),
+        (b"Connection: x\r\nProxy-Connection: keep-alive", False),
+    ],
+)
+def test_a_client_of_http_1_0_keeps_its_connection_by_the_connection_header_only(line: bytes, is_kept: bool) -> None:
+    parser = RequestParser(LIMITS)
+    parser.feed(b"GET / HTTP/1.0\r\n" + line + b"\r\n\r\n")
+    head = parser.events[0]
+    assert isinstance(head, RequestHead)
+    assert head.keep_alive is is_kept
