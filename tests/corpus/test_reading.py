@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.errors import InvalidRequest
-from router.relay.envelope import Envelope, fill_json_model, peek_json, peek_multipart
+from router.relay.envelope import Envelope, fill_json_model, peek_json
+from router.relay.forms import peek_multipart
 from router.translate.mistral.message import System, User
 from router.translate.mistral.request import read, translate
 from router.translate.profile import Profile
