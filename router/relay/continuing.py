@@ -274,9 +274,9 @@ class Continuing:
         ids = told.get("tokens")
         if isinstance(ids, list) and all(type(one) is int for one in ids):
             ended = transcript.finish == "stop"  # by a token that has no text
-            generated = len(ids) + ended if known is None else known
+            generated = _at_most(plan.limit, len(ids) + ended) if known is None else known
             return Counted(generated, len(ids), ids if resume.takes_ids(plan) else None)
-        pieces = transcript.pieces if known is None else known
+        pieces = _at_most(plan.limit, transcript.pieces) if known is None else known
         return None if resume.takes_ids(plan) else Counted(pieces, pieces)
 
     async def _prompt_tokens(self, backend: Backend, outgoing: Outgoing, counted: Counted) -> int | None:
@@ -337,3 +337,8 @@ class Continuing:
         kept.splice = splice
         repair = outgoing.repair if kept.repair is None else kept.repair
         return Next(backend, job, Outgoing(outgoing.body, repair, outgoing.lines, outgoing.rules))
+
+
+def _at_most(limit: int | None, count: int) -> int:
+    """Return an estimate that is no more than can be: a text may be made of more tokens again than it came in."""
+    return count if limit is None else min(limit, count)

@@ -425,6 +425,25 @@ def test_what_the_client_has_is_what_the_next_backend_is_told(ends: bytes) -> No
     run(test)
 
 
+@pytest.mark.parametrize("limit", [3, 5])
+def test_no_usage_is_told_above_the_limit_though_the_text_has_more_tokens_when_it_is_read_again(limit: int) -> None:
+    async def test() -> None:
+        told = HEAD + piece(None) + b"".join(map(piece, ["some wo", "rds that", " take more tokens"]))
+        async with half_told(lambda: told) as cluster:
+            request = {**CHAT, "stream": True, "max_tokens": limit, "stream_options": {"include_usage": True}}
+            bodies = [bytes((await cluster.ask(CHATS, request)).body) for _ in range(4)]
+            ended = [body for body in bodies if b"rds that" in body]
+            assert ended
+            for body in ended:
+                check_one_stream(body)
+                assert text_of(body) == "some words that take more tokens"
+                usage = payloads(body)[-1]["usage"]
+                assert usage["completion_tokens"] == limit
+                assert usage["total_tokens"] == usage["prompt_tokens"] + limit
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     "event",
     [
