@@ -50,6 +50,7 @@ from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 from router.wire.resolver import Resolver
 from router.wire.service import Refused
+from router.wire.wheel import Wheel
 
 
 @dataclass(slots=True)
@@ -337,11 +338,12 @@ class App:
         return self._running
 
     def _share(self, client: PooledHTTPClient) -> Shared:
-        config = self.config
+        config, loop = self.config, asyncio.get_running_loop()
         outside = Outside(
             client,
             parts.timeouts(config),
-            loop=asyncio.get_running_loop(),
+            loop=loop,
+            timers=Wheel(loop),
             clock=time.monotonic,
             wall_clock=time.time,
             dice=random.random,

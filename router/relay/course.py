@@ -18,6 +18,7 @@ from router.relay.retry import AGAIN, Again
 from router.relay.route import Job
 from router.relay.shared import Shared
 from router.relay.translation import Outgoing, note_rules
+from router.wire.wheel import Wait
 
 log = logging.getLogger("router.relay")
 
@@ -68,7 +69,7 @@ class Course:
         self._latest: Attempt | None = None
         self._speaking: Outgoing | None = None  # the request whose answer the client gets
         self.limit: asyncio.Timeout | None = None  # the deadline's
-        self._keepalive: asyncio.TimerHandle | None = None
+        self._keepalive: Wait | None = None
         if job.stream:
             self._arm_keepalive()
 
@@ -239,7 +240,7 @@ class Course:
     def _arm_keepalive(self) -> None:
         seconds = self._shared.outside.timeouts.keepalive_after
         if seconds is not None:
-            self._keepalive = self._shared.outside.loop.call_later(seconds, self._keep_alive)
+            self._keepalive = self._shared.outside.timers.call_later(seconds, self._keep_alive)
 
     def _keep_alive(self) -> None:
         self._keepalive = None
