@@ -41,7 +41,7 @@ class RequestHeaders(HTTPHeaders):
             fields = self._fields = self._read()
         return fields
 
-    _as_list = fields  # type: ignore[assignment]  # what the base reads
+    _as_list = fields  # what the base reads
 
     def first(self, name: str) -> str | None:
         """Return the first value of a header, None where there is none. Quick; `name` in Tornado's spelling."""
