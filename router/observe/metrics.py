@@ -321,6 +321,9 @@ def _add_backends(sheet: Sheet, backends: list[BackendStatus]) -> None:
     busy = [(labels, int(backend.busy)) for labels, backend in named]
     meaning = "1 while its probes are late and its answers go on."
     sheet.gauge("router_backend_busy", meaning, busy, across=Kind.LARGEST)
+    hung = [(labels, int(backend.hung)) for labels, backend in named]
+    meaning = "1 while its engine stands still with requests at work."
+    sheet.gauge("router_backend_hung", meaning, hung, across=Kind.LARGEST)
     in_flight = [(labels, backend.in_flight) for labels, backend in named]
     sheet.gauge("router_backend_in_flight", "Attempts running at it.", in_flight)
     states = [

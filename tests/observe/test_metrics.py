@@ -160,6 +160,11 @@ def test_backends_are_shown_as_they_are_at_the_scrape() -> None:
     assert value(metrics, "router_backend_usable", backend="good:1") == 1
     assert value(metrics, "router_backend_draining", backend="good:1") == 0
     assert value(metrics, "router_backend_busy", backend="good:1") == 0
+    assert value(metrics, "router_backend_hung", backend="good:1") == 0
+    good.health.observe(Seen.HUNG)
+    assert value(metrics, "router_backend_hung", backend="good:1") == 1
+    good.health.observe(Seen.MOVED)
+    assert value(metrics, "router_backend_hung", backend="good:1") == 0
     assert value(metrics, "router_backend_in_flight", backend="good:1") == 3
     assert value(metrics, "router_backend_up", backend="bad:1") == 0
     assert value(metrics, "router_breaker_state", backend="bad:1", state="open") == 1
