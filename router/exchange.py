@@ -68,6 +68,7 @@ class Exchange:
     method: str
     opened: float
     client: str = ""  # address
+    trace_id: str | None = None  # of the client's `traceparent` (W3C), where it has sent one
     client_cert: str | None = None  # whose certificate it showed, where one is asked for
     path: str = ""  # as asked for, of a route that is not served; bounded, without a query
     model: str | None = None  # as asked for; None where the route has none, or it was not read yet
@@ -77,6 +78,7 @@ class Exchange:
     bytes_in: int = 0
     bytes_out: int = 0
     events: int = 0  # events relayed, of streams
+    tokens: tuple[int, int] | None = None  # of the prompt and of the answer, as the answer tells; None: it does not
     began: float | None = None  # when the answer began (text, reasoning, tool call, finish reason)
     closed: float | None = None
     outcome: Outcome | None = None

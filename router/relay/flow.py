@@ -155,6 +155,6 @@ class Flow:
 
     def _tell_gaps(self) -> None:
         if self._gaps:
-            self._outside.event_gaps(self._gaps)
+            self._outside.event_gaps(self._gaps, self._exchange)
             self._gaps = []
 

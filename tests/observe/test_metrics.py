@@ -18,7 +18,8 @@ from router.backends.breaker import BreakerEvent, BreakerRules
 from router.backends.health import HealthRules, Seen
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
 from router.observe.exposition import merged
-from router.observe.metrics import MAX_SERIES, Metrics, model_label, render
+from router.observe.metrics import MAX_SERIES, Metrics, model_label
+from router.observe.page import render
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -133,13 +134,15 @@ def test_bytes_events_and_gaps_add_up() -> None:
     closed(metrics, bytes_in=100, bytes_out=2000, events=7)
     closed(metrics, bytes_in=1, bytes_out=2, events=3)
     for gap in (0.004, 0.04, 0.4):
-        metrics.event_gaps([gap])
+        metrics.event_gaps([gap], exchange())
+    metrics.event_gaps([0.1], exchange(model="made-up", known_model=False))
 
     assert value(metrics, "router_body_bytes_total", direction="in") == 101
     assert value(metrics, "router_body_bytes_total", direction="out") == 2002
     assert value(metrics, "router_events_total") == 10
-    assert value(metrics, "router_time_between_events_seconds_count") == 3
-    assert value(metrics, "router_time_between_events_seconds_bucket", le="0.05") == 2
+    assert value(metrics, "router_time_between_events_seconds_count", model="m") == 3
+    assert value(metrics, "router_time_between_events_seconds_count", model="other") == 1
+    assert value(metrics, "router_time_between_events_seconds_bucket", model="m", le="0.05") == 2
 
 
 def live_backend(name: str) -> LiveBackend:
@@ -241,11 +244,11 @@ def test_counting_costs_little() -> None:
         metrics.exchange_closed(one)
 
     assert min(timeit.repeat(count, number=1000, repeat=20)) / 1000 < 15e-6
-    assert min(timeit.repeat(lambda: metrics.event_gaps([0.02] * 10), number=100, repeat=20)) / 1000 < 2e-6
+    assert min(timeit.repeat(lambda: metrics.event_gaps([0.02] * 10, one), number=100, repeat=20)) / 1000 < 2e-6
 
 
 def test_ways_out_of_failures_and_of_too_much_are_counted() -> None:
-    metrics = Metrics(queue_length=lambda: 3)
+    metrics = Metrics()
     metrics.resumed("text", ok=True)
     metrics.resumed("exact", ok=False)
     metrics.hedged(won=True)
@@ -258,7 +261,6 @@ def test_ways_out_of_failures_and_of_too_much_are_counted() -> None:
     assert value(metrics, "router_hedges_total", result="won") == 1
     assert value(metrics, "router_queue_rejected_total", reason="full") == 1
     assert value(metrics, "router_queue_wait_seconds_count") == 1
-    assert value(metrics, "router_queue_length") == 3
     assert value(metrics, "router_requests_shed_total", reason="memory") == 1
 
 
