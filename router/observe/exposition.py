@@ -55,6 +55,8 @@ def merged(dumps: Iterable[Families]) -> Families:
             if into is None:
                 into = result[name] = Family(family.kind, family.meaning, bounds=family.bounds)
             _add_samples(into, family)
+            if not into.counts:  # one that has observed nothing yet does not know its bounds
+                into.bounds = family.bounds
             if into.bounds == family.bounds:  # else of other code than ours: not to be added to ours
                 _add_counts(into, family)
     return result
