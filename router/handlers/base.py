@@ -15,6 +15,7 @@ from router.exchange import Exchange, Outcome
 from router.handlers.cors import Cors
 from router.observe.guard import Guard
 from router.observe.metrics import Metrics
+from router.observe.traceparent import trace_id_of
 from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
 from router.relay.relay import Relay
@@ -73,6 +74,9 @@ class BaseHandler(tornado.web.RequestHandler):
         self.exchange = Exchange(
             ident, self.route_label, request.method or "", context.clock(), client=request.remote_ip or ""
         )
+        parent = self.headers_in.first("Traceparent")
+        if parent is not None:
+            self.exchange.trace_id = trace_id_of(parent)
         if not self.is_quiet:
             context.exchange_opened(self.exchange)
         connection = request.connection

@@ -70,9 +70,10 @@ class _Tokens:
 class _Times:
     """How long one backend takes."""
 
-    __slots__ = ("duration", "first")
+    __slots__ = ("duration", "first", "labels")
 
-    def __init__(self) -> None:
+    def __init__(self, labels: str) -> None:
+        self.labels = labels
         self.duration = Distribution(BACKEND_BOUNDS)
         self.first = Distribution(BACKEND_BOUNDS)
 
@@ -110,6 +111,7 @@ class Metrics:
         self._bytes_out = 0
         self._events = 0
         self._attempts: defaultdict[tuple[str, str, AttemptOutcome | None], int] = defaultdict(int)
+        self._attempt_labels: dict[tuple[str, str, AttemptOutcome | None], str] = {}  # they are many
         self._retries: defaultdict[AttemptOutcome, int] = defaultdict(int)
         self._rules: defaultdict[str, int] = defaultdict(int)
         self._changes: defaultdict[tuple[str, str, str], int] = defaultdict(int)
@@ -165,7 +167,7 @@ class Metrics:
         self._attempts[key] += 1
         times = self._times.get(attempt.backend)
         if times is None:
-            times = self._times.setdefault(attempt.backend, _Times())
+            times = self._times.setdefault(attempt.backend, _Times(label_text(backend=attempt.backend)))
         if attempt.outcome is AttemptOutcome.OK and attempt.ended is not None:
             times.duration.observe(attempt.ended - attempt.started)
         # Else it was another attempt's answer: that of the one before, or of the one beside.
@@ -276,21 +278,22 @@ class Metrics:
         sheet.counter("router_answers_with_usage", "Answers that have told their tokens.", answers)
 
     def _add_attempts(self, sheet: Sheet) -> None:
-        attempts = [
-            (label_text(backend=backend, model=model, outcome=_text(outcome)), count)
-            for (backend, model, outcome), count in self._attempts.copy().items()
-        ]
+        counted = self._attempts.copy().items()
+        texts = self._attempt_labels
+        for key in [key for key, _ in counted if key not in texts]:
+            texts[key] = label_text(backend=key[0], model=key[1], outcome=_text(key[2]))
+        attempts = [(texts[key], count) for key, count in counted]
         sheet.counter("router_attempts", "Tries at a backend, by how they ended.", attempts)
-        times = [(label_text(backend=backend), one) for backend, one in self._times.copy().items()]
+        times = list(self._times.values())
         sheet.histogram(
             "router_attempt_duration_seconds",
             "Tries that ended well, from their beginning to the end of the answer.",
-            [(labels, one.duration) for labels, one in times],
+            [(one.labels, one.duration) for one in times],
         )
         sheet.histogram(
             "router_attempt_time_to_first_token_seconds",
             "Tries, from their beginning to that of the answer.",
-            [(labels, one.first) for labels, one in times],
+            [(one.labels, one.first) for one in times],
         )
         retries = [(label_text(cause=cause.value), count) for cause, count in self._retries.copy().items()]
         sheet.counter("router_retries", "Further tries, by what made them needed.", retries)

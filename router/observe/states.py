@@ -140,10 +140,9 @@ def add_backends(sheet: Sheet, backends: list[BackendStatus]) -> None:
     hung = [(labels, int(backend.hung)) for labels, backend in named]
     meaning = "1 while its engine stands still with requests at work."
     sheet.gauge("router_backend_hung", meaning, hung, across=Kind.LARGEST)
+    texts = [(state, label_text(state=state.value)) for state in BreakerState]
     states = [
-        (f"{labels},{label_text(state=state.value)}", int(backend.breaker is state))
-        for labels, backend in named
-        for state in BreakerState
+        (f"{labels},{text}", int(backend.breaker is state)) for labels, backend in named for state, text in texts
     ]
     sheet.gauge("router_breaker_state", "1 for the state that its breaker is in.", states, across=Kind.LARGEST)
     _add_load(sheet, named)
