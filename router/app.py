@@ -45,6 +45,7 @@ from router.relay.relay import Relay
 from router.relay.shared import Cluster, Shared
 from router.reload import LocalControl
 from router.securing import Securing, read_credentials
+from router.tracing.tracer import without_tracing
 from router.wire.client import PooledHTTPClient
 from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
@@ -101,7 +102,8 @@ class App:
             queue_length=lambda: 0 if self._running is None else len(self._running.shared.queue),
             tls=self.securing.figures,
         )
-        self._observer = Observer(self.metrics, self._logs.access)
+        self._tracer = parts.tracer(config, share=lambda: self.config.tracing.sample)
+        self._observer = Observer(self.metrics, self._logs.access, self._tracer)
         self._watchdog = Watchdog(on_lag=self.metrics.loop_lagged, on_stall=self.metrics.loop_stalled)
         # At work are uploads too, and the one that asks is counted already.
         self._guard = Guard(parts.marks(config), at_work=lambda: self.metrics.in_flight - 1)
@@ -233,6 +235,8 @@ class App:
             await running.prober.stop()
             running.client.close()
             running.resolver.close()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
         self._logs.close()
 
     def reopen_logs(self) -> None:
@@ -364,19 +368,19 @@ class App:
 
     def _build_context(self, relay: Relay) -> Context:
         config = self.config
-        dice = random.Random()  # noqa: S311  # ids are no secrets
         return Context(
             relay,
             self.registry,
             self.metrics,
             cors=Cors(**config.server.cors.model_dump()),
             clock=time.monotonic,
-            new_id=lambda: f"{dice.getrandbits(128):032x}",
+            new_id=parts.ids(),
             exchange_opened=self._observer.exchange_opened,
             is_draining=lambda: self._is_draining,
             reads_chats=lambda: self._dialects.any_translates,
             dialect_of=self._dialects.describe,
             scrape=self.control.metrics,
+            open_trace=without_tracing if self._tracer is None else self._tracer.open,
             deadline_header=normalised(config.server.deadline_header.encode()),
             total_timeout=config.timeouts.total,
             public_details=config.server.public_details,
