@@ -16,6 +16,7 @@ from router.backends.backend import BackendSpec
 from router.backends.breaker import BreakerRules
 from router.backends.health import HealthRules
 from router.config import BackendConfig, Config
+from router.config.checks import TRACING_HINT
 from router.errors import ConfigError, ConfigFault
 from router.handlers.routes import RouteTable
 from router.observe.guard import memory_limit
@@ -66,7 +67,7 @@ def tracer(config: Config, *, share: Callable[[], float]) -> Tracer | None:
     try:
         exporter = otlp_exporter(config.tracing.endpoint)
     except SdkMissing as error:
-        fault = ConfigFault("tracing.enabled", "needs OpenTelemetry's SDK: pip install 'devstral-router[otel]'")
+        fault = ConfigFault("tracing.enabled", "needs OpenTelemetry's SDK", hint=TRACING_HINT)
         raise ConfigError([fault]) from error
     return Tracer(
         exporter,
