@@ -140,8 +140,9 @@ class Metrics:
         series.ended[(exchange.status, exchange.outcome)] += 1
         if closed is not None:
             series.duration.observe(closed - opened)
-            if exchange.trace_id is not None:
-                series.duration.mark(closed - opened, label_text(trace_id=exchange.trace_id), self._wall_clock())
+            trace = exchange.trace
+            if trace is not None and (trace.is_sampled or trace.parent_id is not None):  # else nobody knows of it
+                series.duration.mark(closed - opened, label_text(trace_id=trace.trace_id), self._wall_clock())
         if began is not None:
             series.first.observe(began - opened)
         self._bytes_in += exchange.bytes_in

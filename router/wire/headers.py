@@ -45,7 +45,8 @@ class RequestHeaders(HTTPHeaders):
 
     def first(self, name: str) -> str | None:
         """Return the first value of a header, None where there is none. Quick; `name` in Tornado's spelling."""
-        values = self.fields.get(name)
+        fields = self._fields
+        values = (self.fields if fields is None else fields).get(name)
         return None if values is None else values[0]
 
     def forget(self) -> None:

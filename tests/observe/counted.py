@@ -5,11 +5,11 @@ from router.backends.backend import Backend, BackendSpec, Change, ChangeKind
 from router.backends.breaker import BreakerRules
 from router.backends.engine import Figures
 from router.backends.health import HealthRules, Seen
-from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
+from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome, Trace
 from router.observe.metrics import Metrics
 from router.observe.states import Vitals
 
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 VITALS = Vitals(
     "0123456789ab",
     is_ready=True,
@@ -40,6 +40,11 @@ def busy_backend(name: str) -> Backend:
     return one
 
 
+def trace(trace_id: str, *, is_clients: bool = True, is_sampled: bool = False) -> Trace:
+    """Return a trace that a client has named, or that begins here."""
+    return Trace(trace_id, "00f067aa0ba902b7" if is_clients else None, is_sampled)
+
+
 def exchange(**changes: object) -> Exchange:
     """Return one that is open, for a model that is known."""
     one = Exchange(id="a", route="/v1/chat/completions", method="POST", opened=10.0, model="m", known_model=True)
@@ -56,7 +61,7 @@ def counted(*backends: Backend) -> Metrics:
         tls=lambda: (2e9, 1),
         vitals=lambda: VITALS,
     )
-    one = exchange(status=200, began=10.5, bytes_in=9, bytes_out=99, events=3, tokens=(9, 12), trace_id=TRACE)
+    one = exchange(status=200, began=10.5, bytes_in=9, bytes_out=99, events=3, tokens=(9, 12), trace=trace(TRACE_ID))
     one.rules.add("R3")
     one.on_close.append(metrics.exchange_closed)
     metrics.exchange_opened(one)

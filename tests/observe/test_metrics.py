@@ -21,7 +21,7 @@ from router.observe.exposition import merged
 from router.observe.metrics import MAX_ATTEMPTS, MAX_SERIES, Metrics, model_label
 from router.observe.page import render
 from router.observe.states import MAX_MODELS
-from tests.observe.counted import TRACE, counted, exchange
+from tests.observe.counted import TRACE_ID, counted, exchange, trace
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -351,24 +351,35 @@ def test_why_a_backend_was_taken_out_is_counted() -> None:
 def test_a_trace_is_the_example_of_its_bucket_in_openmetrics_only() -> None:
     metrics = Metrics(wall_clock=lambda: 1_700_000_000.25)
     closed(metrics, now=10.4, status=200)
-    closed(metrics, now=10.45, status=200, trace_id=TRACE)
+    closed(metrics, now=10.45, status=200, trace=trace(TRACE_ID))
     closed(metrics, now=10.46, status=200)
     page = metrics.render("application/openmetrics-text")[1].decode()
     families = {family.name: family for family in parse_openmetrics(page)}
     found = [sample for family in families.values() for sample in family.samples if sample.exemplar]
 
     assert [(one.name, one.labels["le"]) for one in found] == [("router_request_duration_seconds_bucket", "0.5")]
-    assert found[0].exemplar.labels == {"trace_id": TRACE}
+    assert found[0].exemplar.labels == {"trace_id": TRACE_ID}
     assert found[0].exemplar.value == pytest.approx(0.45)
     assert float(found[0].exemplar.timestamp) == 1_700_000_000.25
-    assert TRACE not in metrics.render()[1].decode()
+    assert TRACE_ID not in metrics.render()[1].decode()
+
+
+@pytest.mark.parametrize(
+    ("is_clients", "is_sampled", "is_told"),
+    [(True, False, True), (True, True, True), (False, True, True), (False, False, False)],
+)
+def test_a_trace_that_nobody_knows_of_is_no_example(is_clients: bool, is_sampled: bool, is_told: bool) -> None:
+    metrics = Metrics()
+    closed(metrics, status=200, trace=trace(TRACE_ID, is_clients=is_clients, is_sampled=is_sampled))
+
+    assert (TRACE_ID.encode() in metrics.render("application/openmetrics-text")[1]) is is_told
 
 
 def test_of_several_processes_the_newest_example_is_told() -> None:
     dumps = []
-    for at, trace in ((5.0, "a" * 32), (7.0, "b" * 32), (6.0, "c" * 32)):
+    for at, trace_id in ((5.0, "a" * 32), (7.0, "b" * 32), (6.0, "c" * 32)):
         metrics = Metrics(wall_clock=lambda at=at: at)
-        closed(metrics, status=200, trace_id=trace)
+        closed(metrics, status=200, trace=trace(trace_id))
         dumps.append(pickle.loads(pickle.dumps(metrics.dump())))
     page = render(merged(dumps), "application/openmetrics-text")[1]
 
@@ -383,7 +394,7 @@ def series(metrics: Metrics) -> set[tuple[str, str]]:
 def count_one_of(metrics: Metrics, number: int, *, known: bool) -> None:
     """Count an exchange for a model and a path that nobody else asks for."""
     one = closed(
-        metrics, model=f"model-{number}", known_model=known, status=200, tokens=(1, 1), trace_id=f"{number:032x}"
+        metrics, model=f"model-{number}", known_model=known, status=200, tokens=(1, 1), trace=trace(f"{number:032x}")
     )
     metrics.attempt_closed(Attempt("a:1", 10.0, AttemptOutcome.OK, 200, 11.0), model_label(one), began=10.5)
     metrics.event_gaps([0.01], one)
