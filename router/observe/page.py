@@ -82,6 +82,9 @@ def _family(family: Family) -> dict[str, object]:
 
 def labels_of(text: str) -> dict[str, str]:
     """Return the labels of what `label_text` has made."""
+    if "\\" not in text:  # nearly always: then no quotation mark stands in a value
+        pairs = [pair.partition('="') for pair in text[:-1].split('",')] if text else []
+        return {name: value for name, _, value in pairs}
     return {
         name: _ESCAPE.sub(lambda found: "\n" if found[1] == "n" else found[1], value)
         for name, value in _LABEL.findall(text)
