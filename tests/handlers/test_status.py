@@ -178,7 +178,7 @@ def test_random_models_and_paths_make_no_series() -> None:
 
 
 def test_the_page_with_500_backends_is_quick() -> None:
-    """Measured: 25 ms, with attempts of two models at each; the bound leaves room for a busy machine."""
+    """Measured: 24 ms of CPU, with attempts of two models at each; the bound leaves room for a busy machine."""
     names = [f"127.0.0.1:{number}" for number in range(20_000, 20_500)]
     config = {"health": {"enabled": False}, "backend_options": [{"models": ["m", "n"]}] * len(names)}
 
