@@ -36,6 +36,7 @@ from router.observe.metrics import Metrics
 from router.observe.watchdog import Watchdog
 from router.observer import Observer
 from router.orders import Control, Order, Report
+from router.recent import Told
 from router.relay.dialects import Dialects
 from router.relay.endpoint import Endpoint
 from router.relay.headers import ToClient
@@ -46,7 +47,6 @@ from router.relay.shared import Cluster, Shared
 from router.reload import LocalControl
 from router.securing import Securing, read_credentials
 from router.wire.client import PooledHTTPClient
-from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 from router.wire.resolver import Resolver
 from router.wire.service import Refused
@@ -87,6 +87,7 @@ class App:
         self._current = Current(config, origins or {})
         self._is_draining = False
         self._began = time.monotonic()
+        self._worker = worker
         self.securing = Securing(read_credentials(config.server.tls))
         self._logs = logs.setup(config.logging, worker=worker)
         self.registry = Registry(
@@ -176,6 +177,10 @@ class App:
     def metrics_page(self, accept: str) -> tuple[str, bytes]:
         """Return (content type, body) of this process's own metrics, in the form that an Accept header asks for."""
         return self.metrics.render(accept)
+
+    def recently(self) -> Told:
+        """Return what happened lately in this process; to be read at once."""
+        return self._observer.recent.told(self.in_flight, time.monotonic())
 
     # From its start to its end
 
@@ -375,20 +380,17 @@ class App:
             reads_chats=lambda: self._dialects.any_translates,
             dialect_of=self._dialects.describe,
             scrape=self.control.metrics,
-            deadline_header=normalised(config.server.deadline_header.encode()),
-            total_timeout=config.timeouts.total,
-            public_details=config.server.public_details,
-            targets=tuple(backend.url for backend in config.backends),
+            recent=self.control.recent,
             started=self._began,
-            debug=config.logging.level == "debug",
-            metrics_path=config.metrics.path if config.metrics.enabled else None,
+            worker=self._worker,
             guard=self._guard,
+            **parts.answering(config),
         )
 
     def _desk(self) -> Desk:
         admin = self.config.admin
         token = None if admin.token is None else admin.token.get_secret_value()
-        return Desk(self.control, self._current.lines, host=admin.host, token=token, earlier=self.earlier)
+        return Desk(self.control, self._current.entries, host=admin.host, token=token, earlier=self.earlier)
 
     def _probe_request(self, spec: BackendSpec, path: str, timeout: float) -> HTTPRequest:
         return parts.probe_request(self._endpoints[spec.name], path, timeout)

@@ -8,6 +8,7 @@ import random
 import resource
 import string
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from router.access.overload import Marks
 from router.backends.backend import BackendSpec
@@ -27,6 +28,7 @@ from router.relay.retry import RetryRules
 from router.translate.asked import AnswerForm, ReasoningField, RequestForm
 from router.translate.profile import PRESETS
 from router.wire.client import Request, TLSOptions, parse_url
+from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 
 ADMIN_BODY = 64 << 10  # bytes: an entry of a backend is a few hundred
@@ -110,6 +112,19 @@ def tell_dialects(dialects: Dialects, config: Config, *, strangers: tuple[str, .
         answer_form=AnswerForm(ReasoningField(translation.reasoning), call_index=translation.tool_call_index),
         strangers=strangers,
     )
+
+
+def answering(config: Config) -> dict[str, Any]:
+    """Return what handlers go by: fields of their Context."""
+    return {
+        "deadline_header": normalised(config.server.deadline_header.encode()),
+        "total_timeout": config.timeouts.total,
+        "public_details": config.server.public_details,
+        "public_status": config.server.public_status,
+        "targets": tuple(backend.url for backend in config.backends),
+        "debug": config.logging.level == "debug",
+        "metrics_path": config.metrics.path if config.metrics.enabled else None,
+    }
 
 
 def limits(config: Config) -> ServerLimits:
