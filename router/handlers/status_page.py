@@ -118,6 +118,12 @@ async def show(handler: BaseHandler, watch: Watch) -> None:
     connection = handler.request.connection
     assert isinstance(connection, ServerConnection)
     connection.set_close_callback(watcher.end)
+
+    def cut_if_slow() -> None:
+        if connection.is_blocked:  # the end of the stream would wait for who reads nothing
+            connection.abort()
+
+    watcher.on_end = cut_if_slow
     try:
         flow = connection.write_raw_head(200, "OK", EVENT_LINES + handler.own_lines, b"retry: 2000\n\n")
         while True:

@@ -30,6 +30,7 @@ class Watcher:
         self._seen = 0  # the number of the sample that it has; 0: none
         self._news = asyncio.Event()
         self._is_over = False
+        self.on_end: Callable[[], None] | None = None  # told when it shall watch no more, be it waiting here or not
 
     async def next(self) -> bytes | None:
         """Return the next message, when there is one; None at the end."""
@@ -51,6 +52,8 @@ class Watcher:
         """Let it watch no more."""
         self._is_over = True
         self._news.set()
+        if self.on_end is not None:
+            self.on_end()
 
 
 class Watch:

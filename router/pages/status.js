@@ -221,7 +221,7 @@ function path(values, most) {
   values.forEach((value, number) => {
     if (value !== null) {
       const x = (number * step).toFixed(1), y = (97 - (most ? value / most : 0) * 92).toFixed(1);
-      text += wasThere ? `L${x} ${y}` : `M${x} ${y}h.6`;
+      text += wasThere ? `L${x} ${y}` : `M${x} ${y}h1`;
     }
     wasThere = value !== null;
   });
@@ -337,6 +337,7 @@ function showRows(backends, gone) {
   const table = byId("rows");
   const isInUse = table.contains(document.activeElement) || table.matches(":hover");
   if (isNew || gone.length || (backends.length && !isInUse && Date.now() - view.ordered > ORDER_EVERY)) arrange();
+  else if (backends.length) sift();
 }
 
 function isShown(each) {
@@ -350,7 +351,20 @@ function isShown(each) {
     .some((word) => word && word.toLowerCase().includes(view.text));
 }
 
-// Puts the rows in order and hides those that are not asked for; moves only what stands elsewhere.
+// Hides the rows that are not asked for; not the one that somebody stands on, who would stand nowhere then.
+function sift() {
+  let shown = 0;
+  for (const each of state.backends.values()) {
+    const { row } = rows.get(each.name);
+    const isHidden = !isShown(each) && !row.contains(document.activeElement);
+    if (row.hidden !== isHidden) row.hidden = isHidden;
+    shown += isHidden ? 0 : 1;
+  }
+  const all = state.backends.size;
+  setText(byId("count"), shown === all ? `${shown} backends` : `${shown} of ${all} backends`);
+}
+
+// Puts the rows in order; moves only what stands elsewhere.
 function arrange() {
   view.ordered = Date.now();
   const key = COLUMNS[view.column][2];
@@ -360,16 +374,14 @@ function arrange() {
     sign * (typeof one === "string" ? one.localeCompare(other) : one - other) || name.localeCompare(otherName));
   const table = byId("rows");
   const focused = table.contains(document.activeElement) ? document.activeElement : null;
-  let shown = 0, next = table.firstChild;
+  let next = table.firstChild;
   for (const [, name] of keyed) {
     const { row } = rows.get(name);
-    row.hidden = !isShown(state.backends.get(name));
-    shown += row.hidden ? 0 : 1;
     if (row === next) next = next.nextSibling;
     else table.insertBefore(row, next);
   }
   if (focused && document.activeElement !== focused) focused.focus({ preventScroll: true });
-  setText(byId("count"), shown === keyed.length ? `${shown} backends` : `${shown} of ${keyed.length} backends`);
+  sift();
 }
 
 async function order(name, button) {
@@ -467,8 +479,8 @@ function begin() {
     connect();
   });
   for (const form of ["tools", "config-tools"]) byId(form).addEventListener("submit", (event) => event.preventDefault());
-  byId("find").addEventListener("input", () => { view.text = byId("find").value.trim().toLowerCase(); arrange(); });
-  byId("which").addEventListener("change", () => { view.which = byId("which").value; arrange(); });
+  byId("find").addEventListener("input", () => { view.text = byId("find").value.trim().toLowerCase(); sift(); });
+  byId("which").addEventListener("change", () => { view.which = byId("which").value; sift(); });
   byId("config-details").addEventListener("toggle", loadConfig);
   byId("config-find").addEventListener("input", showConfig);
   byId("config-set").addEventListener("change", showConfig);

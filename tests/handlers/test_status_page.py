@@ -10,8 +10,9 @@ import pytest
 from tornado.httpclient import HTTPResponse
 
 from router.config import Loaded
+from router.handlers.board import Board
 from router.handlers.status_page import EVENTS, FILES
-from router.handlers.watching import WATCHERS
+from router.handlers.watching import WATCHERS, Watch
 from router.simulator.settings import Settings
 from router.wire.sse import event_data
 from tests.front import broken, front, run, until
@@ -226,6 +227,27 @@ def test_of_500_backends_the_whole_is_told_once_and_then_what_is_new() -> None:
                 news = json.loads(event_data(await reader.readuntil(b"\n\n")) or b"")
                 assert (news["backends"], news["gone"]) == ([], [])
             await until(lambda: len(cluster.app.admin_delegate._watch) == 0)
+
+    run(test)
+
+
+def test_who_reads_nothing_gets_one_message_and_does_not_keep_a_router_from_ending() -> None:
+    async def much() -> Board:
+        return {"much": "x" * (16 << 20), "backends": []}  # more than the kernel takes
+
+    async def test() -> None:
+        async with front() as cluster, operator(cluster) as one:
+            door = cluster.app.admin_delegate
+            watch = door._watch = Watch(much, is_over=lambda: not cluster.app.ready)
+            reader, writer = await asyncio.open_connection("127.0.0.1", one.port, limit=1024)
+            writer.write(b"GET /status/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            await until(lambda: watch.number > 2)
+            (watcher,) = watch._watchers
+            assert watcher._seen == 1, "the first one is still on its way"
+            cluster.app.drain()
+            await until(lambda: not watch and not one.connections)  # long before the wire would give it up
+            writer.close()
+            del reader
 
     run(test)
 
