@@ -10,6 +10,8 @@ found = re.search(r'^__version__ = "([^"]+)"', (HERE / "router/__init__.py").rea
 if found is None:
     raise SystemExit("router/__init__.py names no __version__")
 
+OTEL = ["opentelemetry-sdk>=1.27", "opentelemetry-exporter-otlp-proto-http>=1.27"]  # spans, see docs/operations.md
+
 setup(
     name="devstral-router",
     version=found.group(1),
@@ -48,7 +50,9 @@ setup(
             "h11>=0.14",
             "starlette>=0.40",
             "python-multipart>=0.0.12",
+            *OTEL,
         ],
+        "otel": OTEL,
         "fuzz": ["atheris>=3.0"],
     },
     entry_points={"console_scripts": ["devstral-router = router.cli:main"]},

@@ -10,6 +10,7 @@ from router.exchange import Attempt, AttemptOutcome, Exchange
 from router.observe import logs
 from router.observe.metrics import Metrics, model_label
 from router.recent import Recent
+from router.tracing.tracer import Tracer
 
 WELL = frozenset({"up", "closed", "serving", "drained"})  # states that need nobody's attention; an order is no accident
 
@@ -19,11 +20,14 @@ log = logging.getLogger("router.app")
 class Observer:
     """Tells metrics and logs what happens."""
 
-    def __init__(self, metrics: Metrics, access: logs.AccessLog) -> None:
-        """Both are told of every exchange."""
+    def __init__(self, metrics: Metrics, access: logs.AccessLog, tracer: Tracer | None = None) -> None:
+        """All are told of every exchange."""
         self._metrics = metrics
         self.recent = Recent()
-        self._closers = (metrics.exchange_closed, access.write, self._note)
+        closers = (metrics.exchange_closed, access.write, self._note)
+        self._closers: tuple[Callable[[Exchange], None], ...] = closers
+        if tracer is not None:
+            self._closers += (tracer.exchange_closed,)
         self.on_down: Callable[[str], None] | None = None  # told the name of a backend that goes down
 
     def exchange_opened(self, exchange: Exchange) -> None:

@@ -7,14 +7,18 @@ import os
 import random
 import resource
 import string
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from router import __version__
 from router.access.overload import Marks
 from router.backends.backend import BackendSpec
 from router.backends.breaker import BreakerRules
 from router.backends.health import HealthRules
 from router.config import BackendConfig, Config
+from router.config.checks import TRACING_HINT
+from router.errors import ConfigError, ConfigFault
 from router.handlers.routes import RouteTable
 from router.observe.guard import memory_limit
 from router.relay.dialects import Answers, Configured, Dialects, StreamTools
@@ -25,6 +29,7 @@ from router.relay.outside import Timeouts
 from router.relay.queue import QueueRules
 from router.relay.resume import Mode, ResumeRules
 from router.relay.retry import RetryRules
+from router.tracing.tracer import SdkMissing, Tracer, otlp_exporter
 from router.translate.asked import AnswerForm, ReasoningField, RequestForm
 from router.translate.profile import PRESETS
 from router.wire.client import Request, TLSOptions, parse_url
@@ -48,6 +53,32 @@ def spec(backend: BackendConfig, config: Config) -> BackendSpec:
         models=backend.models,
         max_connections=backend.max_connections,
         health_path=config.health.path,
+    )
+
+
+def ids() -> Callable[[], str]:
+    """Return what makes 32 hexadecimal digits by chance; ids are no secrets."""
+    dice = random.Random()  # noqa: S311
+    return lambda: f"{dice.getrandbits(128):032x}"
+
+
+def tracer(config: Config, *, share: Callable[[], float]) -> Tracer | None:
+    """Return what tells of spans, None where that is off. Raises `ConfigError` where the SDK is missing."""
+    if not config.tracing.enabled:
+        return None
+    try:
+        exporter = otlp_exporter(config.tracing.endpoint)
+    except SdkMissing as error:
+        fault = ConfigFault("tracing.enabled", "needs OpenTelemetry's SDK", hint=TRACING_HINT)
+        raise ConfigError([fault]) from error
+    return Tracer(
+        exporter,
+        service=config.tracing.service_name,
+        version=__version__,
+        share=share,
+        new_id=ids(),
+        wall_clock=time.time,
+        clock=time.monotonic,
     )
 
 

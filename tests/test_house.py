@@ -34,6 +34,8 @@ ROWS: dict[str, int] = {
     "router.relay.retry": 2,
     "router.access": 2,
     "router.backends": 2,
+    "router.tracing": 2,
+    "router.tracing.tracer": 3,
     "router.translate": 2,
     "router.wire.sse": 2,
     "router.wire": 3,

@@ -11,7 +11,7 @@ import tornado.web
 from router.access.overload import Marks
 from router.backends.registry import Registry
 from router.errors import CODES, AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
-from router.exchange import Exchange, Outcome
+from router.exchange import Exchange, Outcome, Trace
 from router.handlers.cors import Cors
 from router.observe.guard import Guard
 from router.observe.metrics import Metrics
@@ -19,6 +19,7 @@ from router.recent import Told
 from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
 from router.relay.relay import Relay
+from router.tracing.tracer import without_tracing
 from router.wire.headers import RequestHeaders
 from router.wire.server import ServerConnection
 
@@ -41,6 +42,7 @@ class Context:
     dialect_of: Callable[[str], dict[str, str]]  # what a status page tells of a backend's dialect, by its name
     scrape: Callable[[str], Awaitable[tuple[str, bytes]]]  # metrics of all processes, in the form an Accept asks for
     recent: Callable[[], Awaitable[Told]]  # what happened lately in all processes
+    open_trace: Callable[[str | None, str], Trace | None] = without_tracing  # of a traceparent and an exchange's id
     deadline_header: str = "X-Request-Timeout"
     total_timeout: float | None = None  # seconds
     public_details: bool = False  # /health names the backends' addresses
@@ -77,6 +79,7 @@ class BaseHandler(tornado.web.RequestHandler):
         self.exchange = Exchange(
             ident, self.route_label, request.method or "", context.clock(), client=request.remote_ip or ""
         )
+        self.exchange.trace = context.open_trace(self.headers_in.first("Traceparent"), ident)
         if not self.is_quiet:
             context.exchange_opened(self.exchange)
         connection = request.connection

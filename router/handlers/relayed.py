@@ -94,6 +94,7 @@ class RelayedHandler(BaseHandler):
         assert isinstance(connection, ServerConnection)
         answer = Answer(connection, self.exchange, self.own_lines, named_events=job.route.named_events)
         assert self.task is not None
+        self.headers_in.forget()  # what may be long from now on is the answer
         self._is_relaying = True
         try:
             await self.context.relay.run(self.exchange, job, answer, task=self.task)
