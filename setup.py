@@ -21,7 +21,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["router", "router.*"]),
-    package_data={"router": ["py.typed"]},
+    package_data={"router": ["py.typed", "pages/*"]},
     install_requires=[
         "tornado>=6.6.1",
         "uvloop>=0.22",
@@ -40,6 +40,8 @@ setup(
             "hypothesis>=6.100",
             "openai>=1.60",
             "jsonschema>=4.20",
+            "playwright>=1.50",  # drives the system's Chromium
+            "axe-playwright-python>=0.1.4",  # holds axe-core, which judges the status page
             "mypy>=1.13",
             "ruff>=0.8",
             "types-PyYAML",

@@ -36,7 +36,7 @@ from router.observe.metrics import Metrics
 from router.observe.watchdog import Watchdog
 from router.observer import Observer
 from router.orders import Control, Order, Report
-from router.relay.dialects import Dialects
+from router.recent import Told
 from router.relay.endpoint import Endpoint
 from router.relay.headers import ToClient
 from router.relay.outside import Outside
@@ -48,7 +48,6 @@ from router.securing import Securing, read_credentials
 from router.tracing.tracer import without_tracing
 from router.vitals import Looking
 from router.wire.client import PooledHTTPClient
-from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 from router.wire.resolver import Resolver
 from router.wire.service import Refused
@@ -89,6 +88,7 @@ class App:
         self._current = Current(config, origins or {})
         self._is_draining = False
         self._began = time.monotonic()
+        self._worker = worker
         self.securing = Securing(read_credentials(config.server.tls))
         self._logs = logs.setup(config.logging, worker=worker)
         self.registry = Registry(
@@ -109,8 +109,7 @@ class App:
         self._guard = Guard(parts.marks(config), at_work=lambda: self.metrics.in_flight - 1)
         self.looking = Looking(self._guard)
         self._endpoints: dict[str, Endpoint] = parts.endpoints(config)
-        self._dialects = Dialects({})
-        parts.tell_dialects(self._dialects, config)
+        self._dialects = parts.dialects(config)
         self._changing = Changing(
             self._current, self.registry, take=self._take, changed=self._observer.changed, own_names=own_names
         )
@@ -179,6 +178,10 @@ class App:
     def metrics_page(self, accept: str) -> tuple[str, bytes]:
         """Return (content type, body) of this process's own metrics, in the form that an Accept header asks for."""
         return self.metrics.render(accept)
+
+    def recently(self) -> Told:
+        """Return what happened lately in this process; to be read at once."""
+        return self._observer.recent.told(self.in_flight, time.monotonic())
 
     # From its start to its end
 
@@ -360,21 +363,18 @@ class App:
             reads_chats=lambda: self._dialects.any_translates,
             dialect_of=self._dialects.describe,
             scrape=self.control.metrics,
+            recent=self.control.recent,
             open_trace=without_tracing if self._tracer is None else self._tracer.open,
-            deadline_header=normalised(config.server.deadline_header.encode()),
-            total_timeout=config.timeouts.total,
-            public_details=config.server.public_details,
-            targets=tuple(backend.url for backend in config.backends),
             started=self._began,
-            debug=config.logging.level == "debug",
-            metrics_path=config.metrics.path if config.metrics.enabled else None,
+            worker=self._worker,
             guard=self._guard,
+            **parts.answering(config),
         )
 
     def _desk(self) -> Desk:
         admin = self.config.admin
         token = None if admin.token is None else admin.token.get_secret_value()
-        return Desk(self.control, self._current.lines, host=admin.host, token=token, earlier=self.earlier)
+        return Desk(self.control, self._current.entries, host=admin.host, token=token, earlier=self.earlier)
 
     def _probe_request(self, spec: BackendSpec, path: str, timeout: float) -> HTTPRequest:
         return parts.probe_request(self._endpoints[spec.name], path, timeout)

@@ -9,6 +9,7 @@ import resource
 import string
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from router import __version__
 from router.access.overload import Marks
@@ -32,6 +33,7 @@ from router.tracing.tracer import SdkMissing, Tracer, otlp_exporter
 from router.translate.asked import AnswerForm, ReasoningField, RequestForm
 from router.translate.profile import PRESETS
 from router.wire.client import Request, TLSOptions, parse_url
+from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 
 ADMIN_BODY = 64 << 10  # bytes: an entry of a backend is a few hundred
@@ -126,6 +128,13 @@ def probe_request(endpoint: Endpoint, path: str, timeout: float) -> Request:
     )
 
 
+def dialects(config: Config) -> Dialects:
+    """Return the dialects as they are configured."""
+    made = Dialects({})
+    tell_dialects(made, config)
+    return made
+
+
 def tell_dialects(dialects: Dialects, config: Config, *, strangers: tuple[str, ...] = ()) -> None:
     """Tell the dialects what is configured of them. `strangers`: names of backends that are other servers now."""
     translation = config.translation
@@ -141,6 +150,19 @@ def tell_dialects(dialects: Dialects, config: Config, *, strangers: tuple[str, .
         answer_form=AnswerForm(ReasoningField(translation.reasoning), call_index=translation.tool_call_index),
         strangers=strangers,
     )
+
+
+def answering(config: Config) -> dict[str, Any]:
+    """Return what handlers go by: fields of their Context."""
+    return {
+        "deadline_header": normalised(config.server.deadline_header.encode()),
+        "total_timeout": config.timeouts.total,
+        "public_details": config.server.public_details,
+        "public_status": config.server.public_status,
+        "targets": tuple(backend.url for backend in config.backends),
+        "debug": config.logging.level == "debug",
+        "metrics_path": config.metrics.path if config.metrics.enabled else None,
+    }
 
 
 def limits(config: Config) -> ServerLimits:

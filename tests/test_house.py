@@ -28,6 +28,7 @@ ROWS: dict[str, int] = {
     "router": 1,  # the package itself: its version and the words
     "router.errors": 1,
     "router.exchange": 1,
+    "router.recent": 1,
     "router.config": 2,
     "router.compat": 2,
     "router.relay.retry": 2,

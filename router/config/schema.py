@@ -133,6 +133,7 @@ class ServerConfig(Section):
     deadline_header: Annotated[str, HEADER] = "X-Request-Timeout"
     reveal_backend: Annotated[bool, FLAG] = False
     public_details: Annotated[bool, FLAG] = False
+    public_status: Annotated[bool, FLAG] = False
     forward_authorization: Annotated[bool, FLAG] = False
     forward_cookies: Annotated[bool, FLAG] = False
     tls: ServerTLSConfig = ServerTLSConfig()
