@@ -26,7 +26,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(RUN): setup.py pyproject.toml | $(VENV)/bin/python
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[docs]'
 	@touch $@
 
 $(TEST): setup.py pyproject.toml | $(VENV)/bin/python

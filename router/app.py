@@ -382,6 +382,7 @@ class App:
             started=self._began,
             debug=config.logging.level == "debug",
             metrics_path=config.metrics.path if config.metrics.enabled else None,
+            docs=config.docs.enabled,
             guard=self._guard,
         )
 

@@ -332,6 +332,12 @@ class MetricsConfig(Section):
     path: Annotated[str, PATH] = "/metrics"
 
 
+class DocsConfig(Section):
+    """/openapi.json, /docs and /redoc, on both listeners."""
+
+    enabled: Annotated[bool, FLAG] = True
+
+
 class Config(Section):
     """The whole configuration."""
 
@@ -350,3 +356,4 @@ class Config(Section):
     pool: PoolConfig = PoolConfig()
     logging: LoggingConfig = LoggingConfig()
     metrics: MetricsConfig = MetricsConfig()
+    docs: DocsConfig = DocsConfig()

@@ -3,7 +3,8 @@
 Whoever reaches the listener may do all of it, so three rules keep others out. Without a token, the Host must be this
 machine's, an address or the configured one: a page of a name that was pointed at us has another one. What changes
 anything must come as JSON, which no page of another origin may send without asking first, and nobody is told yes. Where
-a token is configured, none of it goes without. Probes and metrics are for everybody, as on the clients' listener.
+a token is configured, none of it goes without. Probes, metrics and the documentation, which tells of no backend, are
+for everybody, as on the clients' listener.
 """
 
 import hashlib
@@ -26,6 +27,8 @@ from router.handlers.application import no_log
 from router.handlers.base import BaseHandler, Context, UnknownRouteHandler
 from router.handlers.cors import Cors
 from router.handlers.dispatch import Dispatch
+from router.handlers.docs import DocsHandler, docs_pages, documented
+from router.handlers.openapi.document import admin_document
 from router.orders import Control, Order, OrderKind, Problem, Report
 from router.wire.server import ServerConnection
 
@@ -70,6 +73,16 @@ class AdminDoor(tornado.web.Application):
             "/admin/reload": ReloadHandler,
             "/admin/config": ConfigHandler,
         }
+        self._docs = docs_pages(self.document) if context.docs else {}
+
+    def served(self) -> set[str]:
+        """Return every exact path that is answered; those of one backend are besides."""
+        return {*self._guarded, *self._open, *self._docs}
+
+    def document(self) -> dict[str, Any]:
+        """Return the OpenAPI document of all that is served here."""
+        named = [f"{BACKENDS}/{{name}}", *(f"{BACKENDS}/{{name}}/{action}" for action in ACTIONS)]
+        return admin_document([*self._guarded, *named, *self._open, *documented(self._docs)])
 
     def start_request(
         self, server_conn: object, request_conn: tornado.httputil.HTTPConnection
@@ -85,6 +98,8 @@ class AdminDoor(tornado.web.Application):
         path, common = request.path, {"context": self._context}
         if path in self._open:
             return self.get_handler_delegate(request, self._open[path], common)
+        if path in self._docs:
+            return self.get_handler_delegate(request, DocsHandler, {**common, "page": self._docs[path]})
         if path in self._guarded:
             return self.get_handler_delegate(request, self._guarded[path], {**common, "desk": self._desk})
         if not path.startswith(BACKENDS + "/"):
