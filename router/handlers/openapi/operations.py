@@ -6,7 +6,7 @@ A route without an entry (`server.extra_routes`) is told of as what it is: passe
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from router.handlers.openapi.words import EVENTS, JSON, PLAIN, Schema, ref
+from router.handlers.openapi.words import EVENTS, JSON, PLAIN, TEXT, Schema, events_of, ref
 
 FORM = "multipart/form-data"
 HTML = "text/html"
@@ -32,12 +32,8 @@ class Operation:
 
 def _json(name: str, tag: str, summary: str, *, takes: str, gives: str, event: str | None = None) -> Operation:
     """Return an operation that takes JSON. `event`: the schema of a stream's events; None: it has no streams."""
-    told = (
-        ""
-        if event is None
-        else f"With `stream`, each event's data is a `{event}`. A stream that breaks ends with an `Error`."
-    )
-    answers = ((JSON, gives),) if event is None else ((JSON, gives), (EVENTS, None))
+    told = "" if event is None else "With `stream`, events; one that breaks ends with an `Error`."
+    answers = ((JSON, gives),) if event is None else ((JSON, gives), (EVENTS, event))
     return Operation(name, tag, summary, told, takes=(JSON, takes), gives=answers)
 
 
@@ -50,19 +46,20 @@ def _score(name: str) -> Operation:
 
 
 def _speech(name: str, summary: str) -> Operation:
-    told = "With `stream`, each event's data is a `SpeechChunk`."
     return Operation(
         name,
         _AUDIO,
         summary,
-        told,
+        "With `stream`, events; one that breaks ends with an `Error`.",
         takes=(FORM, "SpeechRequest"),
-        gives=((JSON, "Speech"), (EVENTS, None), (PLAIN, None)),
+        gives=((JSON, "Speech"), (EVENTS, "SpeechChunk"), (PLAIN, None)),
     )
 
 
 def _stored(name: str, summary: str, gives: str, *, streams: bool = False) -> Operation:
-    answers: tuple[tuple[str, str | None], ...] = ((JSON, gives), (EVENTS, None)) if streams else ((JSON, gives),)
+    answers: tuple[tuple[str, str | None], ...] = (
+        ((JSON, gives), (EVENTS, "ResponseEvent")) if streams else ((JSON, gives),)
+    )
     told = "Stored answers live in the backend that made them: each is asked until one knows it."
     return Operation(name, _CHAT, summary, told, gives=answers, parameters=("ResponseId",))
 
@@ -248,5 +245,11 @@ def further(path: str, method: str) -> Operation:
 
 
 def content_of(kinds: Sequence[tuple[str, str | None]]) -> Mapping[str, Schema]:
-    """Return the `content` of an answer."""
-    return {kind: {"schema": {"type": "string"} if name is None else ref(name)} for kind, name in kinds}
+    """Return the `content` of a body."""
+    return {kind: {"schema": _schema_of(kind, name)} for kind, name in kinds}
+
+
+def _schema_of(kind: str, name: str | None) -> Schema:
+    if name is None:
+        return TEXT
+    return events_of(name) if kind == EVENTS else ref(name)

@@ -59,6 +59,16 @@ def record(properties: Mapping[str, Schema], *, needs: Sequence[str] = (), tells
     return schema
 
 
+def events_of(name: str) -> Schema:
+    """Return the schema of each event of a stream; its data is of the schema `name`, or an error."""
+    data = {"contentMediaType": JSON, "contentSchema": either(ref(name), ref("Error"))}
+    properties = {
+        "event": told(TEXT, "Its name, where the API names its events."),
+        "data": {**TEXT, **data, "description": "JSON; of OpenAI's APIs the last one is `[DONE]`."},
+    }
+    return record(properties, needs=("data",), tells="Each event.")
+
+
 def told(schema: Schema, description: str) -> Schema:
     """Return the schema with a description."""
     return {**schema, "description": description}

@@ -4,9 +4,12 @@ Every answer has a status, a type, headers and a body that the document names; w
 """
 
 import asyncio
+import logging
 import os
 import sys
 from pathlib import Path
+
+import pytest
 
 from router.handlers.openapi.operations import RELAYED
 from tests.front import Front, front, run
@@ -21,13 +24,22 @@ NOT_FUZZED = ("addBackend",)
 LIMIT = 120.0  # seconds
 
 
-async def fuzz(url: str, root: Path, folder: Path, *, examples: int) -> None:
+async def fuzz(url: str, root: Path, folder: Path, *, checks: tuple[str, ...] = CHECKS, examples: int) -> None:
     """Run schemathesis against a listener; `folder`: where it may write."""
     left_out = [flag for name in NOT_FUZZED for flag in ("--exclude-operation-id", name)]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--checks", ",".join(CHECKS)),
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--checks", ",".join(checks)),
         *("--phases", "examples,coverage,fuzzing", "--max-examples", str(examples), "--seed", "1", "--no-shrink"),
-        *("--continue-on-failure", "--warnings", "off", "--suppress-health-check", "all", *left_out),
+        *(
+            "--continue-on-failure",
+            "--warnings",
+            "off",
+            "--output-sanitize",
+            "false",
+            "--suppress-health-check",
+            "all",
+            *left_out,
+        ),
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(root), "SCHEMATHESIS_HOOKS": "tests.handlers.openapi.hooks"},
         stdout=asyncio.subprocess.PIPE,
@@ -49,7 +61,7 @@ async def answered(cluster: Front, path: str) -> float:
 def test_answers_to_clients_are_those_of_the_document(root: Path, tmp_path: Path) -> None:
     async def test() -> None:
         async with front() as cluster:
-            await fuzz(cluster.url, root, tmp_path, examples=3)
+            await fuzz(cluster.url, root, tmp_path, examples=2)
             for path, method in RELAYED:
                 if method == "POST" and "{" not in path:
                     assert await answered(cluster, path) > 0, path
@@ -57,9 +69,16 @@ def test_answers_to_clients_are_those_of_the_document(root: Path, tmp_path: Path
     run(test, timeout=LIMIT + 20)
 
 
-def test_answers_to_operators_are_those_of_the_document(root: Path, tmp_path: Path) -> None:
+def test_answers_to_operators_are_those_of_the_document(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It drains and removes backends too, so probes say 503; the router itself must not fail."""
+
     async def test() -> None:
         async with front() as cluster, operator(cluster) as one:
-            await fuzz(one.url, root, tmp_path, examples=10)
+            await fuzz(
+                one.url, root, tmp_path, checks=tuple(check for check in CHECKS if "error" not in check), examples=5
+            )
 
     run(test, timeout=LIMIT + 20)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

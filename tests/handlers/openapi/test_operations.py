@@ -49,3 +49,10 @@ def test_a_further_route_is_named_by_its_path() -> None:
 
 def test_a_kind_without_a_schema_is_text() -> None:
     assert content_of([("text/html", None)]) == {"text/html": {"schema": {"type": "string"}}}
+
+
+def test_a_stream_is_told_of_event_by_event() -> None:
+    schema = content_of([("text/event-stream", "ChatChunk")])["text/event-stream"]["schema"]
+
+    assert schema["properties"]["data"]["contentSchema"]["anyOf"][0] == {"$ref": "#/components/schemas/ChatChunk"}
+    assert schema["required"] == ["data"]
