@@ -31,7 +31,7 @@ _CHOICE_OF_INPUT = [{"required": ["input"]}, {"required": ["messages"]}]
 
 
 def _of_input(more: dict[str, Schema]) -> Schema:
-    return {**record({**_INPUT, **more}), "anyOf": _CHOICE_OF_INPUT}
+    return {**record({**_INPUT, **more}, example={"input": "Hello"}), "anyOf": _CHOICE_OF_INPUT}
 
 
 def _rows(properties: dict[str, Schema], *needs: str) -> Schema:
@@ -61,6 +61,7 @@ SCHEMAS: dict[str, Schema] = {
         },
         needs=("texts",),
         tells="Of Cohere's embed API.",
+        example={"texts": ["Hello"]},
     ),
     "EmbedAnswer": record({"id": TEXT, "embeddings": OBJECT, "texts": listed(TEXT)}, needs=("embeddings",)),
     "RerankRequest": record(
@@ -72,6 +73,7 @@ SCHEMAS: dict[str, Schema] = {
         },
         needs=("query", "documents"),
         tells="Of the APIs of Jina and Cohere.",
+        example={"query": "A greeting", "documents": ["Hello", "Goodbye"]},
     ),
     "Ranking": record(
         {
@@ -97,6 +99,7 @@ SCHEMAS: dict[str, Schema] = {
                 "documents": either(_TEXT_OR_PART, listed(_TEXT_OR_PART)),
             },
             tells="One text beside many, or pairs.",
+            example={"text_1": "A greeting", "text_2": ["Hello", "Goodbye"]},
         ),
         "anyOf": [{"required": ["text_1", "text_2"]}, {"required": ["queries", "documents"]}],
     },
@@ -115,6 +118,7 @@ SCHEMAS: dict[str, Schema] = {
                 "return_token_strs": FLAG_OR_NONE,
             },
             tells="A text, or a conversation.",
+            example={"prompt": "Hello"},
         ),
         "anyOf": [{"required": ["prompt"]}, {"required": ["messages"]}],
     },
@@ -127,7 +131,9 @@ SCHEMAS: dict[str, Schema] = {
         },
         needs=("count", "tokens"),
     ),
-    "DetokenizeRequest": record({"model": MODEL, "tokens": listed(COUNT)}, needs=("tokens",)),
+    "DetokenizeRequest": record(
+        {"model": MODEL, "tokens": listed(COUNT)}, needs=("tokens",), example={"tokens": [72, 105]}
+    ),
     "Detokenized": record({"prompt": TEXT}, needs=("prompt",)),
     "SpeechRequest": record(
         {

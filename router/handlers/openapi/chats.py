@@ -26,6 +26,7 @@ from router.handlers.openapi.words import (
 )
 
 _STREAM = told(FLAG_OR_NONE, "Answer with server-sent events, as the text is made.")
+_HELLO = [{"role": "user", "content": "Say hello."}]
 _SAMPLING: dict[str, Schema] = {
     "max_tokens": told(COUNT_OR_NONE, "At most so many tokens of an answer."),
     "temperature": {"type": ["number", "null"], "minimum": 0},
@@ -113,6 +114,7 @@ SCHEMAS: dict[str, Schema] = {
         },
         needs=("messages",),
         tells="A conversation. Fields that are not named here are passed to the backend as they are.",
+        example={"messages": _HELLO, "max_tokens": 64},
     ),
     "ChatCompletion": _answer(
         "chat.completion",
@@ -151,6 +153,7 @@ SCHEMAS: dict[str, Schema] = {
         },
         needs=("prompt",),
         tells="A text to continue. Fields that are not named here are passed to the backend as they are.",
+        example={"prompt": "Hello, my name is", "max_tokens": 64},
     ),
     "Completion": _answer(
         "text_completion",
@@ -171,6 +174,7 @@ SCHEMAS: dict[str, Schema] = {
         },
         needs=("input",),
         tells="Fields that are not named here are passed to the backend as they are.",
+        example={"input": "Say hello.", "max_output_tokens": 64},
     ),
     "Response": record(
         {
@@ -208,6 +212,7 @@ SCHEMAS: dict[str, Schema] = {
         },
         needs=("messages", "max_tokens"),
         tells="Fields that are not named here are passed to the backend as they are.",
+        example={"messages": _HELLO, "max_tokens": 64},
     ),
     "Message": record(
         {
@@ -225,6 +230,7 @@ SCHEMAS: dict[str, Schema] = {
     "CountRequest": record(
         {"model": MODEL, "messages": listed(OBJECT, least=1), "system": either(TEXT_OR_NONE, listed(OBJECT))},
         needs=("messages",),
+        example={"messages": _HELLO},
     ),
     "TokenCount": record({"input_tokens": COUNT}, needs=("input_tokens",)),
     "Stored": record({"id": TEXT, "object": TEXT, "deleted": FLAG}, tells="What the backend says of the answer."),

@@ -119,10 +119,9 @@ ADMIN: dict[str, Schema] = {
         needs=("message", "changes"),
         tells="What was carried out.",
     ),
-    "Nothing": {
-        **record(
-            {}, tells="Nothing is read of it, only its Content-Type counts: no page of another origin may send it."
-        ),
-        "examples": [{}],
-    },
+    "Nothing": record(
+        {},
+        tells="Nothing is read of it, only its Content-Type counts: no page of another origin may send it.",
+        example={},
+    ),
 }

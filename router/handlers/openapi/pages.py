@@ -40,7 +40,7 @@ main.plain { max-width: 40rem; margin: 3rem auto; padding: 0 1rem; line-height: 
 noscript { display: block; padding: 1rem; }
 /* of Swagger UI: long paths and wide tables stay within a narrow window */
 .swagger-ui .opblock-summary-path { overflow-wrap: anywhere; }
-.swagger-ui .info li { line-height: 1.7; }
+.swagger-ui .info li, .swagger-ui .info p, .swagger-ui .opblock p { line-height: 1.7; }
 .swagger-ui .wrapper { box-sizing: border-box; }
 .swagger-ui table { overflow-wrap: anywhere; }
 """

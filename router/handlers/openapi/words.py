@@ -46,16 +46,24 @@ def either(*schemas: Schema) -> Schema:
     return {"anyOf": list(schemas)}
 
 
-def record(properties: Mapping[str, Schema], *, needs: Sequence[str] = (), tells: str = "") -> Schema:
+def record(
+    properties: Mapping[str, Schema],
+    *,
+    needs: Sequence[str] = (),
+    tells: str = "",
+    example: Mapping[str, Any] | None = None,
+) -> Schema:
     """Return the schema of an object. Fields that are not named are allowed: they are passed on as they are.
 
-    `needs`: fields that must be there; `tells`: its description.
+    `needs`: fields that must be there; `tells`: its description; `example`: what to begin with.
     """
     schema: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": True}
     if needs:
         schema["required"] = list(needs)
     if tells:
         schema["description"] = tells
+    if example is not None:
+        schema["examples"] = [dict(example)]
     return schema
 
 

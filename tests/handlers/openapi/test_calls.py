@@ -51,6 +51,23 @@ def test_requests_and_answers_through_the_router_fit() -> None:
     run(test)
 
 
+def test_every_request_of_json_has_an_example_that_is_answered() -> None:
+    """It is what a reader of the pages begins with."""
+
+    async def test() -> None:
+        async with front() as cluster:
+            for path, item in DOCUMENT["paths"].items():
+                content = item.get("post", {}).get("requestBody", {}).get("content", {})
+                if "application/json" not in content:
+                    continue
+                name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                (example,) = DOCUMENT["components"]["schemas"][name]["examples"]
+                assert not faults(name, example, DOCUMENT)
+                assert (await cluster.ask(path, example)).code == 200, path
+
+    run(test)
+
+
 def test_tokens_of_a_real_server_fit() -> None:
     recorded = [
         one for one in load() if one.request and one.target in ("/tokenize", "/detokenize") and one.status == 200
