@@ -22,6 +22,7 @@ from router.relay.route import Job
 from router.relay.translation import Outgoing
 from router.wire.client import Request
 from router.wire.sse import EventTooLong
+from router.wire.wheel import Wait
 
 # Seconds that a backend may keep the connection open after the end mark, before it is closed.
 AFTER_END = 1.0
@@ -52,7 +53,7 @@ class Attempt:
         self._started = outside.clock()
         self._reading = Reading(job, exchange, answer, outside, self, repair=outgoing.repair, kept=kept)
         self._ended: Ended | None = None  # a verdict of ours, before the client's
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Wait | None = None
         self._fetch: asyncio.Future[HTTPResponse] | None = None
 
     @property
@@ -178,7 +179,7 @@ class Attempt:
         if idle is not None and not self._reading.begun:
             left = min(left, idle)  # then the beginning needs no timer of its own
         if left < math.inf:
-            self._timer = self._outside.loop.call_later(left, self._watch)
+            self._timer = self._outside.timers.call_later(left, self._watch)
 
     def _watch(self) -> None:
         seconds, since, outcome = self._limit()

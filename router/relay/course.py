@@ -18,6 +18,9 @@ from router.relay.retry import AGAIN, Again
 from router.relay.route import Job
 from router.relay.shared import Shared
 from router.relay.translation import Outgoing, note_rules
+from router.tracing.context import told_to_backend
+from router.tracing.spans import attempt_number
+from router.wire.wheel import Wait
 
 log = logging.getLogger("router.relay")
 
@@ -68,7 +71,7 @@ class Course:
         self._latest: Attempt | None = None
         self._speaking: Outgoing | None = None  # the request whose answer the client gets
         self.limit: asyncio.Timeout | None = None  # the deadline's
-        self._keepalive: asyncio.TimerHandle | None = None
+        self._keepalive: Wait | None = None
         if job.stream:
             self._arm_keepalive()
 
@@ -139,10 +142,11 @@ class Course:
         outgoing = self._chooser.outgoing if step is None else step.outgoing
         if step is None:
             kept, outgoing = kept_for(shared, job, backend, outgoing)
+        headers = told_to_backend(job.headers, exchange.trace, attempt_number(len(exchange.attempts)))
         record = AttemptRecord(name, clock())
         exchange.attempts.append(record)
         self._chooser.tried.append(backend)
-        lines = endpoint.to_backend.lines(job.headers, job.connection, exchange.id)
+        lines = endpoint.to_backend.lines(headers, job.connection, exchange.id)
         registry.acquire(backend)
         attempt = Attempt(shared.outside, job, exchange, answer, outgoing=outgoing, kept=kept)
         self._let_speak(attempt, answer, outgoing=outgoing, kept=kept, name=name)
@@ -239,7 +243,7 @@ class Course:
     def _arm_keepalive(self) -> None:
         seconds = self._shared.outside.timeouts.keepalive_after
         if seconds is not None:
-            self._keepalive = self._shared.outside.loop.call_later(seconds, self._keep_alive)
+            self._keepalive = self._shared.outside.timers.call_later(seconds, self._keep_alive)
 
     def _keep_alive(self) -> None:
         self._keepalive = None

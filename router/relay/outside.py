@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tornado.httpclient import AsyncHTTPClient
 
 from router.relay.headers import ToClient
+from router.wire.wheel import Wheel
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Outside:
 
     client: AsyncHTTPClient
     timeouts: Timeouts
-    loop: asyncio.AbstractEventLoop  # for timers
+    loop: asyncio.AbstractEventLoop
+    timers: Wheel  # of that loop, for what an exchange waits for
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # seconds since the epoch
     dice: Callable[[], float]  # a random number from 0 to 1

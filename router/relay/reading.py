@@ -261,6 +261,9 @@ class Reading(Flow):
             return self._put(held)
         self._is_flowing = True
         waiting = self._send(held)
+        if self._answer.started and self._head is not None:
+            self._head.headers.clear()  # are not needed any more, and a stream may be long
+            self._lines = b""
         if self._is_flowing:
             self._learn(split_events(held)[-1])
         return waiting

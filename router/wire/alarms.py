@@ -8,6 +8,8 @@ import asyncio
 import enum
 from collections.abc import Callable
 
+from router.wire.wheel import Wait, Wheel
+
 NEVER = float("inf")
 TIMER_SLACK = 0.002  # seconds; the loop counts milliseconds, so a timer may fire so much too early
 
@@ -23,12 +25,15 @@ class Alarms:
 
     __slots__ = ("_armed", "_due", "_loop", "_ring", "_timer")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[Alarm], None]) -> None:
-        """`ring` is called with each alarm that is due; the alarm is off by then and may be set again."""
+    def __init__(self, loop: asyncio.AbstractEventLoop | Wheel, ring: Callable[[Alarm], None]) -> None:
+        """`loop`: whose time it is, and who wakes us.
+
+        `ring` is called with each alarm that is due; the alarm is off by then and may be set again.
+        """
         self._loop = loop
         self._ring = ring
         self._due = [NEVER] * len(Alarm)
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Wait | None = None
         self._armed = NEVER  # when the timer fires
 
     def __getitem__(self, alarm: Alarm) -> float:

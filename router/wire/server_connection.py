@@ -67,7 +67,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         self._phase = Phase.IDLE
         self._body_time = NEVER  # seconds that the body of this request may still take
         self._body_credited = 0  # bytes of it that have already earned time
-        self._alarms = Alarms(service.loop, self._ring)
+        self._alarms = Alarms(service.timers, self._ring)
 
     def __repr__(self) -> str:
         """Show what it is doing."""

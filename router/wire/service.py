@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tornado.httputil import HTTPHeaders, HTTPServerConnectionDelegate
 
 from router.wire.limits import READ_SIZE, ServerLimits
+from router.wire.wheel import Wheel
 
 if TYPE_CHECKING:
     from router.wire.handshake import Handshake
@@ -43,6 +44,7 @@ class Service:
     render_error: ErrorRenderer
     loop: asyncio.AbstractEventLoop
     done: "asyncio.Future[None]"  # what a write returns that need not be waited for
+    timers: Wheel = field(init=False)
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_SIZE)))  # of the read being parsed
     connections: "set[ServerConnection]" = field(default_factory=set)
     tls: ssl.SSLContext | None = None  # of connections that come now; None: they are plain
@@ -51,6 +53,10 @@ class Service:
     draining: bool = False  # every answer from now on is the last of its connection
     emptied: asyncio.Event = field(default_factory=asyncio.Event)  # set when the last one has gone
     crowded_at: float = -math.inf  # when it was last told that connections are reset
+
+    def __post_init__(self) -> None:
+        """All connections share a wheel."""
+        self.timers = Wheel(self.loop)
 
     @property
     def count(self) -> int:

@@ -118,3 +118,22 @@ def test_a_scrape_does_not_wait_for_a_worker_that_stands_still(start: Start) -> 
         began = time.monotonic()
         assert router.metric("router_requests_total", "chat/completions") == 1
         assert time.monotonic() - began < 5
+
+
+def test_a_status_page_tells_of_all_workers(start: Start) -> None:
+    router = start(2)
+    workers = two_workers(router)
+    for worker in workers:
+        with stopped(worker):
+            assert [router.chat() for _ in range(3)] == [200] * 3
+
+    with router.connect(router.admin_port) as sock:
+        sock.sendall(b"GET /status/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        got = b""
+        while b'"requests":6,' not in got:  # of the last minute
+            data = sock.recv(65536)
+            assert data, got
+            got += data
+
+    assert b'"workers":2,' in got
+    assert b'"worker":0,' in got or b'"worker":1,' in got

@@ -24,6 +24,7 @@ from router.wire.client import Head, PooledHTTPClient
 from router.wire.limits import ServerLimits
 from router.wire.server import ServerConnection
 from router.wire.service import Service, plain_error
+from router.wire.wheel import Wheel
 
 REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
 CHAT = Route("/v1/chat/completions", "POST", end_marks=(b"[DONE]",))
@@ -93,6 +94,7 @@ class Pipe:
             client,
             Timeouts(),
             loop=loop,
+            timers=Wheel(loop),
             clock=lambda: 0.0,
             wall_clock=lambda: 0.0,
             dice=lambda: 0.5,

@@ -36,7 +36,7 @@ _ABOUT = """\
 One OpenAI-compatible base URL in front of a cluster of vLLM servers. Fields that a schema does not name are passed to
 the backend as they are, and what an answer says besides to the client.
 
-- Every GET that the router answers itself takes HEAD as well, and every path OPTIONS.
+- Every GET that the router answers itself takes HEAD as well, unless it streams; every path takes OPTIONS.
 - `x-router-also-at` lists further paths of the same route: any base URL that a client is used to works.
 - Every error has the form of OpenAI's: the schema `Error`.
 - A stream is whole only when its end mark has come (`data: [DONE]`); one that breaks ends with an `Error` instead.
@@ -170,7 +170,7 @@ def _pages(
 
 def _asked(*, deadline: bool = True) -> list[Schema]:
     """Return the parameters that a request may carry, whatever it asks."""
-    names = ("RequestId", "Deadline") if deadline else ("RequestId",)
+    names = ("RequestId", "Deadline", "Traceparent") if deadline else ("RequestId",)
     return [ref(name, kind="parameters") for name in names]
 
 
@@ -232,6 +232,12 @@ def _head(operation: Operation) -> Schema:
 
 def _parameters(deadline_header: str | None) -> dict[str, Schema]:
     found: dict[str, Schema] = {
+        "Traceparent": {
+            "name": "traceparent",
+            "in": "header",
+            "description": "Of W3C Trace Context: the trace that this is part of. Backends get it.",
+            "schema": TEXT,
+        },
         "RequestId": {
             "name": "X-Request-Id",
             "in": "header",

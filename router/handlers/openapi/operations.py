@@ -141,6 +141,20 @@ _PAGES: dict[tuple[str, str], Operation] = {
     ),
 }
 
+_STATUS: dict[tuple[str, str], Operation] = {
+    ("/status", "GET"): Operation("status", _STATE, "The status page", gives=((HTML, None),)),
+    ("/status/page.css", "GET"): Operation("statusStyle", _STATE, "How it looks", gives=(("text/css", None),)),
+    ("/status/page.js", "GET"): Operation("statusScript", _STATE, "What it does", gives=(("text/javascript", None),)),
+    ("/status/icon.svg", "GET"): Operation("statusIcon", _STATE, "Its icon", gives=(("image/svg+xml", None),)),
+    ("/status/events", "GET"): Operation(
+        "statusEvents",
+        _STATE,
+        "What the status page shows",
+        "Events until one side has enough.",
+        gives=((EVENTS, "Seen"),),
+        errors=("Unauthorized", "Forbidden"),
+    ),
+}
 _LIVEZ_POST = Operation("livezPost", _STATE, "Whether the process lives", gives=((JSON, "Alive"),))
 
 OWN: dict[tuple[str, str], Operation] = {
@@ -157,6 +171,7 @@ OWN: dict[tuple[str, str], Operation] = {
     ("/v1/models/{id}", "GET"): Operation(
         "model", _MODELS, "One model", gives=((JSON, "Model"),), errors=("NotFound",), parameters=("ModelId",)
     ),
+    **_STATUS,
     **_PAGES,
 }
 
@@ -224,11 +239,15 @@ ADMIN: dict[tuple[str, str], Operation] = {
         gives=((PLAIN, None),),
         errors=_ASKED,
     ),
+    ("/config", "GET"): Operation(
+        "configObject", _PROCESS, "The same as an object", gives=((JSON, "Configuration"),), errors=_ASKED
+    ),
     ("/health", "GET"): _HEALTH,
     ("/livez", "GET"): _LIVE,
     ("/livez", "POST"): _LIVEZ_POST,
     ("/readyz", "GET"): _READY,
     ("/metrics", "GET"): _METRICS,
+    **_STATUS,
     **_PAGES,
 }
 

@@ -32,6 +32,7 @@ _STATE: dict[str, Schema] = {
 
 # Of both listeners.
 SHARED: dict[str, Schema] = {
+    "Seen": record({}, tells="The state of the cluster, as the status page shows it; its form may change."),
     "Error": ERROR,
     "Health": record(
         {
@@ -113,6 +114,19 @@ ADMIN: dict[str, Schema] = {
         },
         needs=("url",),
         tells="The keys that `backends` has in the configuration; unknown ones are refused (422).",
+    ),
+    "Configuration": record(
+        {
+            "object": {"const": "config"},
+            "data": listed(
+                record(
+                    {"key": TEXT, "value": {}, "origin": told(TEXT, "Where it came from.")},
+                    needs=("key", "value", "origin"),
+                )
+            ),
+        },
+        needs=("object", "data"),
+        tells="Every value that holds; keys are masked.",
     ),
     "Done": record(
         {"message": TEXT, "changes": listed(TEXT), "name": TEXT, "in_flight": COUNT_OR_NONE},

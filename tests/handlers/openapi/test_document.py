@@ -19,9 +19,11 @@ FURTHER = [{"method": "GET", "path": "/load"}, {"method": "PUT", "path": "/v1/th
 # That the router answers itself, apart from the table of relayed routes.
 OWN = {
     *("/", "/health", "/ping", "/livez", "/readyz", "/version", "/internal/metrics"),
+    *("/status", "/status/page.css", "/status/page.js", "/status/icon.svg", "/status/events"),
     *("/v1/models", "/models", "/api/v1/models", "/openapi.json", "/docs", "/redoc"),
 }
 ADMIN = {
+    *("/config", "/status", "/status/page.css", "/status/page.js", "/status/icon.svg", "/status/events"),
     *("/health", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/redoc"),
     *("/admin/backends", "/admin/reload", "/admin/config", "/admin/backends/{name}"),
     *("/admin/backends/{name}/drain", "/admin/backends/{name}/undrain", "/docs/{file}"),
@@ -70,7 +72,7 @@ async def check(ask: Ask, paths: dict[str, set[str]], backend: str = "nobody") -
 
 def test_every_path_of_clients_is_in_the_document_with_its_methods_and_the_other_way_round() -> None:
     async def test() -> None:
-        config = {"server": {"extra_routes": FURTHER}, "metrics": {"path": "/internal/metrics"}}
+        config = {"server": {"extra_routes": FURTHER, "public_status": True}, "metrics": {"path": "/internal/metrics"}}
         async with front(config=config) as cluster:
             paths = named(json.loads((await cluster.ask("/openapi.json")).body))
             await check(lambda method, path: cluster.ask(path, method=method), paths)
@@ -95,6 +97,14 @@ def test_every_path_of_operators_is_in_the_document_with_its_methods_and_the_oth
             assert set(paths) == ADMIN
             served = cluster.app.admin_delegate.served()
             assert served - ADMIN == {path for path in served if path.startswith("/docs/")}
+
+    run(test)
+
+
+def test_a_page_that_is_not_for_clients_is_not_told_of() -> None:
+    async def test() -> None:
+        async with front() as cluster:
+            assert "/status" not in json.loads((await cluster.ask("/openapi.json")).body)["paths"]
 
     run(test)
 
