@@ -47,6 +47,7 @@ from router.relay.shared import Cluster, Shared
 from router.reload import LocalControl
 from router.securing import Securing, read_credentials
 from router.tracing.tracer import without_tracing
+from router.vitals import Looking
 from router.wire.client import PooledHTTPClient
 from router.wire.limits import ServerLimits
 from router.wire.resolver import Resolver
@@ -99,14 +100,15 @@ class App:
         self.metrics = Metrics(
             backends=lambda: self.registry.snapshot(time.monotonic()),
             dropped_log_lines=lambda: self._logs.dropped,
-            queue_length=lambda: 0 if self._running is None else len(self._running.shared.queue),
             tls=self.securing.figures,
+            vitals=lambda: self.looking.look(self.config, is_ready=self.ready),
         )
         self._tracer = parts.tracer(config, share=lambda: self.config.tracing.sample)
         self._observer = Observer(self.metrics, self._logs.access, self._tracer)
         self._watchdog = Watchdog(on_lag=self.metrics.loop_lagged, on_stall=self.metrics.loop_stalled)
         # At work are uploads too, and the one that asks is counted already.
         self._guard = Guard(parts.marks(config), at_work=lambda: self.metrics.in_flight - 1)
+        self.looking = Looking(self._guard)
         self._endpoints: dict[str, Endpoint] = parts.endpoints(config)
         self._dialects = Dialects({})
         parts.tell_dialects(self._dialects, config)
@@ -193,7 +195,7 @@ class App:
             force_instance=True, keepalive_timeout=config.pool.keepalive or 0.0, resolver=resolver
         )
         shared = self._share(client)
-        relay = Relay(shared)
+        relay = self.looking.relay = Relay(shared)
         self._observer.on_down = relay.backend_down
         checker = Checker(
             self.registry,

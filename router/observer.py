@@ -40,7 +40,7 @@ class Observer:
 
     def attempt_closed(self, attempt: Attempt, exchange: Exchange) -> None:
         """Count an attempt."""
-        self._metrics.attempt_closed(attempt, model_label(exchange))
+        self._metrics.attempt_closed(attempt, model_label(exchange), began=exchange.began)
 
     def retried(self, cause: AttemptOutcome) -> None:
         """Count a retry."""

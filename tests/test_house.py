@@ -53,6 +53,7 @@ ROWS: dict[str, int] = {
     "router.parts": 6,
     "router.reload": 6,
     "router.securing": 6,
+    "router.vitals": 6,
     "router.orders": 1,
     "router.process": 7,
     "router.server": 7,

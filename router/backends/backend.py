@@ -116,6 +116,7 @@ class BackendStatus:
     held_for: float = 0.0  # seconds for which it stays down although its probes pass, because it does not stay up
     drained: bool = False  # takes no requests until an operator says so
     busy: bool = False  # its probes are late, its streams go on
+    hung: bool = False  # its engine has requests at work and stands still
     share: float = 1.0  # part of its weight that counts now
     running: int | None = None  # as the server itself tells, for all that ask it; None: not known
     waiting: int | None = None
@@ -283,6 +284,7 @@ class Backend:
             held_for=max(0.0, self.hold.until - now) if self.is_down else 0.0,
             drained=self.drained,
             busy=self.health.is_busy,
+            hung=self.health.is_hung,
             share=self.share,
             running=self.figures.running,
             waiting=self.figures.waiting,

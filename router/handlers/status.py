@@ -7,6 +7,7 @@ import orjson
 from router import __version__
 from router.errors import NoBackend, UnknownModel
 from router.handlers.base import BaseHandler, Context
+from router.observe.page import Form
 
 NAME = "devstral-router"
 
@@ -130,14 +131,15 @@ class VersionHandler(BaseHandler):
 
 
 class MetricsHandler(BaseHandler):
-    """GET /metrics : Prometheus text, OpenMetrics where it is asked for."""
+    """GET /metrics : Prometheus text, OpenMetrics or JSON where that is asked for; `?format=json` for browsers."""
 
     route_label = "/metrics"
     is_quiet = True
 
     async def get(self, *args: str) -> None:  # type: ignore[override]  # Tornado awaits what is awaitable
         """Answer with all counts."""
-        content_type, body = await self.context.scrape(self.request.headers.get("Accept", ""))
+        accept = Form.JSON.value if self.request.query == "format=json" else self.request.headers.get("Accept", "")
+        content_type, body = await self.context.scrape(accept)
         self.send(200, content_type, body)
 
     head = get  # type: ignore[assignment]

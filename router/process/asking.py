@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from router.observe.exposition import Families
-from router.observe.metrics import render
+from router.observe.page import render
 from router.orders import Order, Problem, Report
 from router.process.calls import Lost
 from router.process.messages import Ask, AskMetrics, AskRecent, Message

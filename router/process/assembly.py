@@ -10,7 +10,7 @@ from prometheus_client import ProcessCollector
 from router.config import Loaded
 from router.config.diff import in_effect
 from router.observe.exposition import Families, Sheet
-from router.observe.metrics import Reloads, add_process
+from router.observe.states import Reloads, add_process
 from router.orders import Order, OrderKind, Problem, Report, together
 from router.process.calls import Lost
 from router.process.child import Child

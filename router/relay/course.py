@@ -18,6 +18,7 @@ from router.relay.retry import AGAIN, Again
 from router.relay.route import Job
 from router.relay.shared import Shared
 from router.relay.translation import Outgoing, note_rules
+from router.relay.usage import tokens_of
 from router.tracing.context import told_to_backend
 from router.tracing.spans import attempt_number
 from router.wire.wheel import Wait
@@ -112,7 +113,9 @@ class Course:
             backend = kept.backend or backend  # of two that ran beside each other, the one whose answer it is
             while (step := await continuing.next_step(backend, ended)) is not None:
                 if not isinstance(step, Next):
-                    self._answer.finish(kept.translated(step))
+                    ending = kept.translated(step)
+                    self._exchange.tokens = tokens_of(ending, self._exchange.tokens)
+                    self._answer.finish(ending)
                     return Outcome.OK
                 backend, ended = step.backend, await self._attempt(step.backend, step)
                 if ended.outcome in (AttemptOutcome.OK, AttemptOutcome.CLIENT_GONE):
