@@ -50,8 +50,13 @@ setup(
             "h11>=0.14",
             "starlette>=0.40",
             "python-multipart>=0.0.12",
+            "openapi-spec-validator>=0.7",
+            "schemathesis>=4.30,<5",
+            "fastapi-offline>=1.7.7,<2",  # as the extra docs has it
             *OTEL,
         ],
+        # Of it the files of Swagger UI and ReDoc are served; no code of it runs.
+        "docs": ["fastapi-offline>=1.7.7,<2"],
         "otel": OTEL,
         "fuzz": ["atheris>=3.0"],
     },

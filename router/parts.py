@@ -162,6 +162,7 @@ def answering(config: Config) -> dict[str, Any]:
         "targets": tuple(backend.url for backend in config.backends),
         "debug": config.logging.level == "debug",
         "metrics_path": config.metrics.path if config.metrics.enabled else None,
+        "docs": config.docs.enabled,
     }
 
 

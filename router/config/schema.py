@@ -334,6 +334,12 @@ class MetricsConfig(Section):
     path: Annotated[str, PATH] = "/metrics"
 
 
+class DocsConfig(Section):
+    """/openapi.json, /docs and /redoc, on both listeners."""
+
+    enabled: Annotated[bool, FLAG] = True
+
+
 class TracingConfig(Section):
     """Spans, for a collector of OpenTelemetry."""
 
@@ -361,4 +367,5 @@ class Config(Section):
     pool: PoolConfig = PoolConfig()
     logging: LoggingConfig = LoggingConfig()
     metrics: MetricsConfig = MetricsConfig()
+    docs: DocsConfig = DocsConfig()
     tracing: TracingConfig = TracingConfig()

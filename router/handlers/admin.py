@@ -4,7 +4,8 @@ Whoever reaches the listener may do all of it, so three rules keep others out. W
 machine's, an address or the configured one: a page of a name that was pointed at us has another one. What changes
 anything must come as JSON, which no page of another origin may send without asking first, and nobody is told yes; where
 a browser says that such a page asks, it gets nothing at all. Where a token is configured, none of it goes without.
-Probes, metrics and the empty status page are for everybody, as on the clients' listener.
+Probes, metrics, the empty status page and the documentation, which tells of no backend, are for everybody, as on the
+clients' listener.
 """
 
 import hashlib
@@ -28,6 +29,8 @@ from router.handlers.base import BaseHandler, Context, UnknownRouteHandler
 from router.handlers.board import backend_fields
 from router.handlers.cors import Cors
 from router.handlers.dispatch import Dispatch
+from router.handlers.docs import DocsHandler, docs_pages, documented
+from router.handlers.openapi.document import admin_document
 from router.handlers.status_page import EVENTS, FILES, PageHandler, foreign, is_foreign, sample, show
 from router.handlers.watching import Watch
 from router.orders import Control, Order, OrderKind, Problem, Report
@@ -77,6 +80,16 @@ class AdminDoor(tornado.web.Application):
             "/admin/config": ConfigHandler,
             "/config": ConfigObjectHandler,
         }
+        self._docs = docs_pages(self.document) if context.docs else {}
+
+    def served(self) -> set[str]:
+        """Return every exact path that is answered; those of one backend are besides."""
+        return {*self._guarded, *self._open, EVENTS, *self._docs}
+
+    def document(self) -> dict[str, Any]:
+        """Return the OpenAPI document of all that is served here."""
+        named = [f"{BACKENDS}/{{name}}", *(f"{BACKENDS}/{{name}}/{action}" for action in ACTIONS)]
+        return admin_document([*self._guarded, *named, *self._open, EVENTS, *documented(self._docs)])
 
     def start_request(
         self, server_conn: object, request_conn: tornado.httputil.HTTPConnection
@@ -92,6 +105,8 @@ class AdminDoor(tornado.web.Application):
         path, common = request.path, {"context": self._context}
         if path in self._open:
             return self.get_handler_delegate(request, self._open[path], common)
+        if path in self._docs:
+            return self.get_handler_delegate(request, DocsHandler, {**common, "page": self._docs[path]})
         if path in self._guarded:
             return self.get_handler_delegate(request, self._guarded[path], {**common, "desk": self._desk})
         if path == EVENTS:

@@ -11,6 +11,8 @@ from router.handlers import status
 from router.handlers.base import BaseHandler, Context, UnknownRouteHandler
 from router.handlers.cors import Cors
 from router.handlers.dispatch import Dispatch, LeanRequest, Receiving
+from router.handlers.docs import DocsHandler, docs_pages, documented
+from router.handlers.openapi.document import public_document
 from router.handlers.routes import Match, ModelsMatch, RouteTable
 from router.handlers.status_page import EVENTS, FILES, PageHandler, PublicEventsHandler, sample
 from router.handlers.watching import Watch
@@ -45,6 +47,21 @@ class FrontDoor(tornado.web.Application):
             self._own[context.metrics_path] = status.MetricsHandler
         if context.public_status:
             self._own |= dict.fromkeys(FILES, PageHandler) | {EVENTS: PublicEventsHandler}
+        self._docs = docs_pages(self.document) if context.docs else {}
+
+    def served(self) -> set[str]:
+        """Return every exact path that is answered."""
+        return {*self._table.exact, *self._own, *self._docs}
+
+    def document(self) -> dict[str, Any]:
+        """Return the OpenAPI document of all that is served here."""
+        context = self._context
+        return public_document(
+            self._table,
+            [*self._own, *documented(self._docs)],
+            metrics_path=context.metrics_path,
+            deadline_header=context.deadline_header,
+        )
 
     def start_request(
         self, server_conn: object, request_conn: tornado.httputil.HTTPConnection
@@ -66,6 +83,9 @@ class FrontDoor(tornado.web.Application):
         if isinstance(match, ModelsMatch):
             name = None if match.name is None else urllib.parse.unquote(match.name)
             return self.get_handler_delegate(request, status.ModelsHandler, {"context": self._context, "name": name})
+        if path in self._docs and path not in self._own:
+            page = self._docs[path]
+            return self.get_handler_delegate(request, DocsHandler, {"context": self._context, "page": page})
         handler = self._own.get(path, UnknownRouteHandler)
         common: dict[str, Any] = {"context": self._context}
         if handler in (PageHandler, PublicEventsHandler):

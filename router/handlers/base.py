@@ -52,6 +52,7 @@ class Context:
     worker: int | None = None  # our number, where we are one of several processes
     debug: bool = False
     metrics_path: str | None = "/metrics"
+    docs: bool = True  # /openapi.json, /docs and /redoc are served
     guard: Guard = field(default_factory=lambda: Guard(Marks(), at_work=lambda: 0))  # whether there is too much at work
 
 
@@ -103,14 +104,16 @@ class BaseHandler(tornado.web.RequestHandler):
         lines = f"X-Request-Id: {self.exchange.id}\r\n".encode()
         return lines if origin is None else lines + self.context.cors.lines(origin)
 
-    def send(self, status: int, content_type: str, body: bytes, *, extra: bytes = b"") -> None:
-        """Answer at once, with what every answer carries."""
+    def send(
+        self, status: int, content_type: str, body: bytes, *, extra: bytes = b"", cache: str = "no-store"
+    ) -> None:
+        """Answer at once, with what every answer carries. `cache`: how long it may be kept."""
         self.set_status(status)
         lines = b"Content-Type: %s\r\n" % content_type.encode() + extra + self.own_lines
         for line in lines.split(b"\r\n")[:-1]:
             name, _, value = line.decode("latin-1").partition(": ")
             self.add_header(name, value)
-        self.set_header("Cache-Control", "no-store")
+        self.set_header("Cache-Control", cache)
         self.exchange.status = status
         self.exchange.bytes_out = len(body)
         self.finish(body)

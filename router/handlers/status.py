@@ -48,7 +48,7 @@ class HealthHandler(BaseHandler):
         now = context.clock()
         statuses = context.registry.snapshot(now)
         usable = sum(status.usable for status in statuses)
-        state = "connected" if usable == len(statuses) else "degraded" if usable else "disconnected"
+        state = "disconnected" if not usable else "connected" if usable == len(statuses) else "degraded"
         fields: dict[str, object] = {
             "status": "healthy" if usable else "unhealthy",
             "service": "llm-proxy",

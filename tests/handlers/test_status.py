@@ -37,6 +37,16 @@ def test_health_tells_the_state_of_the_cluster_in_the_fields_that_clients_know()
     run(test)
 
 
+def test_a_cluster_without_backends_is_not_connected() -> None:
+    async def test() -> None:
+        async with front(urls=[]) as cluster:
+            answer = await cluster.ask("/health")
+            assert answer.code == 503
+            assert json.loads(answer.body)["vllm_status"] == "disconnected"
+
+    run(test)
+
+
 def test_addresses_are_told_where_that_is_configured() -> None:
     async def test() -> None:
         async with front(config={"server": {"public_details": True}}) as cluster:
