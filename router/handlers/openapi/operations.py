@@ -105,7 +105,10 @@ RELAYED: dict[tuple[str, str], Operation] = {
 }
 
 _METRICS = Operation(
-    "metrics", _STATE, "All counts, for Prometheus", gives=((PLAIN, None), ("application/openmetrics-text", None))
+    "metrics",
+    _STATE,
+    "All counts, for Prometheus",
+    gives=((PLAIN, None), ("application/openmetrics-text", None), (JSON, "Counts")),
 )
 _PING = Operation(
     "ping", _STATE, "Whether the process lives", "As vLLM and SageMaker have it.", gives=((JSON, "Alive"),)

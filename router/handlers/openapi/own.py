@@ -49,6 +49,16 @@ SHARED: dict[str, Schema] = {
         needs=("status", "vllm_status", "supported_models", "backends"),
         tells="The state of the cluster.",
     ),
+    "Counts": record(
+        {
+            "service": TEXT,
+            "version": TEXT,
+            "timestamp": {"type": "string", "format": "date-time"},
+            "metrics": told({"type": "object"}, "By name: `type`, `help` and `samples`."),
+        },
+        needs=("service", "version", "timestamp", "metrics"),
+        tells="All counts; docs/metrics.md tells what each means.",
+    ),
     "Alive": record({"status": {"const": "ok"}}, needs=("status",)),
     "Readiness": record(
         {"status": one_of("ready", "not ready"), "reason": told(TEXT, "`draining`, or `no usable backend`.")},
