@@ -4,33 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.relay.headers import HARMLESS_ID, Forwarding, ToBackend, ToClient, find, retry_after, trace_of
+from router.relay.headers import HARMLESS_ID, Forwarding, ToBackend, ToClient, find, retry_after
 
 NOW = 1_800_000_000.0
-
-
-TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-
-
-@pytest.mark.parametrize("value", [f"00-{TRACE}-{PARENT}-01", f"cc-{TRACE}-{PARENT}-00", f"cc-{TRACE}-{PARENT}-01-x"])
-def test_a_traceparent_names_a_trace(value: str) -> None:
-    assert trace_of([value]) == TRACE
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        *("", TRACE, f"00-{TRACE}-{PARENT}", f"00-{TRACE}-{PARENT}-01-x", f"ff-{TRACE}-{PARENT}-01"),
-        *(f"00-{TRACE.upper()}-{PARENT}-01", f"00-{'0' * 32}-{PARENT}-01", f"00-{TRACE}-{'0' * 16}-01"),
-        *(f"00-{TRACE}-{PARENT}-01\n", f"00-{TRACE}x-{PARENT}-01", f"cc-{TRACE}-{PARENT}-01x"),
-    ],
-)
-def test_what_the_standard_does_not_know_names_none(value: str) -> None:
-    assert trace_of([value]) is None
-
-
-def test_two_of_them_name_none() -> None:
-    assert trace_of([f"00-{TRACE}-{PARENT}-01"] * 2) is None
 
 
 def names(lines: bytes) -> list[str]:
