@@ -99,7 +99,7 @@ async def pages(it: Stand) -> dict[str, bytes]:
         found[path] = await exchange(it.port, f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
     token = f"Authorization: Bearer {ADMIN_TOKEN}\r\n"
     for path, lines in (
-        ("/admin/backends", token), ("/admin/config", token),
+        ("/admin/backends", token), ("/admin/config", token), ("/config", token), ("/status", token),
         ("/admin/backends", ""), ("/admin/config", "Authorization: Bearer canary-wrong-token\r\n"),
     ):  # fmt: skip
         raw = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}Connection: close\r\n\r\n".encode()
@@ -163,7 +163,7 @@ def test_no_secret_comes_out_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path:
         "admin": {"enabled": True, "token": ADMIN_TOKEN},
         "backend": {"api_key": KEY_IN_FILE},
         "timeouts": {"idle": "1s"},
-        "logging": {"headers": [line.partition(":")[0] for line in CLIENTS.splitlines()]},
+        "logging": {"level": "debug", "headers": [line.partition(":")[0] for line in CLIENTS.splitlines()]},
     }
 
     async def test() -> None:
