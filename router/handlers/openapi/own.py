@@ -118,7 +118,9 @@ ADMIN: dict[str, Schema] = {
     "LogChange": record(
         {
             "level": told(TEXT, "`debug`, `info`, `warning`, `error` or `critical`."),
-            "sample": told({"type": ["number", "string"]}, "Share of good exchanges that have a line, as `10%` or 0.1."),
+            "sample": told(
+                {"type": ["number", "string"]}, "Share of good exchanges that have a line, as `10%` or 0.1."
+            ),
             "access": FLAG,
         },
         tells="Keys of `logging`; others are refused (422).",
