@@ -1,4 +1,4 @@
-"""`devstral-router backends` and `devstral-router reload`: a running router, from the shell.
+"""`devstral-router backends`, `reload` and `log-level`: a running router, from the shell.
 
 They ask its operators' listener, found by --admin, or by the section `admin` of the configuration that it runs with,
 the rest of which may have faults. The default address is asked only where there is no file. Exit codes: 0 done, 1 the
@@ -50,7 +50,7 @@ class Listener:
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, reload: bool = False) -> None:
-    """Add the flags of `backends`, or of `reload`."""
+    """Add the flags of `backends`, or of what changes the whole router."""
     parser.add_argument("--admin", metavar="URL", help="the operators' listener, e.g. http://127.0.0.1:9001")
     parser.add_argument("--token", metavar="TOKEN", help="admin.token (seen in process lists: prefer --config)")
     parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="where both stand")
@@ -90,10 +90,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_reload(arguments: argparse.Namespace) -> int:
-    """Run `reload`, and return the exit code."""
+def run_change(arguments: argparse.Namespace) -> int:
+    """Run `reload` or `log-level`, and return the exit code."""
+    path, fields = ("/admin/log", {"level": arguments.level}) if "level" in arguments else ("/admin/reload", None)
     try:
-        answer = ask(find_listener(arguments), "POST", "/admin/reload")
+        answer = ask(find_listener(arguments), "POST", path, fields)
     except CannotAsk as error:
         return _fail(str(error))
     if arguments.json:

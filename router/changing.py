@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from router.backends.backend import Change
 from router.backends.registry import Registry
 from router.config import Config, Loaded
-from router.config.addition import read_addition
+from router.config.addition import read_addition, read_logging
 from router.config.current import Current
 from router.config.diff import in_effect, waiting
 from router.errors import ConfigError
@@ -48,7 +48,9 @@ class Changing:
         return [*lines, *waiting(before, wanted)]
 
     def carry_out(self, order: Order) -> Report:
-        """Carry out an order on a backend."""
+        """Carry out an order on a backend, or on the log."""
+        if order.kind is OrderKind.LOG:
+            return self._log(order)
         if order.kind is OrderKind.ADD:
             return self._add(order)
         name = order.name or ""
@@ -59,6 +61,17 @@ class Changing:
         if order.kind is OrderKind.REMOVE:
             return self._remove(name, is_forced=order.is_forced)
         return self._drain(name) if order.kind is OrderKind.DRAIN else self._undrain(name)
+
+    def _log(self, order: Order) -> Report:
+        try:
+            config = self._current.with_logging(read_logging(order.fields or {}, self._current.config.logging))
+            lines = self._current.told(config, {})
+            self._take(config)
+        except ConfigError as error:
+            faults = tuple(str(fault) for fault in error.faults)
+            return Report(False, "The log is kept as before.", faults=faults, problem=Problem.INVALID)
+        until = "until the configuration is read again" if lines else "already"
+        return Report(True, f"The log is kept so {until}.", changes=tuple(lines))
 
     def _add(self, order: Order) -> Report:
         try:

@@ -84,8 +84,14 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         "backends", help="show the backends of a running router; add, drain, undrain, remove one", allow_abbrev=False
     )
     reload = commands.add_parser("reload", help="have a running router read its configuration anew", allow_abbrev=False)
+    logs = commands.add_parser("logs", help="show, filter and follow the log for people", allow_abbrev=False)
+    log_level = commands.add_parser("log-level", help="have a running router log more or less", allow_abbrev=False)
     _add_flags_of_others(words, demo=demo, simulate=simulate, translate=translate)
-    _add_flags_of_operators(words, backends=backends, reload=reload)
+    _add_flags_of_operators(words, backends=backends, reload=reload, log_level=log_level)
+    if "logs" in words:
+        from router import logs_command
+
+        logs_command.add_arguments(logs)
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -113,14 +119,20 @@ def _add_flags_of_others(
 
 
 def _add_flags_of_operators(
-    words: Sequence[str], *, backends: argparse.ArgumentParser, reload: argparse.ArgumentParser
+    words: Sequence[str],
+    *,
+    backends: argparse.ArgumentParser,
+    reload: argparse.ArgumentParser,
+    log_level: argparse.ArgumentParser,
 ) -> None:
     """Do the same for what asks a running router."""
-    if "backends" in words or "reload" in words:
+    if not {"backends", "reload", "log-level"}.isdisjoint(words):
         from router import backends_command
 
         backends_command.add_arguments(backends)
         backends_command.add_arguments(reload, reload=True)
+        backends_command.add_arguments(log_level, reload=True)
+        log_level.add_argument("level", metavar="LEVEL", help="debug, info, warning, error or critical")
 
 
 def _add_serve_flags(parser: argparse.ArgumentParser) -> None:
@@ -160,11 +172,15 @@ def _run(arguments: argparse.Namespace) -> int:
         from router import translate_command
 
         return translate_command.run(arguments)
-    if arguments.command in ("backends", "reload"):
+    if arguments.command == "logs":
+        from router import logs_command
+
+        return logs_command.run(arguments)
+    if arguments.command in ("backends", "reload", "log-level"):
         from router import backends_command
 
-        is_reload = arguments.command == "reload"
-        return backends_command.run_reload(arguments) if is_reload else backends_command.run(arguments)
+        is_list = arguments.command == "backends"
+        return backends_command.run(arguments) if is_list else backends_command.run_change(arguments)
     if arguments.validate_config is not None:
         return _check(arguments.validate_config, arguments)
     if arguments.generate_config is not None:

@@ -100,6 +100,7 @@ class Exchange:
     hedged: bool = False  # a second attempt ran beside the first
     rules: set[str] = field(default_factory=set)  # ids of the rules of translation that changed something
     attempts: list[Attempt] = field(default_factory=list)
+    headers: dict[str, str] | None = None  # of the request, those that are to be logged, secrets masked
     on_close: list[Callable[["Exchange"], None]] = field(default_factory=list)
 
     def close(self, outcome: Outcome, now: float) -> bool:

@@ -19,6 +19,7 @@ class OrderKind(enum.Enum):
     REMOVE = "remove"  # a backend, by its name: gone from sight at once, what it has at work is finished
     DRAIN = "drain"  # send a backend nothing new
     UNDRAIN = "undrain"  # send it requests again
+    LOG = "log"  # keep the log otherwise, by `fields`, until the configuration is read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ class Order:
     """One order."""
 
     kind: OrderKind
-    name: str | None = None  # of the backend; None for RELOAD and ADD
-    fields: Mapping[str, object] | None = None  # of ADD: as an entry of `backends` in the configuration
+    name: str | None = None  # of the backend; None for RELOAD, ADD and LOG
+    fields: Mapping[str, object] | None = None  # of ADD: an entry of `backends`, of LOG: keys of `logging`
     is_forced: bool = False  # of REMOVE: also the last one
 
 

@@ -21,6 +21,7 @@ from router.config.checks import TRACING_HINT
 from router.errors import ConfigError, ConfigFault
 from router.handlers.routes import RouteTable
 from router.observe.guard import memory_limit
+from router.observe.redaction import selector
 from router.relay.dialects import Answers, Configured, Dialects, StreamTools
 from router.relay.endpoint import Endpoint
 from router.relay.headers import Forwarding, ToBackend
@@ -163,6 +164,7 @@ def answering(config: Config) -> dict[str, Any]:
         "debug": config.logging.level == "debug",
         "metrics_path": config.metrics.path if config.metrics.enabled else None,
         "docs": config.docs.enabled,
+        "logged_headers": selector(config.logging.headers),
     }
 
 

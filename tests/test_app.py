@@ -30,6 +30,25 @@ def test_every_exchange_leaves_one_line_without_body_and_secrets(tmp_path: Path)
     assert access[1]["model"] == 'evil"\nmodel'
 
 
+def test_the_line_tells_the_trace_and_headers_that_were_asked_for_and_masks_secrets(tmp_path: Path) -> None:
+    path, trace = tmp_path / "access.log", "4bf92f3577b34da6a3ce929d0e0e4736"
+    config = {"logging": {"file": str(path), "headers": ["User-Agent", "authorization", "X-Team"]}}
+
+    async def test() -> None:
+        async with front(config=config) as cluster:
+            sent = {"User-Agent": "agent/1", "Authorization": "Bearer sk-canary", "X-Other": "canary"}
+            await cluster.ask("/v1/models", headers={**sent, "traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+            await cluster.ask("/v1/models", headers={"Traceparent": "00-canary"})
+
+    run(test)
+    text = path.read_text()
+    told, plain = [line for line in map(json.loads, text.splitlines()) if line["logger"] == "router.access"]
+    assert told["trace"] == trace
+    assert told["headers"] == {"user-agent": "agent/1", "authorization": "[redacted]"}
+    assert not {"trace", "headers"} & set(plain)
+    assert "canary" not in text
+
+
 def test_a_backend_behind_a_path_is_reached_by_its_prefix() -> None:
     async def test() -> None:
         async with front(config={"backend_options": [{"api_prefix": "/v1"}]}) as cluster:

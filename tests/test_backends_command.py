@@ -152,6 +152,18 @@ def test_a_refused_entry_is_told_with_every_fault(router: Router, capsys: Captur
     assert err[2].startswith("  - weight: must be a whole number from 1 to 100")
 
 
+def test_the_level_of_a_running_router_is_changed_until_its_next_reload(router: Router, capsys: Capture) -> None:
+    assert router.run("log-level", "debug") == DONE
+    assert capsys.readouterr().out.splitlines() == [
+        "The log is kept so until the configuration is read again.",
+        "  - logging.level: info -> debug",
+    ]
+    assert router.run("log-level", "loud") == UNUSABLE
+    assert "level: must be debug" in capsys.readouterr().err
+    assert router.run("reload") == DONE
+    assert "logging.level: debug -> info" in capsys.readouterr().out
+
+
 def test_a_reload_tells_what_is_different(router: Router, capsys: Capture) -> None:
     router.write("http://127.0.0.1:2", "http://127.0.0.1:4", more="retry: {max_attempts: 5}\n")
 

@@ -50,7 +50,7 @@ def test_backends_come_and_go_under_load_and_no_stream_is_cut() -> None:
             one, two = (backend.url for backend in cluster.backends)
             config = cluster.app.config
             streams = [asyncio.create_task(stream(cluster)) for _ in range(20)]
-            await until(lambda: all(backend.status(0).in_flight for backend in cluster.app.registry.backends))
+            await until(lambda: all(backend.status(0).in_flight > 1 for backend in cluster.app.registry.backends))
             under_way = {backend.spec.name: backend.in_flight for backend in cluster.app.registry.backends}
             first = name_of(cluster.backends[0])
 
@@ -245,7 +245,7 @@ def test_settings_hold_from_the_next_request_on(tmp_path: Path) -> None:
             assert (await cluster.chat(stream=True)).code >= 500
             assert time.monotonic() - began < 4
             broken(cluster.backends[0])
-            await until(lambda: log.exists() and "route=/v1/chat/completions" in log.read_text())
+            await until(lambda: log.exists() and " /v1/chat/completions " in log.read_text())
 
     run(test)
 

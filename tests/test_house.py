@@ -60,6 +60,8 @@ ROWS: dict[str, int] = {
     "router.cli": 7,
     "router.translate_command": 7,
     "router.backends_command": 7,
+    "router.logs_command": 7,
+    "router.logs_filter": 7,
     "router.backends_table": 7,
     "router.__main__": 7,
 }

@@ -1,4 +1,4 @@
-"""One more backend for a router that runs: the same schema and the same faults as an entry of the file. Pure."""
+"""What operators change of a router that runs: the same schema and the same faults as in the file. Pure."""
 
 from collections.abc import Collection, Mapping
 
@@ -6,11 +6,12 @@ from pydantic import ValidationError
 
 from router.config.address import is_ourselves, parse_address
 from router.config.faults import from_validation
-from router.config.schema import MAX_BACKENDS, BackendConfig, Config
+from router.config.schema import MAX_BACKENDS, BackendConfig, Config, LoggingConfig
 from router.config.tree import Branch, Leaf, Node
 from router.errors import ConfigError, ConfigFault
 
 _PLACE = "backends.0"  # where the entry stands while it is looked at alone
+LOG_KEYS = ("level", "sample", "access")  # what may be changed of the log: not where it goes, and not who is told in it
 _DEEPEST = 3  # sections of an entry: tls, and one to say that nothing is below
 
 
@@ -29,6 +30,19 @@ def read_addition(fields: Mapping[str, object], config: Config, own_names: Colle
     if faults:
         raise ConfigError(faults)
     return backend
+
+
+def read_logging(fields: Mapping[str, object], logging: LoggingConfig) -> LoggingConfig:
+    """Return the section with what `fields`, of LOG_KEYS, say otherwise. Raise ConfigError with every fault."""
+    hint = f"these can be changed: {', '.join(LOG_KEYS)}"
+    strange = [ConfigFault(str(key)[:100], "cannot be changed so", hint=hint) for key in fields if key not in LOG_KEYS]
+    if strange or not fields:
+        raise ConfigError(strange or [ConfigFault("", "nothing is to be changed", hint=hint)])
+    try:
+        changed = Config.model_validate({"logging": dict(fields)}).logging
+    except ValidationError as error:
+        raise ConfigError(from_validation(error, Branch({"logging": _node(fields)}))) from None
+    return logging.model_copy(update={key: getattr(changed, key) for key in fields})
 
 
 def _node(value: object, depth: int = 0) -> Node:

@@ -6,7 +6,7 @@ Orders hold until the configuration is read again; then it has the say, and the 
 from collections.abc import Iterator, Mapping
 
 from router.config.diff import differences
-from router.config.schema import BackendConfig, Config
+from router.config.schema import BackendConfig, Config, LoggingConfig
 from router.config.show import Entry, entries
 
 ORDERED = "order"  # the origin of what an operator has added
@@ -20,6 +20,11 @@ class Current:
         self.config = config
         self._origins = origins
         self._places = _places(config)  # of each backend that was read
+        self._logging = config.logging  # that was read
+
+    def with_logging(self, logging: LoggingConfig) -> Config:
+        """Return the configuration with another section `logging`."""
+        return self.config.model_copy(update={"logging": logging})
 
     def with_one_more(self, backend: BackendConfig) -> Config:
         """Return the configuration with one backend more."""
@@ -33,6 +38,7 @@ class Current:
     def read(self, config: Config, origins: Mapping[str, str]) -> None:
         """Take what was read; orders hold no more."""
         self.config, self._origins, self._places = config, origins, _places(config)
+        self._logging = config.logging
 
     def entries(self) -> list[Entry]:
         """Return every value with where it came from, keys masked."""
@@ -78,6 +84,9 @@ class Current:
                 yield path, origin
             elif place_text in now_at:
                 yield f"backends.{now_at[place_text]}.{key}", origin
+        for key in type(self._logging).model_fields:
+            if getattr(self.config.logging, key) != getattr(self._logging, key):
+                yield f"logging.{key}", ORDERED
 
 
 def _places(config: Config) -> dict[str, int]:

@@ -37,6 +37,7 @@ from router.translate.profile import PRESETS
 
 PATH = matching(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", "a path that starts with /")
 HEADER = matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "the name of a header")  # a token, RFC 9110 section 5.6.2
+HEADERS = list_of(HEADER.parse)
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 METHOD = choice(_METHODS, same={word.lower(): word for word in _METHODS})
 # it stands in metric labels and in a header
@@ -325,6 +326,8 @@ class LoggingConfig(Section):
     max_size: Annotated[int | None, SIZE_OR_OFF] = 10 << 20  # None: never rotated by us
     backups: Annotated[int, whole(0, 1000)] = 5
     access: Annotated[bool, FLAG] = True
+    sample: Annotated[float, SHARE] = 1.0  # of the exchanges that went well; all others have their line
+    headers: Annotated[tuple[str, ...], HEADERS] = ()  # of requests, told in access lines; secrets are masked
 
 
 class MetricsConfig(Section):

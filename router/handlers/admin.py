@@ -77,6 +77,7 @@ class AdminDoor(tornado.web.Application):
         self._guarded: dict[str, type[AdminHandler]] = {
             BACKENDS: BackendsHandler,
             "/admin/reload": ReloadHandler,
+            "/admin/log": LogHandler,
             "/admin/config": ConfigHandler,
             "/config": ConfigObjectHandler,
         }
@@ -293,6 +294,17 @@ class ReloadHandler(AdminHandler):
     async def post(self, *args: str) -> None:  # type: ignore[override]
         """Answer with what has changed, or with every fault."""
         await self.carry_out(Order(OrderKind.RELOAD))
+
+
+class LogHandler(AdminHandler):
+    """POST /admin/log : {"level": "debug"}, or other keys that `logging` has, until the configuration is read again."""
+
+    route_label = "/admin/log"
+    methods = ("POST",)
+
+    async def post(self, *args: str) -> None:  # type: ignore[override]
+        """Answer with what has changed, or with every fault."""
+        await self.carry_out(Order(OrderKind.LOG, fields=self.body_fields()))
 
 
 class ConfigHandler(AdminHandler):

@@ -15,6 +15,7 @@ from router.exchange import Exchange, Outcome, Trace
 from router.handlers.cors import Cors
 from router.observe.guard import Guard
 from router.observe.metrics import Metrics
+from router.observe.redaction import Select
 from router.recent import Told
 from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
@@ -53,6 +54,7 @@ class Context:
     debug: bool = False
     metrics_path: str | None = "/metrics"
     docs: bool = True  # /openapi.json, /docs and /redoc are served
+    logged_headers: Select | None = None  # picks what an access line tells of a request's headers
     guard: Guard = field(default_factory=lambda: Guard(Marks(), at_work=lambda: 0))  # whether there is too much at work
 
 
@@ -81,6 +83,8 @@ class BaseHandler(tornado.web.RequestHandler):
             ident, self.route_label, request.method or "", context.clock(), client=request.remote_ip or ""
         )
         self.exchange.trace = context.open_trace(self.headers_in.first("Traceparent"), ident)
+        if context.logged_headers is not None:
+            self.exchange.headers = context.logged_headers(self.headers_in.raw)
         if not self.is_quiet:
             context.exchange_opened(self.exchange)
         connection = request.connection

@@ -38,6 +38,7 @@ class Assembly:
         self.children: dict[int, Child] = {}  # by slot
         self.restarts = 0
         self.reload: Callable[[], Awaitable[Report]] | None = None  # set before the first order
+        self.carried: Callable[[Order], None] | None = None  # told of each order that the workers have carried out
         self._places = places
         self._tally = Tally()
         self._reloads = Reloads()
@@ -87,6 +88,8 @@ class Assembly:
             if report.ok:
                 self.orders = remembered(self.orders, order, report.name or order.name)
                 self._tell_places()
+                if self.carried is not None:
+                    self.carried(order)
             return report
 
     def _tell_places(self, coming: Loaded | None = None) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Mapping
 
 from router import __version__
 from router.config import Loaded
+from router.config.addition import read_logging
 from router.observe import logs
 from router.observe.notify import WATCHDOG
 from router.orders import Order, OrderKind, Report
@@ -94,6 +95,12 @@ class Parent:
                     journal.change(loaded.config.logging)
             return report
 
+        def carried(order: Order) -> None:
+            if order.kind is OrderKind.LOG:
+                (kept,) = (each.fields or {} for each in self._assembly.orders if each.kind is OrderKind.LOG)
+                journal.change(read_logging(kept, self._assembly.loaded.config.logging))
+
+        self._assembly.carried = carried
         named = self._assembly.loaded.files
         reloader = Reloader(self._source, apply=apply, reloaded=self._assembly.reloaded, named=named)
         self._assembly.reload = reloader.reload

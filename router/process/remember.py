@@ -21,6 +21,9 @@ def remembered(orders: tuple[Order, ...], order: Order, name: str | None) -> tup
         kept = [each for each in kept if _name(each) != name]
         if was_added:
             return tuple(kept)
+    if order.kind is OrderKind.LOG:  # the latest word on each key
+        before = [each for each in orders if each.kind is OrderKind.LOG]
+        order = replace(order, fields={**((before and before[0].fields) or {}), **(order.fields or {})})
     if order.kind is OrderKind.ADD:  # under the name that it was given then
         order = replace(order, fields={**(order.fields or {}), "name": name})
     return (*kept, order)

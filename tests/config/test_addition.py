@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from router.config.addition import read_addition
-from router.config.schema import MAX_BACKENDS, Config
+from router.config.addition import read_addition, read_logging
+from router.config.schema import MAX_BACKENDS, Config, LoggingConfig
 from router.errors import ConfigError
 
 CONFIG = Config.model_validate(
@@ -17,6 +17,29 @@ def faults(fields: dict[str, Any], config: Config = CONFIG, *own_names: str) -> 
     with pytest.raises(ConfigError) as found:
         read_addition(fields, config, own_names)
     return [str(fault) for fault in found.value.faults]
+
+
+def test_of_the_log_level_sample_and_access_can_be_changed() -> None:
+    changed = read_logging({"level": "DEBUG", "sample": "10%"}, LoggingConfig(file="/x", access=False))
+
+    assert changed == LoggingConfig(level="debug", sample=0.1, file="/x", access=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, "nothing is to be changed"),
+        ({"file": "/etc/passwd"}, "file: cannot be changed so"),
+        ({"headers": ["cookie"]}, "headers: cannot be changed so"),
+        ({"level": "loud"}, "logging.level: must be debug or info"),
+        ({"sample": 2}, "logging.sample: must be a share"),
+    ],
+)
+def test_whatever_else_of_the_log_cannot(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        read_logging(fields, LoggingConfig())
+
+    assert told in str(found.value.faults[0])
 
 
 def test_an_entry_has_all_keys_of_the_file() -> None:

@@ -99,7 +99,7 @@ async def pages(it: Stand) -> dict[str, bytes]:
         found[path] = await exchange(it.port, f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
     token = f"Authorization: Bearer {ADMIN_TOKEN}\r\n"
     for path, lines in (
-        ("/admin/backends", token), ("/admin/config", token),
+        ("/admin/backends", token), ("/admin/config", token), ("/config", token), ("/status", token),
         ("/admin/backends", ""), ("/admin/config", "Authorization: Bearer canary-wrong-token\r\n"),
     ):  # fmt: skip
         raw = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}Connection: close\r\n\r\n".encode()
@@ -112,7 +112,10 @@ def commands(it: Stand) -> dict[str, bytes]:
     """Return what the command line prints with this configuration."""
     found = {}
     token = {"ROUTER_ADMIN_TOKEN": ADMIN_TOKEN}
-    for words in (["--print-config"], ["check", str(it.router.file)], ["backends", "--config", str(it.router.file)]):
+    for words in (
+        ["--print-config"], ["check", str(it.router.file)], ["backends", "--config", str(it.router.file)],
+        ["logs", str(it.router.lines)],
+    ):  # fmt: skip
         given = words if words[0] != "--print-config" else ["--config", str(it.router.file), *words]
         done = subprocess.run(
             [sys.executable, "-m", "router", *given], capture_output=True, check=False, env={**os.environ, **token}
@@ -160,6 +163,7 @@ def test_no_secret_comes_out_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path:
         "admin": {"enabled": True, "token": ADMIN_TOKEN},
         "backend": {"api_key": KEY_IN_FILE},
         "timeouts": {"idle": "1s"},
+        "logging": {"level": "debug", "headers": [line.partition(":")[0] for line in CLIENTS.splitlines()]},
     }
 
     async def test() -> None:
@@ -183,6 +187,7 @@ def test_no_secret_comes_out_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path:
                 "repr of the configuration": f"{loaded!r} {loaded.config!s} {loaded.config.backends!r}".encode(),
             }
         assert len(processes) >= 3
+        assert b'"authorization":"[redacted]"' in written_down["the log"]
         assert leaks({**told, **shown, **processes, **written_down}, ours) == []
         assert leaks({**shown, **processes, **written_down}, ("canary",)) == []
 

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 import timeit
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
-from router.observe.logs import MAX_VALUE, AccessLog, Clock, LineHandler, json_line, setup, text_line
+from router.observe.logs import AccessLog, LineHandler, setup
 from router.observe.writer import LineWriter
 
 
@@ -23,6 +24,7 @@ class Settings:
     max_size: int | None = 10 << 20
     backups: int = 5
     access: bool = True
+    sample: float = 1.0
 
 
 def exchange(**changes: Any) -> Exchange:
@@ -36,100 +38,6 @@ def exchange(**changes: Any) -> Exchange:
         setattr(one, name, value)
     one.close(changes.get("outcome") or Outcome.OK, 103.0)
     return one
-
-
-def test_an_access_line_tells_the_whole_exchange() -> None:
-    assert json.loads(json_line(exchange(), "2026-01-31T00:00:00.000Z")) == {
-        "time": "2026-01-31T00:00:00.000Z",
-        "logger": "router.access",
-        "id": "req-1",
-        "client": "10.0.0.9",
-        "method": "POST",
-        "route": "/v1/chat/completions",
-        "model": "devstral",
-        "stream": True,
-        "status": 200,
-        "outcome": "ok",
-        "error": None,
-        "duration": 3.0,
-        "first": 0.25,
-        "bytes_in": 20,
-        "bytes_out": 3000,
-        "events": 12,
-        "attempts": [
-            {"backend": "a:8000", "outcome": "refused", "status": None, "duration": 0.001},
-            {"backend": "b:8000", "outcome": "ok", "status": 200, "duration": 2.999},
-        ],
-    }
-
-
-def test_an_exchange_without_an_attempt_has_a_line_too() -> None:
-    fields = json.loads(json_line(exchange(attempts=[], model=None, began=None, status=404), ""))
-
-    assert (fields["attempts"], fields["model"], fields["first"], fields["status"]) == ([], None, None, 404)
-
-
-def test_a_line_tells_the_rules_of_translation_in_their_order_and_the_place_of_an_error() -> None:
-    fields = json.loads(
-        json_line(exchange(rules={"S1", "R10", "R2"}, error="unsupported_value", param="messages.1"), "")
-    )
-
-    assert (fields["rules"], fields["param"]) == ("R2,R10,S1", "messages.1")
-
-
-HOSTILE = [
-    *('a"b\\', "two\nlines\r\n", "\x1b[2Jescape", "\x9b31m", "\u2028", "\x7f", "é\x85\u202egnp"),
-    *("lone \ud800 surrogate", "x" * 100_000, ""),
-]
-
-
-@pytest.mark.row(65)
-@pytest.mark.parametrize("value", HOSTILE)
-def test_what_a_client_chose_cannot_break_a_json_line(value: str) -> None:
-    line = json_line(exchange(model=value, id=value), "now")
-
-    assert line.count(b"\n") == 1
-    assert line.endswith(b"}\n")
-    assert line.decode().rstrip("\n").isprintable()
-    assert json.loads(line)["model"] == value[:MAX_VALUE]
-
-
-@pytest.mark.row(65)
-@pytest.mark.parametrize("value", HOSTILE)
-def test_what_a_client_chose_cannot_break_a_text_line(value: str) -> None:
-    line = text_line(exchange(model=value, id=value), "now").decode("ascii")
-
-    assert line.count("\n") == 1
-    assert line.strip().isprintable()
-    assert line.count(" outcome=ok ") == 1
-
-
-def test_whose_certificate_a_client_showed_is_told_where_it_showed_one() -> None:
-    one = exchange()
-    assert b"client_cert" not in json_line(one, "t")
-    one.client_cert = "CN=" + "x" * 1000 + "\n"
-
-    found = json.loads(json_line(one, "t"))["client_cert"]
-    assert found == "CN=" + "x" * (MAX_VALUE - 3)
-    one.client_cert = 'CN=a" b=c\n'
-    assert text_line(one, "t").count(b"\n") == 1
-    assert rb'client_cert="CN=a\" b=c\n"' in text_line(one, "t")
-
-
-def test_a_text_line_can_be_read() -> None:
-    line = text_line(exchange(), "2026-01-31T00:00:00.000Z").decode()
-
-    assert line.startswith("2026-01-31T00:00:00.000Z INFO router.access: id=req-1 client=10.0.0.9 method=POST ")
-    assert line.endswith(" attempts=a:8000:refused,b:8000:ok\n")
-    assert "error=" not in line
-
-
-def test_the_clock_is_utc_with_milliseconds() -> None:
-    clock = Clock()
-
-    assert clock.text(0.0) == "1970-01-01T00:00:00.000Z"
-    assert clock.text(0.9996) == "1970-01-01T00:00:00.999Z"
-    assert clock.text(1_000_000_000.5) == "2001-09-09T01:46:40.500Z"
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -168,7 +76,7 @@ def test_lines_of_one_of_several_workers_tell_which_one(tmp_path: Path, form: st
     else:
         first, second = path.read_text().splitlines()
         assert " INFO router.app[0]: hello" in first
-        assert " INFO router.access[0]: id=req-1 " in second
+        assert " INFO router.access[0]: 200 POST /v1/chat/completions " in second
 
 
 def test_the_only_process_is_not_numbered(tmp_path: Path) -> None:
@@ -221,6 +129,49 @@ def test_the_access_log_can_be_switched_off(tmp_path: Path) -> None:
     logs.close()
 
     assert (tmp_path / "router.log").read_bytes() == b""
+
+
+def sampled(tmp_path: Path, sample: float, *exchanges: Exchange, dice: Callable[[], float]) -> list[dict[str, Any]]:
+    writer = LineWriter(str(tmp_path / "router.log"))
+    access = AccessLog(writer, sample=sample, dice=dice)
+    for one in exchanges:
+        access.write(one)
+    writer.close()
+    return lines_of(tmp_path / "router.log")
+
+
+def good() -> Exchange:
+    return exchange(attempts=[Attempt("b:8000", 100.0, AttemptOutcome.OK, 200, 103.0)])
+
+
+def test_of_good_exchanges_the_share_asked_for_has_a_line_that_tells_the_share(tmp_path: Path) -> None:
+    numbers = iter([0.05, 0.1, 0.2, 0.99, 0.0999])
+    lines = sampled(tmp_path, 0.1, *(good() for _ in range(5)), dice=lambda: next(numbers))
+
+    assert [line["sample"] for line in lines] == [0.1, 0.1]
+
+
+@pytest.mark.parametrize("outcome", [each for each in Outcome if each is not Outcome.OK])
+def test_an_exchange_that_did_not_end_well_always_has_its_line(tmp_path: Path, outcome: Outcome) -> None:
+    one = exchange(attempts=[])
+    one.outcome = outcome
+    (line,) = sampled(tmp_path, 0.0, good(), one, dice=lambda: 0.0)
+
+    assert (line["outcome"], line.get("sample")) == (outcome.value, None)
+
+
+def test_a_second_attempt_and_a_resumed_stream_are_always_told(tmp_path: Path) -> None:
+    resumed = good()
+    resumed.resumed = 1
+    lines = sampled(tmp_path, 0.0, exchange(), resumed, dice=lambda: 0.0)
+
+    assert [len(line["attempts"]) for line in lines] == [2, 1]
+
+
+def test_without_sampling_no_line_tells_a_share(tmp_path: Path) -> None:
+    (line,) = sampled(tmp_path, 1.0, good(), dice=lambda: 1.0)
+
+    assert "sample" not in line
 
 
 def test_closing_hands_the_logging_module_back(tmp_path: Path) -> None:
@@ -278,7 +229,7 @@ def test_another_file_form_and_level_hold_from_the_next_line_on(tmp_path: Path) 
         time.sleep(0.01)
     assert len(lines_of(one)) == 1
     first, second = two.read_text().splitlines()
-    assert " INFO router.access: id=req-1 " in first
+    assert " INFO router.access: 200 POST /v1/chat/completions " in first
     assert second.endswith("WARNING router: told")
     assert (list(root.handlers), root.level, ours.level) == before
 

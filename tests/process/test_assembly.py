@@ -1,6 +1,8 @@
 """All workers as one: orders, configurations and counts, with real processes."""
 
+import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -93,6 +95,53 @@ def test_a_new_configuration_reaches_all_workers_and_a_bad_one_none(start: Start
     assert "backends" in str(answer)
     assert router.metric("router_config_last_reload_successful") == 0
     assert router.chat() == 200
+
+
+def test_an_order_on_the_log_reaches_all_processes_and_those_that_start_later(start: Start) -> None:
+    router = start(2, {"server": {"watch_config": False}})
+    workers = two_workers(router)
+    assert router.admin("POST", "/admin/log", {"sample": "50%"})[0] == 200
+    status, answer = router.admin("POST", "/admin/log", {"level": "critical"})
+    assert (status, answer["changes"]) == (200, ["logging.level: info -> critical"])
+    status, answer = router.admin("POST", "/admin/log", {"level": "loud", "file": "/x"})
+    assert (status, "file: cannot be changed so" in str(answer)) == (422, True)
+    os.kill(workers[0], signal.SIGKILL)
+    until(lambda: len(router.workers()) == 2 and set(router.workers()) != set(workers), "another worker")
+    with stopped(workers[1]):
+        lines = config_of(router)  # once the new one answers
+    assert "logging.level = critical  (order)" in lines
+    assert "logging.sample = 50%  (order)" in lines
+    assert not router.said(r"ERROR router\.process\.parent: worker \d .* ended"), "the parent goes by it too"
+
+    router.signal(signal.SIGHUP)
+    until(lambda: router.metric("router_config_reloads_total", "ok") == 1, "a reload")
+    assert re.search(r"logging\.level = info  \((?!order)", config_of(router))
+
+
+def config_of(router: Router) -> str:
+    return router.ask("GET", "/admin/config", port=router.admin_port)[1].decode()
+
+
+def test_a_log_that_was_moved_away_is_left_by_all_processes_on_sighup(start: Start, tmp_path: Path) -> None:
+    """As logrotate does with `create`: whoever still wrote into the old file would be missed."""
+    router = start(2, {"server": {"watch_config": False}, "logging": {"format": "json"}})
+    moved = tmp_path / "router.log.1"
+    router.log_file.rename(moved)
+    router.log_file.touch(0o600)
+    assert router.chat() == 200  # still told in the old one
+    until(lambda: "/v1/chat/completions" in moved.read_text(), "a line in the old file")
+    router.signal(signal.SIGHUP)
+    until(lambda: "configuration was reloaded" in router.log(), "the parent in the new file")
+    one, other = router.workers()
+    for stands in (one, other):  # so that the other one serves
+        with stopped(stands):
+            assert router.chat() == 200
+    until(lambda: router.log().count("/v1/chat/completions") == 2, "a line of each worker")
+    told = [json.loads(line) for line in (moved.read_text() + router.log()).splitlines()]
+
+    assert {line["worker"] for line in told if line["logger"] == "router.access"} == {0, 1}
+    assert router.log_file.stat().st_mode & 0o777 == 0o600
+    assert sum(line.get("route") == "/v1/chat/completions" for line in told) == 3
 
 
 def test_each_worker_serves_and_their_counts_are_one(start: Start) -> None:

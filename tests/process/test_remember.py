@@ -29,6 +29,15 @@ def test_a_repeated_order_is_told_once() -> None:
     assert after((DRAIN, "a:1"), (DRAIN, "a:1")) == (DRAIN,)
 
 
+def test_of_orders_on_the_log_the_latest_word_on_each_key_is_told_until_a_reload() -> None:
+    first, second = (Order(OrderKind.LOG, fields=each) for each in ({"level": "debug", "sample": 1}, {"level": "info"}))
+    kept = after((first, None), (ADD, "c:1"), (second, None))
+
+    assert [order.fields for order in kept if order.kind is OrderKind.LOG] == [{"level": "info", "sample": 1}]
+    assert len(kept) == 2
+    assert remembered(kept, Order(OrderKind.RELOAD), None) == ()
+
+
 def test_a_removed_backend_of_the_configuration_stays_removed() -> None:
     remove = Order(OrderKind.REMOVE, "a:1")
 

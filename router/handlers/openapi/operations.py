@@ -234,6 +234,15 @@ ADMIN: dict[tuple[str, str], Operation] = {
     ("/admin/reload", "POST"): _order(
         "reload", "Read the configuration anew", "A bad one changes nothing.", parameters=(), tag=_PROCESS
     ),
+    ("/admin/log", "POST"): Operation(
+        "log",
+        _PROCESS,
+        "Log more or less",
+        "It holds until the configuration is read anew.",
+        takes=(JSON, "LogChange"),
+        gives=((JSON, "Done"),),
+        errors=_ORDERED,
+    ),
     ("/admin/config", "GET"): Operation(
         "config",
         _PROCESS,

@@ -125,6 +125,16 @@ ADMIN: dict[str, Schema] = {
         needs=("url",),
         tells="The keys that `backends` has in the configuration; unknown ones are refused (422).",
     ),
+    "LogChange": record(
+        {
+            "level": told(TEXT, "`debug`, `info`, `warning`, `error` or `critical`."),
+            "sample": told(
+                {"type": ["number", "string"]}, "Share of good exchanges that have a line, as `10%` or 0.1."
+            ),
+            "access": FLAG,
+        },
+        tells="Keys of `logging`; others are refused (422).",
+    ),
     "Configuration": record(
         {
             "object": {"const": "config"},

@@ -25,7 +25,7 @@ OWN = {
 ADMIN = {
     *("/config", "/status", "/status/page.css", "/status/page.js", "/status/icon.svg", "/status/events"),
     *("/health", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/redoc"),
-    *("/admin/backends", "/admin/reload", "/admin/config", "/admin/backends/{name}"),
+    *("/admin/backends", "/admin/reload", "/admin/config", "/admin/log", "/admin/backends/{name}"),
     *("/admin/backends/{name}/drain", "/admin/backends/{name}/undrain", "/docs/{file}"),
 }
 Ask = Callable[..., Awaitable[HTTPResponse]]

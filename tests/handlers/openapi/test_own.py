@@ -64,6 +64,8 @@ def test_what_operators_are_told_of_orders_fits() -> None:
             for order in ("drain", "undrain"):
                 done = await one.fields("POST", f"/admin/backends/{name}/{order}", {})
                 assert not faults("Done", done, document)
+            done = await one.fields("POST", "/admin/log", {"level": "debug", "sample": "5%"})
+            assert not faults("Done", done, document)
             refused = await one.ask("POST", "/admin/backends", {"url": "http://127.0.0.1:1", "nope": 1})
             assert refused.code == 422
             assert not faults("Error", json.loads(refused.body), document)

@@ -1,0 +1,154 @@
+"""What the lines of the log tell: one of an exchange that was closed, one of a record of the logging module. Pure.
+
+Values that a client chose stand in JSON strings and are shortened; bodies, credentials and query strings never come
+here.
+"""
+
+import json
+import logging
+import re
+import time
+from typing import Any
+
+import orjson
+
+from router.exchange import Attempt, Exchange
+from router.observe.reading import for_people
+
+MAX_VALUE = 256  # characters of one value that a client chose: longer than any honest model name
+MAX_MESSAGE = 16 * 1024  # characters of one application message with its traceback
+ACCESS = "router.access"  # the logger that lines of exchanges name
+# What JSON may hold as it is, and a terminal or a reader of lines takes for more than text: further controls, line
+# separators, and marks that turn the direction of writing.
+_UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+class Clock:
+    """Wall-clock texts in UTC with milliseconds; the part down to the second is made once per second."""
+
+    __slots__ = ("_prefix", "_second")
+
+    def __init__(self) -> None:
+        """Start with no second at hand."""
+        self._second = -1
+        self._prefix = ""
+
+    def text(self, now: float) -> str:
+        """Return `now` (seconds since 1970) as 2026-01-31T23:59:59.123Z."""
+        second = int(now)
+        if second != self._second:
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        return f"{self._prefix}.{int((now - second) * 1000):03d}Z"
+
+
+def json_line(exchange: Exchange, when: str, worker: int | None = None, sample: float | None = None) -> bytes:
+    """Return the access line as one JSON object. `sample`: the share of such exchanges that have one; None: all."""
+    return _encode(access_fields(exchange, when, worker, sample))
+
+
+def text_line(exchange: Exchange, when: str, worker: int | None = None, sample: float | None = None) -> bytes:
+    """Return the access line for people."""
+    return f"{for_people(access_fields(exchange, when, worker, sample))}\n".encode(errors="backslashreplace")
+
+
+def access_fields(
+    exchange: Exchange, when: str, worker: int | None = None, sample: float | None = None
+) -> dict[str, Any]:
+    """Return everything that an access line tells, in its order; durations in seconds."""
+    opened, began, closed, outcome = exchange.opened, exchange.began, exchange.closed, exchange.outcome
+    model = exchange.model
+    return {
+        "time": when,
+        "logger": ACCESS,
+        **({} if worker is None else {"worker": worker}),
+        "id": exchange.id[:MAX_VALUE],
+        **({"trace": exchange.trace.trace_id} if exchange.trace is not None else {}),
+        "client": exchange.client,
+        **({"client_cert": exchange.client_cert[:MAX_VALUE]} if exchange.client_cert else {}),
+        "method": exchange.method[:MAX_VALUE],
+        "route": exchange.route,
+        **({"path": exchange.path} if exchange.path else {}),
+        "model": model[:MAX_VALUE] if model is not None else None,
+        "stream": exchange.stream,
+        "status": exchange.status,
+        "outcome": outcome._value_ if outcome is not None else None,
+        "error": exchange.error,
+        **({"param": exchange.param[:MAX_VALUE]} if exchange.param else {}),
+        "duration": _micro(closed - opened) if closed is not None else None,
+        "first": _micro(began - opened) if began is not None else None,
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "events": exchange.events,
+        **({"tokens_in": exchange.tokens[0], "tokens_out": exchange.tokens[1]} if exchange.tokens is not None else {}),
+        **({"rules": ",".join(sorted(exchange.rules, key=_rule_order))} if exchange.rules else {}),
+        **(_rare_fields(exchange) if exchange.resumed or exchange.hedged or exchange.queued else {}),
+        "attempts": [_attempt_fields(attempt) for attempt in exchange.attempts],
+        **({"headers": exchange.headers} if exchange.headers else {}),
+        **({"sample": sample} if sample is not None else {}),
+    }
+
+
+def _rare_fields(exchange: Exchange) -> dict[str, Any]:
+    """Return what is seldom told: of waits, of second attempts beside the first, and of streams that were taken up."""
+    return {
+        **({"queued": _micro(exchange.queued)} if exchange.queued else {}),
+        **({"hedged": True} if exchange.hedged else {}),
+        **({"resumed": exchange.resumed, "resume_mode": exchange.resume_mode} if exchange.resumed else {}),
+    }
+
+
+def _rule_order(rule: str) -> tuple[str, int]:
+    """R2 comes before R10."""
+    return rule[0], int(rule[1:])
+
+
+def _micro(seconds: float) -> float:
+    """Return seconds to the nearest microsecond; half the cost of round()."""
+    return int(seconds * 1e6 + 0.5) / 1e6
+
+
+def _attempt_fields(attempt: Attempt) -> dict[str, Any]:
+    outcome, ended = attempt.outcome, attempt.ended
+    return {
+        "backend": attempt.backend,
+        "outcome": outcome._value_ if outcome is not None else None,
+        "status": attempt.status,
+        "duration": _micro(ended - attempt.started) if ended is not None else None,
+    }
+
+
+def _encode(fields: dict[str, Any]) -> bytes:
+    try:
+        line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a lone surrogate in a client's string: orjson refuses it, ASCII escapes can carry it
+        return json.dumps(fields, separators=(",", ":"), default=str).encode() + b"\n"
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return _UNSEEN.sub(lambda sign: f"\\u{ord(sign[0]):04x}", line.decode()).encode()
+
+
+def json_record(record: logging.LogRecord, when: str, worker: int | None = None) -> bytes:
+    """Return an application line as one JSON object."""
+    return _encode(record_fields(record, when, worker))
+
+
+def text_record(record: logging.LogRecord, when: str, worker: int | None = None) -> bytes:
+    """Return an application line for people; line ends within the message are escaped, a traceback is indented."""
+    return f"{for_people(record_fields(record, when, worker))}\n".encode(errors="backslashreplace")
+
+
+def record_fields(record: logging.LogRecord, when: str, worker: int | None = None) -> dict[str, Any]:
+    """Return everything that an application line tells, in its order."""
+    return {
+        "time": when,
+        "logger": record.name,
+        **({} if worker is None else {"worker": worker}),
+        "level": record.levelname.lower(),
+        "message": record.getMessage()[:MAX_MESSAGE],
+        **({"traceback": _traceback(record)} if record.exc_info else {}),
+    }
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    return logging.Formatter().formatException(record.exc_info)[-MAX_MESSAGE:] if record.exc_info else ""
