@@ -29,7 +29,7 @@ SIMULATED = [
 CONFIG: dict[str, Any] = {
     "server": {"workers": 2, "watch_config": False, "drain_timeout": 1},
     "admin": {"enabled": True},
-    "health": {"timeout": 1, "hung_after": 1, "load_interval": 0.3, "slow_start": 0, "max_down_for": 0},
+    "health": {"timeout": 1, "hung_after": 1, "load_interval": 0.3, "slow_start": 0, "max_down_for": 0.5},
     "breaker": {"open_for": 0.5, "max_open_for": 1},
     "timeouts": {"first_byte": 4, "unstreamed": 4, "idle": 2},
     "hedge": {"after": 0.2},
