@@ -38,6 +38,7 @@ setup(
             "hypothesis>=6.100",
             "openai>=1.60",
             "jsonschema>=4.20",
+            "grafana-foundation-sdk",  # Grafana's own types: what a dashboard may hold
             "mypy>=1.13",
             "ruff>=0.8",
             "types-PyYAML",
