@@ -1,4 +1,4 @@
-"""`make observe`, `python -m tests.alerting [--once] [--hold SECONDS] [--json FILE]`: harms, alerts, and what to look at.
+"""`python -m tests.alerting [--once] [--hold SECONDS] [--json FILE]` (make observe): harms, and the alerts they bring.
 
 Starts simulated backends, a router and a real Prometheus, all on 127.0.0.1, with the shipped rules made quick. Every
 stage does one harm, waits for its alerts, mends it, and waits until they are gone; then every query of the dashboard
@@ -8,6 +8,7 @@ is asked. Exit status: 0 where all came as it must, 1 where not. Rounds go on un
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -80,6 +81,9 @@ async def fast_budget_ends(here: Stand) -> bool:
 
 async def observe(*, once: bool, hold: float) -> dict[str, Any]:
     """Run rounds; return what came of the last one."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # as Ctrl-C: all is ended in order
     async with stand() as here:
         print(what_to_look_at(here), flush=True)
         while True:
@@ -134,7 +138,7 @@ def main() -> int:
     flags = parser.parse_args()
     try:
         report = uvloop.run(observe(once=flags.once, hold=flags.hold))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         print("\nended")
         return 0
     if flags.json:

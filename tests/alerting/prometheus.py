@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import yaml
 
 from tests.alerting.rules import quick
-from tests.chaos.cluster import get, status_of
+from tests.chaos.cluster import exchange, status_of
 from tests.chaos.processes import ROOT, START_TIMEOUT, Process, free_ports, until
 
 JOB = "devstral-router"
@@ -68,7 +68,9 @@ class Prometheus(Process):
             await asyncio.sleep(0.05)
 
     async def _ask(self, path: str, **given: str) -> Any:
-        answer = json.loads(await get(self.port, f"/api/v1/{path}?{urlencode(given)}"))
+        # HTTP/1.0, so that the answer is not chunked.
+        raw = await exchange(self.port, f"GET /api/v1/{path}?{urlencode(given)} HTTP/1.0\r\nHost: a\r\n\r\n".encode())
+        answer = json.loads(raw.partition(b"\r\n\r\n")[2])
         assert answer["status"] == "success", answer
         return answer["data"]
 

@@ -12,7 +12,7 @@ Deed = Callable[[Stand], Awaitable[None]]
 # Budgets remember: these may fire after any stage in which clients were told of failures.
 REMEMBER = frozenset({"RouterErrorBudgetBurnsFast", "RouterErrorBudgetBurnsSlowly"})
 DEAD_ENGINE = "EngineCore encountered an issue. See stack trace (above) for the root cause."
-CROWD = 30  # clients: more than all places and the queue
+CROWD = 50  # clients: more than all places and the queues of both models
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ async def _engines_dead(here: Stand) -> None:
     await here.faults(status=500, message=DEAD_ENGINE)
 
 
-async def _connections_reset(here: Stand) -> None:
-    await here.faults(reset=True, rate=0.35)
+async def _often_full(here: Stand) -> None:
+    await here.faults(status=503, rate=0.5)
 
 
 async def _streams_cut(here: Stand) -> None:
@@ -119,8 +119,7 @@ STAGES = (
            "RouterQueueFilling RouterQueueOverflows RouterRetriesStorm"),
     _stage("all engines dead", _engines_dead, _well, "RouterAllBreakersOpen RouterErrorBudgetBurnsFast",
            "RouterNoBackend RouterRetriesStorm RouterBreakerOpen"),
-    _stage("connections reset now and then", _connections_reset, _well, "RouterRetriesStorm",
-           "RouterBreakerOpen RouterAllBreakersOpen"),
+    _stage("backends often full", _often_full, _well, "RouterRetriesStorm"),
     _stage("streams cut", _streams_cut, _well, "", "RouterRetriesStorm RouterBreakerOpen RouterAllBreakersOpen"),
     _stage("more than backends may take", _slow_and_crowded, _quick_and_calm,
            "RouterQueueFilling RouterQueueOverflows"),
@@ -128,6 +127,6 @@ STAGES = (
     _stage("a bad configuration", _bad_file, _as_configured, "RouterConfigReloadFailed"),
     _stage("a certificate that ends", _certificate_ends, _plain_again, "RouterCertificateExpires"),
     _stage("workers die, and a wrong target", _workers_die, _right_targets, "RouterWorkersDie RouterMetricsMissing",
-           "RouterErrorBudgetBurnsFast"),
+           "RouterDown"),  # the page waits for the worker that was killed, longer than a quick scrape
     _stage("the router gone", _router_gone, _router_back, "RouterDown"),
 )  # fmt: skip

@@ -106,6 +106,9 @@ async def stand() -> AsyncIterator[Stand]:
             prometheus.scrape([router.admin_port])
             prometheus.start()
             await prometheus.ready()
+            # It takes five seconds to look for its first target, and misses the router until then.
+            while not await prometheus.query("up == 1") or await prometheus.firing():
+                await asyncio.sleep(0.1)
             async with traffic(it, CLIENTS) as clients:
                 yield Stand(it, prometheus, clients, ending, dict(router.config))
         finally:

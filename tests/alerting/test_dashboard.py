@@ -1,7 +1,7 @@
 """The structure of the dashboard: Grafana's own types, a grid without overlaps, and metrics that exist."""
 
+import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ ROWS = [
     *("Overview", "Failures that clients hardly notice", "Backends", "Models", "Translation", "The router itself"),
     "One request",
 ]
+# Grafana writes these itself into annotations and variables of a Prometheus, and its types leave them open.
+NOT_TYPED = {"titleFormat", "textFormat", "step", "definition"}
 METRIC = re.compile(r"\b(router_\w+?)(?:_bucket|_count|_sum)?(?=[{\s)\[])")
 
 
@@ -39,11 +41,10 @@ def lost(given: Any, kept: Any, path: str = "") -> list[str]:
 
 
 def test_grafanas_own_types_know_all_of_it(tree: Tree) -> None:
-    import json
-
     kept = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(tree)))
 
-    assert lost(tree, kept) == []
+    unknown = {path.rpartition(".")[2] for path in lost(tree, kept)}
+    assert unknown == NOT_TYPED
 
 
 def test_its_rows_are_those_that_an_operator_looks_for(tree: Tree) -> None:
@@ -89,9 +90,8 @@ def test_every_series_is_documented_or_recorded(root: Path, tree: Tree) -> None:
     """A metric that was renamed must be missed here, not by an operator."""
     page = "".join(file.read_text() for file in sorted((root / "docs").glob("*.md")))
     recorded = {rule["record"] for rule in rules_of((root / "conf" / "rules.yml").read_text()) if "record" in rule}
-    asked: Callable[[Query], list[str]] = lambda query: METRIC.findall(query.expression)  # noqa: E731
     for query in queries(tree):
-        for name in asked(query):
+        for name in METRIC.findall(query.expression):
             assert f"`{name}`" in page, f"{query.panel}: {name}"
         for name in re.findall(r"job:\w+:\w+", query.expression):
             assert name in recorded, f"{query.panel}: {name}"

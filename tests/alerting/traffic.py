@@ -24,14 +24,14 @@ TRANSLATED = {
     "messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "name": "bob", "content": "Hi"}],
     "tools": [{"type": "function", "function": {"name": "files.read"}}],
 }
-KINDS = (
+USUAL = (
     _chat("small", stream=True),
     _chat("large", stream=True),
     _chat("small"),
     _chat("large", **TRANSLATED),
     ("/v1/embeddings", {"model": "small", "input": "Hello"}),
-    _chat("no-such-model"),
 )
+KINDS = (*USUAL, *USUAL, _chat("no-such-model"))
 
 
 class Traffic:
