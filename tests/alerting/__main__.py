@@ -11,7 +11,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +31,30 @@ async def play(here: Stand, stage: Stage, *, hold: float) -> dict[str, Any]:
     begun, fired = time.monotonic(), dict[str, float]()
     wrong: dict[str, Any] = {}
 
-    async def watch(done: Callable[[set[str]], bool]) -> bool:
+    async def watch(done: Callable[[set[str]], Awaitable[bool]]) -> bool:
         ends = time.monotonic() + WITHIN
         while time.monotonic() < ends:
             firing = await here.prometheus.firing()
             for name in firing:
                 fired.setdefault(name, round(time.monotonic() - begun, 2))
             wrong.update({name: firing[name] for name in firing.keys() - stage.brings - stage.may - REMEMBER})
-            if done(set(firing)):
+            if await done(set(firing)):
                 return True
             await asyncio.sleep(INTERVAL / 2)
         return False
 
+    async def all_fired(firing: set[str]) -> bool:
+        return stage.brings <= fired.keys() and time.monotonic() - begun > CALM
+
+    async def all_gone(firing: set[str]) -> bool:
+        return (await here.prometheus.firing(pending=True)).keys() <= REMEMBER  # pending ones would be the next stage's
+
     await stage.harm(here)
-    missing: list[str] = []
-    if not await watch(lambda firing: stage.brings <= fired.keys() and time.monotonic() - begun > CALM):
-        missing = sorted(stage.brings - fired.keys())
+    missing = [] if await watch(all_fired) else sorted(stage.brings - fired.keys())
     await asyncio.sleep(hold)
     await stage.mend(here)
     mended = time.monotonic()
-    gone = await watch(lambda firing: firing <= REMEMBER)
+    gone = await watch(all_gone)
     return {
         "stage": stage.name,
         "fired": {name: fired[name] for name in sorted(stage.brings & fired.keys())},

@@ -85,11 +85,11 @@ class Prometheus(Process):
         found = (await self._ask("query_range", query=expression, **given))["result"]
         return sum(any(math.isfinite(float(value)) for _, value in series["values"]) for series in found)
 
-    async def firing(self) -> dict[str, list[dict[str, str]]]:
-        """Return the labels of the alerts that fire, by name."""
+    async def firing(self, *, pending: bool = False) -> dict[str, list[dict[str, str]]]:
+        """Return the labels of the alerts that fire, by name; `pending`: those too that are about to."""
         found: dict[str, list[dict[str, str]]] = {}
         for each in (await self._ask("alerts"))["alerts"]:
-            if each["state"] == "firing":
+            if pending or each["state"] == "firing":
                 found.setdefault(each["labels"]["alertname"], []).append(each["labels"])
         return found
 

@@ -53,8 +53,9 @@ async def _often_full(here: Stand) -> None:
     await here.faults(status=503, rate=0.5)
 
 
-async def _streams_cut(here: Stand) -> None:
-    await here.faults(break_as="cut", break_after=4, rate=0.5)
+async def _cut_and_slow(here: Stand) -> None:
+    await here.faults(0, ttft=0.5)  # a second attempt is made beside it, where it changes nothing
+    await here.faults(1, 2, break_as="cut", break_after=4, rate=0.5)
 
 
 async def _slow_and_crowded(here: Stand) -> None:
@@ -120,9 +121,11 @@ STAGES = (
     _stage("all engines dead", _engines_dead, _well, "RouterAllBreakersOpen RouterErrorBudgetBurnsFast",
            "RouterNoBackend RouterRetriesStorm RouterBreakerOpen"),
     _stage("backends often full", _often_full, _well, "RouterRetriesStorm"),
-    _stage("streams cut", _streams_cut, _well, "", "RouterRetriesStorm RouterBreakerOpen RouterAllBreakersOpen"),
+    _stage("streams cut, a backend slow", _cut_and_slow, _well, "",
+           "RouterRetriesStorm RouterBreakerOpen RouterAllBreakersOpen"),
     _stage("more than backends may take", _slow_and_crowded, _quick_and_calm,
-           "RouterQueueFilling RouterQueueOverflows"),
+           "RouterQueueFilling RouterQueueOverflows",
+           "RouterRetriesStorm"),  # those of the stage before are many beside the few that are answered now
     _stage("no memory for more", _short_of_memory, _as_configured, "RouterShedsLoad"),
     _stage("a bad configuration", _bad_file, _as_configured, "RouterConfigReloadFailed"),
     _stage("a certificate that ends", _certificate_ends, _plain_again, "RouterCertificateExpires"),

@@ -19,7 +19,7 @@ from tests.front import merged
 
 BACKENDS = 3
 CLIENTS = 8
-FACTOR = 120.0  # five minutes become two and a half seconds
+FACTOR = 150.0  # five minutes become two seconds
 INTERVAL = 0.3  # seconds between two scrapes
 SIMULATED = [
     *("--ttft", "20ms", "--itl", "4ms", "--tokens", "8"),
@@ -97,16 +97,15 @@ async def stand() -> AsyncIterator[Stand]:
         prometheus = Prometheus(_program("prometheus"), folder, factor=FACTOR, interval=INTERVAL)
         ending = Authority(folder, _program("openssl")).issue(days=1)
         try:
-            for process in (*backends, router):
+            prometheus.scrape([router.admin_port])
+            for process in (prometheus, *backends, router):
                 process.start()
             await asyncio.gather(*(each.listens() for each in backends))
             await router.ready()
             while await router.metric("router_backend_usable") != BACKENDS:
                 await asyncio.sleep(0.05)
-            prometheus.scrape([router.admin_port])
-            prometheus.start()
             await prometheus.ready()
-            # It takes five seconds to look for its first target, and misses the router until then.
+            # It looks for its first target after five seconds, and misses the router until then.
             while not await prometheus.query("up == 1") or await prometheus.firing():
                 await asyncio.sleep(0.1)
             async with traffic(it, CLIENTS) as clients:

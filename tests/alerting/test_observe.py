@@ -17,8 +17,10 @@ LIMIT = 400.0  # seconds for a round; it takes some forty on an idle machine
 
 
 @pytest.fixture(scope="module")
-def report(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(root: Path, tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str], str]) -> dict[str, Any]:
     """What the command tells of one round."""
+    for name in ("prometheus", "openssl"):
+        tool(name)
     folder = tmp_path_factory.mktemp("observe")
     done = subprocess.run(
         [sys.executable, "-m", "tests.alerting", "--once", "--json", str(folder / "report.json")],
@@ -34,13 +36,6 @@ def report(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     told: dict[str, Any] = json.loads((folder / "report.json").read_text())
     told.update(code=done.returncode, folder=str(folder), printed=done.stdout)
     return told
-
-
-@pytest.fixture(autouse=True)
-def _programs(tool: Callable[[str], str]) -> None:
-    """What the round needs."""
-    tool("prometheus")
-    tool("openssl")
 
 
 @pytest.mark.parametrize("name", [stage.name for stage in STAGES])
