@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.alerting.stand import CLIENTS, Stand
+from tests.alerting.traffic import MODELS
 from tests.chaos.cluster import status_of
 
 Deed = Callable[[Stand], Awaitable[None]]
@@ -37,9 +38,11 @@ async def _well(here: Stand) -> None:
 async def _one_gone_one_hung(here: Stand) -> None:
     await here.faults(0, refuse=True, refuse_for=6)  # the faults of one that refuses cannot be mended by asking it
     await here.faults(1, freeze=True)
+    await here.wait_at(here.backends[1].port)  # the router takes its own requests away from it
 
 
 async def _well_again(here: Stand) -> None:
+    here.leave()
     await here.faults(1, 2)
     while not await here.router.metric("router_backend_usable", backend=here.backends[0].name):
         await asyncio.sleep(0.1)
@@ -53,8 +56,11 @@ async def _often_full(here: Stand) -> None:
     await here.faults(status=503, rate=0.5)
 
 
-async def _cut_and_slow(here: Stand) -> None:
-    await here.faults(0, ttft=0.5)  # a second attempt is made beside it, where it changes nothing
+async def _slow_and_cut(here: Stand) -> None:
+    await here.faults(0, hang=True)
+    short = {"model": MODELS[0], "input": "Hello"}  # hedged beside the attempt that hangs
+    await asyncio.gather(*(here.it.ask("/v1/embeddings", short) for _ in range(9)))
+    await here.faults(0)
     await here.faults(1, 2, break_as="cut", break_after=4, rate=0.5)
 
 
@@ -121,7 +127,7 @@ STAGES = (
     _stage("all engines dead", _engines_dead, _well, "RouterAllBreakersOpen RouterErrorBudgetBurnsFast",
            "RouterNoBackend RouterRetriesStorm RouterBreakerOpen"),
     _stage("backends often full", _often_full, _well, "RouterRetriesStorm"),
-    _stage("streams cut, a backend slow", _cut_and_slow, _well, "",
+    _stage("a backend slow, then streams cut", _slow_and_cut, _well, "",
            "RouterRetriesStorm RouterBreakerOpen RouterAllBreakersOpen"),
     _stage("more than backends may take", _slow_and_crowded, _quick_and_calm,
            "RouterQueueFilling RouterQueueOverflows",

@@ -1,11 +1,12 @@
 """What the alerts are tried on: simulated backends, a router of two workers before them, and Prometheus."""
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGHUP, SIGKILL
 from typing import Any
@@ -15,7 +16,7 @@ from tests.alerting.traffic import MODELS, Traffic, traffic
 from tests.authority import Authority, Issued
 from tests.chaos.cluster import QUICK, Backend, Cluster, RouterProcess, described
 from tests.chaos.processes import free_ports, until
-from tests.front import merged
+from tests.front import CHAT, merged
 
 BACKENDS = 3
 CLIENTS = 8
@@ -46,6 +47,7 @@ class Stand:
     traffic: Traffic
     ending: Issued  # a certificate that ends soon
     config: dict[str, Any]
+    waiting: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def backends(self) -> list[Backend]:
@@ -61,6 +63,19 @@ class Stand:
         """Make these backends misbehave, all if none is named; no fault: they behave."""
         chosen = [self.backends[number] for number in numbers] or self.backends
         await asyncio.gather(*(each.faults(**described) for each in chosen))
+
+    async def wait_at(self, port: int) -> None:
+        """Ask a backend for an answer, past the router, and wait for it until `leave`."""
+        body = json.dumps({**CHAT, "model": MODELS[0]}).encode()
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        self.waiting.append(writer)
+
+    def leave(self) -> None:
+        """Wait for no answer any more."""
+        while self.waiting:
+            self.waiting.pop().close()
 
     def configure(self, over: dict[str, Any] | str) -> None:
         """Have the router take up its configuration with what is otherwise, or a text that is none."""
