@@ -10,6 +10,8 @@ found = re.search(r'^__version__ = "([^"]+)"', (HERE / "router/__init__.py").rea
 if found is None:
     raise SystemExit("router/__init__.py names no __version__")
 
+OTEL = ["opentelemetry-sdk>=1.27", "opentelemetry-exporter-otlp-proto-http>=1.27"]  # spans, see docs/operations.md
+
 setup(
     name="devstral-router",
     version=found.group(1),
@@ -19,7 +21,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["router", "router.*"]),
-    package_data={"router": ["py.typed"]},
+    package_data={"router": ["py.typed", "pages/*"]},
     install_requires=[
         "tornado>=6.6.1",
         "uvloop>=0.22",
@@ -39,6 +41,8 @@ setup(
             "openai>=1.60",
             "jsonschema>=4.20",
             "grafana-foundation-sdk",  # Grafana's own types: what a dashboard may hold
+            "playwright>=1.50",  # drives the system's Chromium
+            "axe-playwright-python>=0.1.4",  # holds axe-core, which judges the status page
             "mypy>=1.13",
             "ruff>=0.8",
             "types-PyYAML",
@@ -47,7 +51,14 @@ setup(
             "h11>=0.14",
             "starlette>=0.40",
             "python-multipart>=0.0.12",
+            "openapi-spec-validator>=0.7",
+            "schemathesis>=4.30,<5",
+            "fastapi-offline>=1.7.7,<2",  # as the extra docs has it
+            *OTEL,
         ],
+        # Of it the files of Swagger UI and ReDoc are served; no code of it runs.
+        "docs": ["fastapi-offline>=1.7.7,<2"],
+        "otel": OTEL,
         "fuzz": ["atheris>=3.0"],
     },
     entry_points={"console_scripts": ["devstral-router = router.cli:main"]},

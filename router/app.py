@@ -20,9 +20,9 @@ from router.backends.backend import BackendSpec, Change
 from router.backends.checker import Checker
 from router.backends.registry import Registry
 from router.backends.roster import Updated
-from router.bridging import LONGEST, LOOK_INTERVAL, bridge, is_known
+from router.bridging import Bridge, is_known
 from router.changing import Changing
-from router.config import BackendConfig, Config, Loaded
+from router.config import Config, Loaded
 from router.config.current import Current
 from router.errors import ConfigError, ConfigFault
 from router.handlers.admin import AdminDoor, Desk
@@ -36,6 +36,7 @@ from router.observe.metrics import Metrics
 from router.observe.watchdog import Watchdog
 from router.observer import Observer
 from router.orders import Control, Order, Report
+from router.recent import Told
 from router.relay.dialects import Dialects
 from router.relay.endpoint import Endpoint
 from router.relay.headers import ToClient
@@ -45,8 +46,9 @@ from router.relay.relay import Relay
 from router.relay.shared import Cluster, Shared
 from router.reload import LocalControl
 from router.securing import Securing, read_credentials
+from router.tracing.tracer import without_tracing
+from router.vitals import Looking
 from router.wire.client import PooledHTTPClient
-from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 from router.wire.resolver import Resolver
 from router.wire.service import Refused
@@ -66,7 +68,6 @@ class _Running:
     context: Context
     delegate: FrontDoor
     admin: AdminDoor
-    bridging: asyncio.TimerHandle | None = None  # of the next look
 
 
 class App:
@@ -88,6 +89,7 @@ class App:
         self._current = Current(config, origins or {})
         self._is_draining = False
         self._began = time.monotonic()
+        self._worker = worker
         self.securing = Securing(read_credentials(config.server.tls))
         self._logs = logs.setup(config.logging, worker=worker)
         self.registry = Registry(
@@ -98,13 +100,15 @@ class App:
         self.metrics = Metrics(
             backends=lambda: self.registry.snapshot(time.monotonic()),
             dropped_log_lines=lambda: self._logs.dropped,
-            queue_length=lambda: 0 if self._running is None else len(self._running.shared.queue),
             tls=self.securing.figures,
+            vitals=lambda: self.looking.look(self.config, is_ready=self.ready),
         )
-        self._observer = Observer(self.metrics, self._logs.access)
+        self._tracer = parts.tracer(config, share=lambda: self.config.tracing.sample)
+        self._observer = Observer(self.metrics, self._logs.access, self._tracer)
         self._watchdog = Watchdog(on_lag=self.metrics.loop_lagged, on_stall=self.metrics.loop_stalled)
         # At work are uploads too, and the one that asks is counted already.
         self._guard = Guard(parts.marks(config), at_work=lambda: self.metrics.in_flight - 1)
+        self.looking = Looking(self._guard)
         self._endpoints: dict[str, Endpoint] = parts.endpoints(config)
         self._dialects = Dialects({})
         parts.tell_dialects(self._dialects, config)
@@ -115,8 +119,7 @@ class App:
         self.on_limits: Callable[[ServerLimits], None] | None = None  # told the limits of clients when they change
         self.earlier: Callable[[], Sequence[int]] = tuple  # processes before us that still finish requests, by id
         self._running: _Running | None = None
-        self._bridged: tuple[BackendConfig, ...] = ()  # that are configured no more, and still needed
-        self._bridge_until = 0.0  # monotonic seconds
+        self._bridge = Bridge(self.registry, config=lambda: self.config, take=self._take)
 
     @classmethod
     def of(cls, loaded: Loaded, *, worker: int | None = None) -> "App":
@@ -178,6 +181,10 @@ class App:
         """Return (content type, body) of this process's own metrics, in the form that an Accept header asks for."""
         return self.metrics.render(accept)
 
+    def recently(self) -> Told:
+        """Return what happened lately in this process; to be read at once."""
+        return self._observer.recent.told(self.in_flight, time.monotonic())
+
     # From its start to its end
 
     async def start(self) -> None:
@@ -188,7 +195,7 @@ class App:
             force_instance=True, keepalive_timeout=config.pool.keepalive or 0.0, resolver=resolver
         )
         shared = self._share(client)
-        relay = Relay(shared)
+        relay = self.looking.relay = Relay(shared)
         self._observer.on_down = relay.backend_down
         checker = Checker(
             self.registry,
@@ -225,14 +232,15 @@ class App:
         running = self._running
         self._guard.stop()
         self._watchdog.stop()
+        self._bridge.stop()
         if running is not None:
-            if running.bridging is not None:
-                running.bridging.cancel()
             await running.relay.stop()
             await running.checker.stop()
             await running.prober.stop()
             running.client.close()
             running.resolver.close()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
         self._logs.close()
 
     def reopen_logs(self) -> None:
@@ -263,7 +271,7 @@ class App:
 
     def _take(self, wanted: Config) -> None:
         """Make `wanted` the one that holds. Raises ConfigError, before anything has changed."""
-        bridged = self._still_needed(wanted)
+        bridged = () if self._running is None else self._bridge.needed(wanted)
         config = wanted.model_copy(update={"backends": (*wanted.backends, *bridged)}) if bridged else wanted
         specs = [parts.spec(backend, config) for backend in config.backends]
         had = self._current.config
@@ -273,7 +281,7 @@ class App:
         except OSError as error:
             fault = ConfigFault("logging.file", f"{config.logging.file} cannot be opened: {error.strerror or error}")
             raise ConfigError([fault]) from error
-        self._current.config, self._bridged = wanted, bridged
+        self._current.config, self._bridge.held = wanted, bridged
         if (had.health, had.breaker) != (config.health, config.breaker):
             self.registry.set_rules(health_rules=parts.health_rules(config), breaker_rules=parts.breaker_rules(config))
         updated = self.registry.update(specs)
@@ -290,28 +298,9 @@ class App:
         if self.on_limits is not None and parts.limits(had) != parts.limits(config):
             self.on_limits(parts.limits(config))
 
-    def _still_needed(self, wanted: Config) -> tuple[BackendConfig, ...]:
-        """Return the backends that go, but not before those that come are known."""
-        now = time.monotonic()
-        self._bridge_until = self._bridge_until if self._bridged else now + LONGEST
-        if self._running is None or now >= self._bridge_until:
-            return ()
-        return bridge(self.registry, wanted, (*self.config.backends, *self._bridged), now=now)
-
-    def _look_at_bridge(self) -> None:
-        """Let those go that are needed no more, and look again while there are others."""
-        if self._still_needed(self.config) != self._bridged:
-            self._take(self.config)
-        elif self._running is not None:
-            self._running.bridging = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look_at_bridge)
-
     def _retune(self, running: _Running, config: Config, updated: Updated) -> None:
         """Tell the parts that run what holds from now on."""
-        if running.bridging is not None:
-            running.bridging.cancel()
-            running.bridging = None
-        if self._bridged:
-            running.bridging = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look_at_bridge)
+        self._bridge.watch()
         running.prober.forget(updated.removed)
         running.prober.set_timeout(config.health.timeout)
         running.checker.set_rules(parts.health_rules(config))
@@ -364,33 +353,30 @@ class App:
 
     def _build_context(self, relay: Relay) -> Context:
         config = self.config
-        dice = random.Random()  # noqa: S311  # ids are no secrets
         return Context(
             relay,
             self.registry,
             self.metrics,
             cors=Cors(**config.server.cors.model_dump()),
             clock=time.monotonic,
-            new_id=lambda: f"{dice.getrandbits(128):032x}",
+            new_id=parts.ids(),
             exchange_opened=self._observer.exchange_opened,
             is_draining=lambda: self._is_draining,
             reads_chats=lambda: self._dialects.any_translates,
             dialect_of=self._dialects.describe,
             scrape=self.control.metrics,
-            deadline_header=normalised(config.server.deadline_header.encode()),
-            total_timeout=config.timeouts.total,
-            public_details=config.server.public_details,
-            targets=tuple(backend.url for backend in config.backends),
+            recent=self.control.recent,
+            open_trace=without_tracing if self._tracer is None else self._tracer.open,
             started=self._began,
-            debug=config.logging.level == "debug",
-            metrics_path=config.metrics.path if config.metrics.enabled else None,
+            worker=self._worker,
             guard=self._guard,
+            **parts.answering(config),
         )
 
     def _desk(self) -> Desk:
         admin = self.config.admin
         token = None if admin.token is None else admin.token.get_secret_value()
-        return Desk(self.control, self._current.lines, host=admin.host, token=token, earlier=self.earlier)
+        return Desk(self.control, self._current.entries, host=admin.host, token=token, earlier=self.earlier)
 
     def _probe_request(self, spec: BackendSpec, path: str, timeout: float) -> HTTPRequest:
         return parts.probe_request(self._endpoints[spec.name], path, timeout)

@@ -5,7 +5,9 @@ serve a model are replaced at once, requests of the next moment would find nobod
 comes has been asked once. Whoever comes under the name of one that goes takes its place at once: names are unique.
 """
 
-from collections.abc import Iterable
+import asyncio
+import time
+from collections.abc import Callable, Iterable
 
 from router.backends.backend import Backend, Listing
 from router.backends.health import HealthState
@@ -39,3 +41,42 @@ def bridge(
         for each, backend in going
         if backend is not None and backend.is_usable(now) and not backend.models.keys() <= served
     )
+
+
+class Bridge:
+    """Holds them, and looks again and again at whether it is time for them to go."""
+
+    def __init__(self, registry: Registry, *, config: Callable[[], Config], take: Callable[[Config], None]) -> None:
+        """`config`: that holds now; `take`: has it taken up anew, without those that are needed no more."""
+        self.held: tuple[BackendConfig, ...] = ()  # that are configured no more, and still needed
+        self._registry = registry
+        self._config = config
+        self._take = take
+        self._until = 0.0  # monotonic seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def needed(self, wanted: Config) -> tuple[BackendConfig, ...]:
+        """Return the backends that go, but not before those that come are known."""
+        now = time.monotonic()
+        self._until = self._until if self.held else now + LONGEST
+        if now >= self._until:
+            return ()
+        return bridge(self._registry, wanted, (*self._config().backends, *self.held), now=now)
+
+    def watch(self) -> None:
+        """Look again in a moment, as long as any are held."""
+        self.stop()
+        if self.held:
+            self._timer = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        if self.needed(self._config()) != self.held:
+            self._take(self._config())
+        else:
+            self.watch()

@@ -59,6 +59,16 @@ class Attempt:
     ended: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The distributed trace that an exchange belongs to (W3C Trace Context); ids are hexadecimal."""
+
+    trace_id: str
+    parent_id: str | None  # the client's span, None where the trace begins here
+    is_sampled: bool
+    span_id: str = ""  # the exchange's own; "" where nobody is told of spans
+
+
 @dataclass(slots=True)
 class Exchange:
     """What is known of one exchange. Times are monotonic seconds; bytes are those of bodies."""
@@ -77,6 +87,7 @@ class Exchange:
     bytes_in: int = 0
     bytes_out: int = 0
     events: int = 0  # events relayed, of streams
+    tokens: tuple[int, int] | None = None  # of the prompt and of the answer, as the answer tells; None: it does not
     began: float | None = None  # when the answer began (text, reasoning, tool call, finish reason)
     closed: float | None = None
     outcome: Outcome | None = None
@@ -85,6 +96,7 @@ class Exchange:
     queued: float = 0.0  # seconds that it waited for a free backend
     resumed: int = 0  # how often its broken answer was continued on another backend
     resume_mode: str | None = None  # how, the last time
+    trace: Trace | None = None  # None where the client names none and nobody is told of spans
     hedged: bool = False  # a second attempt ran beside the first
     rules: set[str] = field(default_factory=set)  # ids of the rules of translation that changed something
     attempts: list[Attempt] = field(default_factory=list)

@@ -1,6 +1,7 @@
 """Who is told what happens: the metrics, the access log and, of what an operator should know, the log."""
 
 import logging
+import time
 from collections.abc import Callable
 
 from router.backends.backend import Change, ChangeKind
@@ -8,6 +9,8 @@ from router.backends.health import HealthState
 from router.exchange import Attempt, AttemptOutcome, Exchange
 from router.observe import logs
 from router.observe.metrics import Metrics, model_label
+from router.recent import Recent
+from router.tracing.tracer import Tracer
 
 WELL = frozenset({"up", "closed", "serving", "drained"})  # states that need nobody's attention; an order is no accident
 
@@ -17,10 +20,14 @@ log = logging.getLogger("router.app")
 class Observer:
     """Tells metrics and logs what happens."""
 
-    def __init__(self, metrics: Metrics, access: logs.AccessLog) -> None:
-        """Both are told of every exchange."""
+    def __init__(self, metrics: Metrics, access: logs.AccessLog, tracer: Tracer | None = None) -> None:
+        """All are told of every exchange."""
         self._metrics = metrics
-        self._closers = (metrics.exchange_closed, access.write)
+        self.recent = Recent()
+        closers = (metrics.exchange_closed, access.write, self._note)
+        self._closers: tuple[Callable[[Exchange], None], ...] = closers
+        if tracer is not None:
+            self._closers += (tracer.exchange_closed,)
         self.on_down: Callable[[str], None] | None = None  # told the name of a backend that goes down
 
     def exchange_opened(self, exchange: Exchange) -> None:
@@ -28,9 +35,12 @@ class Observer:
         self._metrics.exchange_opened(exchange)
         exchange.on_close.extend(self._closers)
 
+    def _note(self, exchange: Exchange) -> None:
+        self.recent.exchange_closed(exchange, wall=time.time())
+
     def attempt_closed(self, attempt: Attempt, exchange: Exchange) -> None:
         """Count an attempt."""
-        self._metrics.attempt_closed(attempt, model_label(exchange))
+        self._metrics.attempt_closed(attempt, model_label(exchange), began=exchange.began)
 
     def retried(self, cause: AttemptOutcome) -> None:
         """Count a retry."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from router.recent import Told
+
 
 class OrderKind(enum.Enum):
     """What may be ordered."""
@@ -59,6 +61,9 @@ class Control(Protocol):
 
     async def metrics(self, accept: str) -> tuple[str, bytes]:
         """Return (content type, body) of the metrics of all processes, in the form that an Accept header asks for."""
+
+    async def recent(self) -> Told:
+        """Return what happened lately in all processes; of one that does not answer in time nothing is told."""
 
 
 def together(reports: list[Report]) -> Report:

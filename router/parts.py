@@ -7,13 +7,18 @@ import os
 import random
 import resource
 import string
+import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
+from router import __version__
 from router.access.overload import Marks
 from router.backends.backend import BackendSpec
 from router.backends.breaker import BreakerRules
 from router.backends.health import HealthRules
 from router.config import BackendConfig, Config
+from router.config.checks import TRACING_HINT
+from router.errors import ConfigError, ConfigFault
 from router.handlers.routes import RouteTable
 from router.observe.guard import memory_limit
 from router.relay.dialects import Answers, Configured, Dialects, StreamTools
@@ -24,9 +29,11 @@ from router.relay.outside import Timeouts
 from router.relay.queue import QueueRules
 from router.relay.resume import Mode, ResumeRules
 from router.relay.retry import RetryRules
+from router.tracing.tracer import SdkMissing, Tracer, otlp_exporter
 from router.translate.asked import AnswerForm, ReasoningField, RequestForm
 from router.translate.profile import PRESETS
 from router.wire.client import Request, TLSOptions, parse_url
+from router.wire.headers import normalised
 from router.wire.limits import ServerLimits
 
 ADMIN_BODY = 64 << 10  # bytes: an entry of a backend is a few hundred
@@ -46,6 +53,32 @@ def spec(backend: BackendConfig, config: Config) -> BackendSpec:
         models=backend.models,
         max_connections=backend.max_connections,
         health_path=config.health.path,
+    )
+
+
+def ids() -> Callable[[], str]:
+    """Return what makes 32 hexadecimal digits by chance; ids are no secrets."""
+    dice = random.Random()  # noqa: S311
+    return lambda: f"{dice.getrandbits(128):032x}"
+
+
+def tracer(config: Config, *, share: Callable[[], float]) -> Tracer | None:
+    """Return what tells of spans, None where that is off. Raises `ConfigError` where the SDK is missing."""
+    if not config.tracing.enabled:
+        return None
+    try:
+        exporter = otlp_exporter(config.tracing.endpoint)
+    except SdkMissing as error:
+        fault = ConfigFault("tracing.enabled", "needs OpenTelemetry's SDK", hint=TRACING_HINT)
+        raise ConfigError([fault]) from error
+    return Tracer(
+        exporter,
+        service=config.tracing.service_name,
+        version=__version__,
+        share=share,
+        new_id=ids(),
+        wall_clock=time.time,
+        clock=time.monotonic,
     )
 
 
@@ -110,6 +143,20 @@ def tell_dialects(dialects: Dialects, config: Config, *, strangers: tuple[str, .
         answer_form=AnswerForm(ReasoningField(translation.reasoning), call_index=translation.tool_call_index),
         strangers=strangers,
     )
+
+
+def answering(config: Config) -> dict[str, Any]:
+    """Return what handlers go by: fields of their Context."""
+    return {
+        "deadline_header": normalised(config.server.deadline_header.encode()),
+        "total_timeout": config.timeouts.total,
+        "public_details": config.server.public_details,
+        "public_status": config.server.public_status,
+        "targets": tuple(backend.url for backend in config.backends),
+        "debug": config.logging.level == "debug",
+        "metrics_path": config.metrics.path if config.metrics.enabled else None,
+        "docs": config.docs.enabled,
+    }
 
 
 def limits(config: Config) -> ServerLimits:

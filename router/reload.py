@@ -18,6 +18,7 @@ from typing import Protocol
 from router.config import Loaded
 from router.errors import ConfigError, ConfigFault
 from router.orders import Order, OrderKind, Problem, Report
+from router.recent import Told
 
 INTERVAL = 1.0  # seconds between two reloads, and between two looks at the files
 LOAD_TIMEOUT = 30.0  # seconds for reading: a file on a share that is gone must not hang an order for ever
@@ -231,6 +232,7 @@ class Reloadable(Protocol):
     def carry_out(self, order: Order) -> Report: ...  # ADD, REMOVE, DRAIN, UNDRAIN
     def reloaded(self, ok: bool) -> None: ...  # counts a reload
     def metrics_page(self, accept: str) -> tuple[str, bytes]: ...  # for an Accept header
+    def recently(self) -> Told: ...
 
 
 class LocalControl:
@@ -252,6 +254,10 @@ class LocalControl:
     async def metrics(self, accept: str) -> tuple[str, bytes]:
         """Return the metrics of this process."""
         return self._app.metrics_page(accept)
+
+    async def recent(self) -> Told:
+        """Return what happened lately in this process."""
+        return self._app.recently()
 
 
 def reloader_of(app: Reloadable, source: Source, named: tuple[str, ...] = ()) -> Reloader:

@@ -23,6 +23,13 @@ class Operator:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.client = PooledHTTPClient(force_instance=True)
+        self.server: HTTPServer | None = None  # the listener itself, where it is of this process
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections the listener has."""
+        assert self.server is not None
+        return self.server.connections
 
     async def ask(
         self, method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None
@@ -56,6 +63,7 @@ async def operator(cluster: Front) -> AsyncIterator[Operator]:
     sockets = bind_sockets("127.0.0.1", 0)
     server.add_sockets(sockets)
     one = Operator(sockets[0].getsockname()[1])
+    one.server = server
     try:
         yield one
     finally:

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from router.backends.backend import Change, ChangeKind
+from router.exchange import Exchange, Outcome
 from router.observe.logs import AccessLog
 from router.observe.metrics import Metrics
 from router.observer import Observer
@@ -44,3 +45,12 @@ def test_only_a_backend_that_goes_down_is_told_as_such() -> None:
     one.changed(Change("b", ChangeKind.HEALTH, "up", "down", "failed"))
 
     assert told == ["b"]
+
+
+def test_an_exchange_is_told_to_who_keeps_what_happened_lately() -> None:
+    one, exchange = observer(), Exchange("id", "/v1/models", "GET", 100.0)
+    one.exchange_opened(exchange)
+    exchange.close(Outcome.INTERNAL, 101.0)
+
+    (incident,) = one.recent.told(0, 101.0).incidents
+    assert (incident.route, incident.seconds) == ("/v1/models", 1.0)

@@ -3,6 +3,7 @@
 They look at the tree and pass over what they cannot read, so that their faults come together with all others.
 """
 
+import importlib.util
 from collections.abc import Collection
 
 from router.config.address import Address, is_ourselves, parse_address, parse_host
@@ -13,6 +14,8 @@ from router.config.tree import Branch, Leaf, child, find
 from router.config.values import parse_flag, show_seconds
 from router.errors import ConfigFault
 
+TRACING_SDK = "opentelemetry.exporter.otlp.proto.http"
+TRACING_HINT = "pip install 'devstral-router[otel]'"
 SMALLEST = "backends:\n  - url: http://127.0.0.1:8000\n"
 _NO_BACKENDS_HINT = (
     "the smallest configuration is a file router.yaml with\n\n"
@@ -25,7 +28,7 @@ _NO_BACKENDS_HINT = (
 
 def check(tree: Branch, own_names: Collection[str] = ()) -> list[ConfigFault]:
     """Return what is wrong between keys. `own_names`: names and addresses of this machine."""
-    return [*_of_backends(tree, own_names), *_of_listeners(tree)]
+    return [*_of_backends(tree, own_names), *_of_listeners(tree), *_of_extras(tree)]
 
 
 def _of_backends(tree: Branch, own_names: Collection[str]) -> list[ConfigFault]:
@@ -53,6 +56,25 @@ def _of_listeners(tree: Branch) -> list[ConfigFault]:
         return []
     hint = "give each its own, or set admin.enabled: false"
     return [fault_at(tree, ("admin", "port"), "is server.port too", hint=hint)]
+
+
+def _of_extras(tree: Branch) -> list[ConfigFault]:
+    """Find what is switched on and was not installed."""
+    enabled = find(tree, ("tracing", "enabled"))
+    try:
+        is_on = isinstance(enabled, Leaf) and parse_flag(enabled.value)
+    except ValueError:
+        return []  # the schema says so
+    if not is_on or _is_installed(TRACING_SDK):
+        return []
+    return [fault_at(tree, ("tracing", "enabled"), "needs OpenTelemetry's SDK", hint=TRACING_HINT)]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package around it
+        return False
 
 
 def _meet(one: tuple[str, int], other: tuple[str, int]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from router.config.diff import differences
 from router.config.schema import BackendConfig, Config
-from router.config.show import print_lines
+from router.config.show import Entry, entries
 
 ORDERED = "order"  # the origin of what an operator has added
 
@@ -34,9 +34,9 @@ class Current:
         """Take what was read; orders hold no more."""
         self.config, self._origins, self._places = config, origins, _places(config)
 
-    def lines(self) -> list[str]:
+    def entries(self) -> list[Entry]:
         """Return every value with where it came from, keys masked."""
-        return list(print_lines(self.config, dict(self._moved_origins())))
+        return list(entries(self.config, dict(self._moved_origins())))
 
     def told(self, config: Config, leaving: Mapping[str, int], *, is_read: bool = False) -> list[str]:
         """Return what is different in `config`, each in a line.

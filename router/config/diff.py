@@ -13,6 +13,7 @@ from router.config.schema import BackendConfig, Config, Section
 FIXED = {
     "server": ("host", "port", "unix_socket", "backlog", "workers"),
     "admin": ("enabled", "host", "port"),
+    "tracing": ("enabled", "endpoint", "service_name"),
 }
 
 
@@ -23,14 +24,16 @@ def in_effect(running: Config, wanted: Config) -> Config:
     if wanted.admin.token is None and not is_loopback(running.admin.host):
         kept["token"] = running.admin.token  # the listener stays where everybody reaches it: it must not stand open
     admin = wanted.admin.model_copy(update=kept)
-    return wanted.model_copy(update={"server": server, "admin": admin})
+    traced = wanted.tracing.model_copy(update={key: getattr(running.tracing, key) for key in FIXED["tracing"]})
+    return wanted.model_copy(update={"server": server, "admin": admin, "tracing": traced})
 
 
 def waiting(running: Config, wanted: Config) -> list[str]:
     """Return a line for each key that `in_effect` did not take up."""
     effective = in_effect(running, wanted)
-    pairs = (("server", effective.server, wanted.server), ("admin", effective.admin, wanted.admin))
-    lines = [line for name, now, then in pairs for line in differences(now, then, f"{name}.")]
+    lines = [
+        line for name in FIXED for line in differences(getattr(effective, name), getattr(wanted, name), f"{name}.")
+    ]
     return [f"needs a restart: {line}" for line in lines]
 
 

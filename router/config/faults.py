@@ -19,6 +19,7 @@ _SWITCHES = {  # the key that a scalar in the place of a section is likely meant
     "metrics": "enabled",
     "resume": "mode",
     "server.cors": "enabled",
+    "tracing": "enabled",
 }
 _MAX_QUOTED = 80  # characters of a value that a fault quotes
 

@@ -41,6 +41,7 @@ _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 METHOD = choice(_METHODS, same={word.lower(): word for word in _METHODS})
 # it stands in metric labels and in a header
 NAME = matching(r"[A-Za-z0-9._:/\[\]-]{1,128}", "a name of letters, digits and . _ : / [ ] -")
+COLLECTOR = matching(r"https?://[A-Za-z0-9._:/\[\]~-]{1,1024}", "a URL that starts with http:// or https://")
 MODELS = list_of(parse_text)
 WORDS = list_of(parse_text)
 FILE = text_or_off()
@@ -132,6 +133,7 @@ class ServerConfig(Section):
     deadline_header: Annotated[str, HEADER] = "X-Request-Timeout"
     reveal_backend: Annotated[bool, FLAG] = False
     public_details: Annotated[bool, FLAG] = False
+    public_status: Annotated[bool, FLAG] = False
     forward_authorization: Annotated[bool, FLAG] = False
     forward_cookies: Annotated[bool, FLAG] = False
     tls: ServerTLSConfig = ServerTLSConfig()
@@ -332,6 +334,21 @@ class MetricsConfig(Section):
     path: Annotated[str, PATH] = "/metrics"
 
 
+class DocsConfig(Section):
+    """/openapi.json, /docs and /redoc, on both listeners."""
+
+    enabled: Annotated[bool, FLAG] = True
+
+
+class TracingConfig(Section):
+    """Spans, for a collector of OpenTelemetry."""
+
+    enabled: Annotated[bool, FLAG] = False
+    endpoint: Annotated[str, COLLECTOR] = "http://127.0.0.1:4318"
+    sample: Annotated[float, SHARE] = 1.0  # of the traces that begin here
+    service_name: Annotated[str, NAME] = "devstral-router"
+
+
 class Config(Section):
     """The whole configuration."""
 
@@ -350,3 +367,5 @@ class Config(Section):
     pool: PoolConfig = PoolConfig()
     logging: LoggingConfig = LoggingConfig()
     metrics: MetricsConfig = MetricsConfig()
+    docs: DocsConfig = DocsConfig()
+    tracing: TracingConfig = TracingConfig()

@@ -1,6 +1,7 @@
 """A configuration as text for people: every value with where it came from, keys masked. Pure."""
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -10,10 +11,27 @@ from router.config.schema import Config
 DEFAULT = "default"
 
 
-def print_lines(config: Config, origins: Mapping[str, str]) -> Iterator[str]:
-    """Yield one line per key: `server.port = 9000  (env PROXY_PORT)`."""
+class Entry(NamedTuple):
+    """One value that holds."""
+
+    key: str  # its dotted path
+    value: str  # as it is written in a configuration; keys are masked
+    origin: str  # as `env PROXY_PORT`, `router.yaml:12`, `--port`, `default`
+
+    def line(self) -> str:
+        """Return it for people: `server.port = 9000  (env PROXY_PORT)`."""
+        return f"{self.key} = {self.value}  ({self.origin})"
+
+
+def entries(config: Config, origins: Mapping[str, str]) -> Iterator[Entry]:
+    """Yield every value with where it came from."""
     for path, text in values(config):
-        yield f"{path} = {text}  ({origins.get(path, DEFAULT)})"
+        yield Entry(path, text, origins.get(path, DEFAULT))
+
+
+def print_lines(config: Config, origins: Mapping[str, str]) -> Iterator[str]:
+    """Yield one line per value."""
+    return (entry.line() for entry in entries(config, origins))
 
 
 def summary_lines(config: Config) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 Whoever reaches the listener may do all of it, so three rules keep others out. Without a token, the Host must be this
 machine's, an address or the configured one: a page of a name that was pointed at us has another one. What changes
-anything must come as JSON, which no page of another origin may send without asking first, and nobody is told yes. Where
-a token is configured, none of it goes without. Probes and metrics are for everybody, as on the clients' listener.
+anything must come as JSON, which no page of another origin may send without asking first, and nobody is told yes; where
+a browser says that such a page asks, it gets nothing at all. Where a token is configured, none of it goes without.
+Probes, metrics, the empty status page and the documentation, which tells of no backend, are for everybody, as on the
+clients' listener.
 """
 
 import hashlib
@@ -19,13 +21,18 @@ import orjson
 import tornado.httputil
 import tornado.web
 
-from router.backends.backend import BackendStatus
+from router.config.show import Entry
 from router.errors import InvalidRequest, StatusError, UnknownRoute, UnsupportedMediaType
 from router.handlers import status
 from router.handlers.application import no_log
 from router.handlers.base import BaseHandler, Context, UnknownRouteHandler
+from router.handlers.board import backend_fields
 from router.handlers.cors import Cors
 from router.handlers.dispatch import Dispatch
+from router.handlers.docs import DocsHandler, docs_pages, documented
+from router.handlers.openapi.document import admin_document
+from router.handlers.status_page import EVENTS, FILES, PageHandler, foreign, is_foreign, sample, show
+from router.handlers.watching import Watch
 from router.orders import Control, Order, OrderKind, Problem, Report
 from router.wire.server import ServerConnection
 
@@ -41,7 +48,7 @@ class Desk:
     """Who does what operators ask for, and who may ask."""
 
     control: Control
-    config_lines: Callable[[], list[str]]  # every value with where it came from, keys masked
+    config: Callable[[], list[Entry]]  # every value with where it came from, keys masked
     host: str  # the name that the listener was configured with
     token: str | None = None
     earlier: Callable[[], Sequence[int]] = tuple  # processes that handed over to us and still finish requests, by id
@@ -54,6 +61,7 @@ class AdminDoor(tornado.web.Application):
         """`context`: that of the clients' application; pages of other origins get nothing here."""
         super().__init__([], log_function=no_log)
         self.configure(context, desk)
+        self._watch = Watch(lambda: sample(self._context, is_operators=True), is_over=context.is_draining)
 
     def configure(self, context: Context, desk: Desk) -> None:
         """Answer so from the next request on."""
@@ -64,12 +72,24 @@ class AdminDoor(tornado.web.Application):
             "/livez": status.PingHandler,
             "/readyz": status.ReadyHandler,
             "/metrics": status.MetricsHandler,
+            **dict.fromkeys(FILES, PageHandler),
         }
         self._guarded: dict[str, type[AdminHandler]] = {
             BACKENDS: BackendsHandler,
             "/admin/reload": ReloadHandler,
             "/admin/config": ConfigHandler,
+            "/config": ConfigObjectHandler,
         }
+        self._docs = docs_pages(self.document) if context.docs else {}
+
+    def served(self) -> set[str]:
+        """Return every exact path that is answered; those of one backend are besides."""
+        return {*self._guarded, *self._open, EVENTS, *self._docs}
+
+    def document(self) -> dict[str, Any]:
+        """Return the OpenAPI document of all that is served here."""
+        named = [f"{BACKENDS}/{{name}}", *(f"{BACKENDS}/{{name}}/{action}" for action in ACTIONS)]
+        return admin_document([*self._guarded, *named, *self._open, EVENTS, *documented(self._docs)])
 
     def start_request(
         self, server_conn: object, request_conn: tornado.httputil.HTTPConnection
@@ -85,8 +105,14 @@ class AdminDoor(tornado.web.Application):
         path, common = request.path, {"context": self._context}
         if path in self._open:
             return self.get_handler_delegate(request, self._open[path], common)
+        if path in self._docs:
+            return self.get_handler_delegate(request, DocsHandler, {**common, "page": self._docs[path]})
         if path in self._guarded:
             return self.get_handler_delegate(request, self._guarded[path], {**common, "desk": self._desk})
+        if path == EVENTS:
+            return self.get_handler_delegate(
+                request, EventsHandler, {**common, "desk": self._desk, "watch": self._watch}
+            )
         if not path.startswith(BACKENDS + "/"):
             return self.get_handler_delegate(request, NoSuchPage, common)
         name, _, action = path.removeprefix(BACKENDS + "/").rpartition("/")
@@ -102,7 +128,7 @@ class NoSuchPage(UnknownRouteHandler):
     def get(self, *args: str) -> None:
         """Say so."""
         path = self.exchange.path = self.request.path[:200]
-        raise UnknownRoute(f"Unknown path {path!r}; this listener has {BACKENDS}, /admin/reload and /admin/config.")
+        raise UnknownRoute(f"Unknown path {path!r}; this listener has /status, /config and what is under /admin.")
 
     prepare = head = post = put = patch = delete = options = get  # without waiting for a body
 
@@ -140,6 +166,9 @@ class AdminHandler(BaseHandler):
 
     def _check_caller(self) -> None:
         """Raise AnswerError for who may not ask."""
+        is_followed = self.request.method in ("GET", "HEAD") and self.headers_in.first("Sec-Fetch-Mode") == "navigate"
+        if is_foreign(self.headers_in.first("Sec-Fetch-Site")) and not is_followed:  # a link may be followed
+            raise foreign()
         if self.desk.token is None:
             if not is_ours(self.request.host_name, self.desk.host):
                 raise StatusError(
@@ -218,31 +247,6 @@ class BackendsHandler(AdminHandler):
         await self.carry_out(Order(OrderKind.ADD, fields=self.body_fields()), status=201)
 
 
-def backend_fields(each: BackendStatus, *, elsewhere: int) -> dict[str, object]:
-    """Return what an operator is told of a backend. `elsewhere`: attempts under way in other processes."""
-    return {
-        "name": each.name,
-        "url": each.url,
-        "models": each.models,
-        "listing": each.listing.value,
-        "usable": each.usable,
-        "health": each.health.value,
-        "breaker": each.breaker.value,
-        "standing": each.standing.name.lower(),
-        "drained": each.drained,
-        "busy": each.busy,
-        "in_flight": each.in_flight + elsewhere,
-        "max_connections": each.max_connections,
-        "weight": each.weight,
-        "share": round(each.share, 3),
-        "running": each.running,
-        "waiting": each.waiting,
-        "kv_usage": each.kv_usage,
-        "resting_for": round(each.resting_for, 3),
-        "held_for": round(each.held_for, 3),
-    }
-
-
 class BackendHandler(AdminHandler):
     """DELETE /admin/backends/{name} : remove it. POST .../drain : give it no requests. .../undrain : do so again."""
 
@@ -298,10 +302,38 @@ class ConfigHandler(AdminHandler):
 
     def get(self, *args: str) -> None:
         """Answer with lines, as `devstral-router --print-config` prints them."""
-        text = "".join(f"{line}\n" for line in self.desk.config_lines())
+        text = "".join(f"{entry.line()}\n" for entry in self.desk.config())
         self.send(200, "text/plain; charset=utf-8", text.encode())
 
     head = get
+
+
+class ConfigObjectHandler(AdminHandler):
+    """GET /config : the same as an object, for programs."""
+
+    route_label = "/config"
+
+    def get(self, *args: str) -> None:
+        """Answer with {"object": "config", "data": [{"key": ..., "value": ..., "origin": ...}, ...]}."""
+        self.send_json({"object": "config", "data": [entry._asdict() for entry in self.desk.config()]})
+
+    head = get
+
+
+class EventsHandler(AdminHandler):
+    """GET /status/events : what the status page shows, as events."""
+
+    route_label = EVENTS
+    methods = ("GET",)
+
+    def initialize(self, context: Context, desk: Desk, watch: Watch) -> None:  # type: ignore[override]
+        """`watch`: of operators."""
+        self._watch = watch
+        super().initialize(context, desk)
+
+    async def get(self, *args: str) -> None:  # type: ignore[override]
+        """Answer with events until one side has enough."""
+        await show(self, self._watch)
 
 
 def is_ours(host: str, configured: str) -> bool:

@@ -1,6 +1,7 @@
 """The tornado Application: leads each path to its handler, by exact match and in constant time."""
 
 import urllib.parse
+from dataclasses import replace
 from typing import Any
 
 import tornado.httputil
@@ -8,8 +9,13 @@ import tornado.web
 
 from router.handlers import status
 from router.handlers.base import BaseHandler, Context, UnknownRouteHandler
+from router.handlers.cors import Cors
 from router.handlers.dispatch import Dispatch, LeanRequest, Receiving
+from router.handlers.docs import DocsHandler, docs_pages, documented
+from router.handlers.openapi.document import public_document
 from router.handlers.routes import Match, ModelsMatch, RouteTable
+from router.handlers.status_page import EVENTS, FILES, PageHandler, PublicEventsHandler, sample
+from router.handlers.watching import Watch
 from router.wire.server import ServerConnection
 
 
@@ -20,6 +26,10 @@ class FrontDoor(tornado.web.Application):
         """Build the table of our own paths."""
         super().__init__([], log_function=no_log)
         self.configure(context, table)
+        self._watch = Watch(
+            lambda: sample(self._context, is_operators=False),
+            is_over=lambda: self._context.is_draining() or not self._context.public_status,
+        )
 
     def configure(self, context: Context, table: RouteTable) -> None:
         """Answer so from the next request on; those under way keep what they began with."""
@@ -35,6 +45,23 @@ class FrontDoor(tornado.web.Application):
         }
         if context.metrics_path is not None:
             self._own[context.metrics_path] = status.MetricsHandler
+        if context.public_status:
+            self._own |= dict.fromkeys(FILES, PageHandler) | {EVENTS: PublicEventsHandler}
+        self._docs = docs_pages(self.document) if context.docs else {}
+
+    def served(self) -> set[str]:
+        """Return every exact path that is answered."""
+        return {*self._table.exact, *self._own, *self._docs}
+
+    def document(self) -> dict[str, Any]:
+        """Return the OpenAPI document of all that is served here."""
+        context = self._context
+        return public_document(
+            self._table,
+            [*self._own, *documented(self._docs)],
+            metrics_path=context.metrics_path,
+            deadline_header=context.deadline_header,
+        )
 
     def start_request(
         self, server_conn: object, request_conn: tornado.httputil.HTTPConnection
@@ -56,8 +83,16 @@ class FrontDoor(tornado.web.Application):
         if isinstance(match, ModelsMatch):
             name = None if match.name is None else urllib.parse.unquote(match.name)
             return self.get_handler_delegate(request, status.ModelsHandler, {"context": self._context, "name": name})
+        if path in self._docs and path not in self._own:
+            page = self._docs[path]
+            return self.get_handler_delegate(request, DocsHandler, {"context": self._context, "page": page})
         handler = self._own.get(path, UnknownRouteHandler)
-        return self.get_handler_delegate(request, handler, {"context": self._context})
+        common: dict[str, Any] = {"context": self._context}
+        if handler in (PageHandler, PublicEventsHandler):
+            common["context"] = replace(self._context, cors=Cors(enabled=False))  # its data is for its own page
+        if handler is PublicEventsHandler:
+            common["watch"] = self._watch
+        return self.get_handler_delegate(request, handler, common)
 
 
 def no_log(handler: tornado.web.RequestHandler) -> None:

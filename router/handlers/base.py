@@ -11,13 +11,15 @@ import tornado.web
 from router.access.overload import Marks
 from router.backends.registry import Registry
 from router.errors import CODES, AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
-from router.exchange import Exchange, Outcome
+from router.exchange import Exchange, Outcome, Trace
 from router.handlers.cors import Cors
 from router.observe.guard import Guard
 from router.observe.metrics import Metrics
+from router.recent import Told
 from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
 from router.relay.relay import Relay
+from router.tracing.tracer import without_tracing
 from router.wire.headers import RequestHeaders
 from router.wire.server import ServerConnection
 
@@ -39,13 +41,18 @@ class Context:
     reads_chats: Callable[[], bool]  # whether some backend wants conversations translated
     dialect_of: Callable[[str], dict[str, str]]  # what a status page tells of a backend's dialect, by its name
     scrape: Callable[[str], Awaitable[tuple[str, bytes]]]  # metrics of all processes, in the form an Accept asks for
+    recent: Callable[[], Awaitable[Told]]  # what happened lately in all processes
+    open_trace: Callable[[str | None, str], Trace | None] = without_tracing  # of a traceparent and an exchange's id
     deadline_header: str = "X-Request-Timeout"
     total_timeout: float | None = None  # seconds
     public_details: bool = False  # /health names the backends' addresses
+    public_status: bool = False  # clients may see the status page
     targets: tuple[str, ...] = ()  # those addresses
     started: float = 0.0
+    worker: int | None = None  # our number, where we are one of several processes
     debug: bool = False
     metrics_path: str | None = "/metrics"
+    docs: bool = True  # /openapi.json, /docs and /redoc are served
     guard: Guard = field(default_factory=lambda: Guard(Marks(), at_work=lambda: 0))  # whether there is too much at work
 
 
@@ -73,6 +80,7 @@ class BaseHandler(tornado.web.RequestHandler):
         self.exchange = Exchange(
             ident, self.route_label, request.method or "", context.clock(), client=request.remote_ip or ""
         )
+        self.exchange.trace = context.open_trace(self.headers_in.first("Traceparent"), ident)
         if not self.is_quiet:
             context.exchange_opened(self.exchange)
         connection = request.connection
@@ -96,14 +104,16 @@ class BaseHandler(tornado.web.RequestHandler):
         lines = f"X-Request-Id: {self.exchange.id}\r\n".encode()
         return lines if origin is None else lines + self.context.cors.lines(origin)
 
-    def send(self, status: int, content_type: str, body: bytes, *, extra: bytes = b"") -> None:
-        """Answer at once, with what every answer carries."""
+    def send(
+        self, status: int, content_type: str, body: bytes, *, extra: bytes = b"", cache: str = "no-store"
+    ) -> None:
+        """Answer at once, with what every answer carries. `cache`: how long it may be kept."""
         self.set_status(status)
         lines = b"Content-Type: %s\r\n" % content_type.encode() + extra + self.own_lines
         for line in lines.split(b"\r\n")[:-1]:
             name, _, value = line.decode("latin-1").partition(": ")
             self.add_header(name, value)
-        self.set_header("Cache-Control", "no-store")
+        self.set_header("Cache-Control", cache)
         self.exchange.status = status
         self.exchange.bytes_out = len(body)
         self.finish(body)
@@ -184,6 +194,11 @@ class BaseHandler(tornado.web.RequestHandler):
             self.exchange.status, self.exchange.error = refused, CODES.get(refused)
         self.exchange.close(Outcome.CLIENT_GONE if refused is None else Outcome.REJECTED, self.context.clock())
         super().on_connection_close()  # ends the wait for the rest of the body
+
+    def end_below(self) -> None:
+        """Tell Tornado that the answer is written; it was, below RequestHandler's own ways."""
+        self._headers_written = self._finished = True
+        self._break_cycles()
 
     def compute_etag(self) -> None:
         """No entity tags: nothing here is worth caching."""

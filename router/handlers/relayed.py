@@ -94,6 +94,7 @@ class RelayedHandler(BaseHandler):
         assert isinstance(connection, ServerConnection)
         answer = Answer(connection, self.exchange, self.own_lines, named_events=job.route.named_events)
         assert self.task is not None
+        self.headers_in.forget()  # what may be long from now on is the answer
         self._is_relaying = True
         try:
             await self.context.relay.run(self.exchange, job, answer, task=self.task)
@@ -109,11 +110,9 @@ class RelayedHandler(BaseHandler):
     get = put = patch = delete = post  # type: ignore[assignment]
 
     def _end_bookkeeping(self) -> None:
-        """Tell Tornado that the answer is written; it was, below RequestHandler's own ways."""
         self.task = None
         self._is_relaying = False
-        self._headers_written = self._finished = True
-        self._break_cycles()
+        self.end_below()
 
     def on_connection_close(self) -> None:
         """The client has left: close what is open on its behalf."""

@@ -5,7 +5,7 @@ A route is written down once, as vLLM serves it. It is also reached under each o
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from router.relay.route import Body, Route
@@ -65,6 +65,8 @@ class RouteTable:
         """`prefixes`: as configured, e.g. "/v1" and "/"; `extra`: further (method, path) pairs to pass through."""
         self._prefixes = sorted({prefix.rstrip("/") for prefix in prefixes} | {"/v1"}, key=len, reverse=True)
         self._exact: dict[str, Match] = {}
+        self.prefixes: Sequence[str] = self._prefixes  # as they stand before a route's own rest
+        self.exact: Mapping[str, Match] = self._exact  # what is found by its path alone
         for method, path in extra:
             under_v1 = path.startswith("/v1/")
             self._add(path, Route(path, method, Body.ANY, under_v1=under_v1), path.removeprefix("/v1").lstrip("/"))

@@ -7,6 +7,7 @@ import orjson
 from router import __version__
 from router.errors import NoBackend, UnknownModel
 from router.handlers.base import BaseHandler, Context
+from router.observe.page import Form
 
 NAME = "devstral-router"
 
@@ -47,7 +48,7 @@ class HealthHandler(BaseHandler):
         now = context.clock()
         statuses = context.registry.snapshot(now)
         usable = sum(status.usable for status in statuses)
-        state = "connected" if usable == len(statuses) else "degraded" if usable else "disconnected"
+        state = "disconnected" if not usable else "connected" if usable == len(statuses) else "degraded"
         fields: dict[str, object] = {
             "status": "healthy" if usable else "unhealthy",
             "service": "llm-proxy",
@@ -130,14 +131,15 @@ class VersionHandler(BaseHandler):
 
 
 class MetricsHandler(BaseHandler):
-    """GET /metrics : Prometheus text, OpenMetrics where it is asked for."""
+    """GET /metrics : Prometheus text, OpenMetrics or JSON where that is asked for; `?format=json` for browsers."""
 
     route_label = "/metrics"
     is_quiet = True
 
     async def get(self, *args: str) -> None:  # type: ignore[override]  # Tornado awaits what is awaitable
         """Answer with all counts."""
-        content_type, body = await self.context.scrape(self.request.headers.get("Accept", ""))
+        accept = Form.JSON.value if self.request.query == "format=json" else self.request.headers.get("Accept", "")
+        content_type, body = await self.context.scrape(accept)
         self.send(200, content_type, body)
 
     head = get  # type: ignore[assignment]

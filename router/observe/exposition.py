@@ -15,6 +15,7 @@ TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+Exemplar = tuple[str, float, float]  # label text, value, and when it was seen (seconds since 1970)
 
 
 class Kind(enum.Enum):
@@ -39,6 +40,7 @@ class Family:
     samples: dict[str, float] = field(default_factory=dict)
     bounds: tuple[float, ...] = ()  # of a histogram
     counts: dict[str, tuple[list[int], float]] = field(default_factory=dict)  # of a histogram: per bucket, and the sum
+    exemplars: dict[str, dict[int, Exemplar]] = field(default_factory=dict)  # of a histogram: by bucket
 
 
 Families = dict[str, Family]  # by name; that of a counter without `_total`
@@ -53,6 +55,8 @@ def merged(dumps: Iterable[Families]) -> Families:
             if into is None:
                 into = result[name] = Family(family.kind, family.meaning, bounds=family.bounds)
             _add_samples(into, family)
+            if not into.counts:  # one that has observed nothing yet does not know its bounds
+                into.bounds = family.bounds
             if into.bounds == family.bounds:  # else of other code than ours: not to be added to ours
                 _add_counts(into, family)
     return result
@@ -86,6 +90,11 @@ def _add_counts(into: Family, family: Family) -> None:
                 [one + other for one, other in zip(before[0], buckets, strict=True)],
                 before[1] + total,
             )
+    for labels, exemplars in family.exemplars.items():
+        newest = into.exemplars.setdefault(labels, {})
+        for bucket, exemplar in exemplars.items():
+            if bucket not in newest or newest[bucket][2] < exemplar[2]:
+                newest[bucket] = exemplar
 
 
 def label_text(**labels: str) -> str:
@@ -99,18 +108,23 @@ class Distribution:
     One thread counts; others may read: a count may then be seen before its sum, never a torn list.
     """
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         """`bounds`: upper bounds, rising, each inclusive; values over the last are counted too."""
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.exemplars: dict[int, Exemplar] = {}  # by bucket, the newest of each
 
     def observe(self, value: float) -> None:
         """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def mark(self, value: float, labels: str, at: float) -> None:
+        """Let a value that was observed be the example of its bucket; `at`: seconds since 1970."""
+        self.exemplars[bisect_left(self.bounds, value)] = (labels, value, at)
 
     def observe_all(self, values: Iterable[float]) -> None:
         """Count many values."""
@@ -143,10 +157,13 @@ class Sheet:
         for labels, distribution in samples:
             family.bounds = distribution.bounds
             family.counts[labels] = (distribution.counts.copy(), distribution.total)
+            if distribution.exemplars:
+                family.exemplars[labels] = distribution.exemplars.copy()
 
 
 def encode(families: Families, *, openmetrics: bool = False) -> bytes:
-    """Return the text. `openmetrics` names counters in their metadata without `_total`, and ends with `# EOF`."""
+    """Return the text. `openmetrics`: counters are named without `_total` in their metadata, buckets have exemplars,
+    and the end is `# EOF`."""
     lines: list[str] = []
     for name, family in families.items():
         full = f"{name}_total" if family.kind is Kind.COUNTER else name
@@ -157,21 +174,24 @@ def encode(families: Families, *, openmetrics: bool = False) -> bytes:
         )
         lines += _sample_lines(full, family.samples.items())
         if family.counts:
-            lines += _histogram_lines(name, family)
+            lines += _histogram_lines(name, family, with_exemplars=openmetrics)
     if openmetrics:
         lines.append("# EOF")
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _histogram_lines(name: str, family: Family) -> list[str]:
+def _histogram_lines(name: str, family: Family, *, with_exemplars: bool) -> list[str]:
     lines: list[str] = []
     texts = (*(str(float(bound)) for bound in family.bounds), "+Inf")
     for labels, (buckets, total) in family.counts.items():
         before = f'{name}_bucket{{{labels}{"," if labels else ""}le="'
-        running = 0
+        running, first = 0, len(lines)
         for text, count in zip(texts, buckets, strict=True):
             running += count
             lines.append(f'{before}{text}"}} {running}')
+        if with_exemplars:
+            for bucket, (about, value, at) in family.exemplars.get(labels, {}).items():
+                lines[first + bucket] += f" # {{{about}}} {value} {at:.3f}"
         lines += _sample_lines(f"{name}_count", [(labels, running)])
         lines += _sample_lines(f"{name}_sum", [(labels, total)])
     return lines

@@ -31,7 +31,7 @@ class Guard:
         """`at_work()`: exchanges under way. `usage()`: what is in use; None: of this process."""
         self._watermarks = Watermarks(marks)
         self._at_work = at_work
-        self._usage = usage or usage_of_process
+        self.usage = usage or usage_of_process
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._trimmed_at: float | None = None
@@ -68,12 +68,12 @@ class Guard:
         if marks == Marks():
             self.strain = self._watermarks.strain = None
             return
-        usage = self._usage()
+        usage = self.usage()
         # While it is refused, below the mark too: what is freed and not given back would keep it so for ever.
         mark = None if marks.memory is None else marks.memory * (REST if self.strain is Strain.MEMORY else 1)
         if mark is not None and usage.memory > mark and self._may_trim(self._loop.time()):
             trim()
-            usage = self._usage()
+            usage = self.usage()
         if self._watermarks.observe(usage):
             self.strain = self._watermarks.strain
             if self.strain is None:

@@ -1,14 +1,16 @@
 """Prometheus metrics of one process: counted in plain numbers, dumped as families, made into text for a scrape.
 
-Of several workers' dumps `exposition.merged` makes one; `render` makes the text of any.
+Of several workers' dumps `exposition.merged` makes one; `page.render` makes the text of any. docs/metrics.md has all.
 
 Every name begins with `router_` (but prometheus_client's own `process_...`). Label values come from our route table,
 the configuration, enums, and models that a backend has listed; another model is "other", no model is "none".
 The loop's thread counts; `dump` may run in any thread.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from prometheus_client import ProcessCollector
 
@@ -17,15 +19,17 @@ from router.backends.backend import BackendStatus, Change, ChangeKind
 from router.backends.breaker import BreakerState
 from router.backends.health import HealthState
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
-from router.observe.exposition import (
-    OPENMETRICS_TYPE,
-    TEXT_TYPE,
-    Distribution,
-    Families,
-    Kind,
-    Sheet,
-    encode,
-    label_text,
+from router.observe.exposition import Distribution, Families, Kind, Sheet, label_text
+from router.observe.page import render
+from router.observe.states import (
+    MAX_MODELS,
+    OTHER,
+    Reloads,
+    Vitals,
+    add_backends,
+    add_process,
+    add_tls,
+    add_vitals,
 )
 
 # Bounds in seconds. Whole answers of language models take from milliseconds (embeddings, errors) to many minutes.
@@ -33,9 +37,13 @@ DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 FIRST_TOKEN_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 GAP_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+BACKEND_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # of each backend
 MAX_SERIES = 1000  # pairs of route and model: a bound on what a scrape costs, should a backend list models without end
-OTHER = "other"
+MAX_ATTEMPTS = 10_000  # triples of backend, model and outcome; the same
 NO_MODEL = "none"
+EJECTED = frozenset({HealthState.DOWN.value, BreakerState.OPEN.value})
+
+Counted = TypeVar("Counted")
 
 
 class _Series:
@@ -50,10 +58,29 @@ class _Series:
         self.ended: defaultdict[tuple[int, Outcome | None], int] = defaultdict(int)
 
 
+class _Tokens:
+    """What the answers of one model have told of tokens."""
+
+    __slots__ = ("answers", "read", "written")
+
+    def __init__(self) -> None:
+        self.answers = self.read = self.written = 0
+
+
+class _Times:
+    """How long one backend takes."""
+
+    __slots__ = ("duration", "first", "labels")
+
+    def __init__(self, labels: str) -> None:
+        self.labels = labels
+        self.duration = Distribution(BACKEND_BOUNDS)
+        self.first = Distribution(BACKEND_BOUNDS)
+
+
 class Metrics:
     """All counts of one process, and their text."""
 
-    event_gaps: Callable[[Iterable[float]], None]  # seconds between events of a stream, many at a time
     loop_lagged: Callable[[float], None]  # seconds that a timer of the loop came late
 
     def __init__(
@@ -61,29 +88,34 @@ class Metrics:
         *,
         backends: Callable[[], list[BackendStatus]] | None = None,
         dropped_log_lines: Callable[[], int] | None = None,
-        queue_length: Callable[[], int] | None = None,
         tls: Callable[[], tuple[float | None, int]] | None = None,
+        vitals: Callable[[], Vitals] | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """All are asked at each dump.
+        """All but `wall_clock` (seconds since 1970) are asked at each dump.
 
-        `queue_length`: exchanges that wait. `tls`: when our certificate ends, in seconds since 1970, None without one;
-        and the number of clients with whom there was no TLS.
+        `tls`: when our certificate ends, in seconds since 1970, None without one; and the number of clients with whom
+        there was no TLS.
         """
         self.in_flight = 0
         self._backends = backends
         self._dropped = dropped_log_lines
-        self._queue_length = queue_length
         self._tls = tls
+        self._vitals = vitals
+        self._wall_clock = wall_clock
         self._series: dict[tuple[str, str], _Series] = {}
-        self._gaps = Distribution(GAP_BOUNDS)
-        self.event_gaps = self._gaps.observe_all
+        self._gaps: dict[str, Distribution] = {}  # by model
+        self._tokens: dict[str, _Tokens] = {}  # by model
+        self._times: dict[str, _Times] = {}  # by backend
         self._bytes_in = 0
         self._bytes_out = 0
         self._events = 0
         self._attempts: defaultdict[tuple[str, str, AttemptOutcome | None], int] = defaultdict(int)
+        self._attempt_labels: dict[tuple[str, str, AttemptOutcome | None], str] = {}  # they are many
         self._retries: defaultdict[AttemptOutcome, int] = defaultdict(int)
         self._rules: defaultdict[str, int] = defaultdict(int)
         self._changes: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._ejections: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._resumed: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._hedged: defaultdict[str, int] = defaultdict(int)
         self._rejected: defaultdict[str, int] = defaultdict(int)
@@ -102,22 +134,46 @@ class Metrics:
     def exchange_closed(self, exchange: Exchange) -> None:
         """Count an exchange out, with all that its record tells."""
         self.in_flight -= 1
-        series = self._series_of(exchange.route, model_label(exchange))
+        model = model_label(exchange)
+        series = self._series_of(exchange.route, model)
         opened, began, closed = exchange.opened, exchange.began, exchange.closed
         series.ended[(exchange.status, exchange.outcome)] += 1
         if closed is not None:
             series.duration.observe(closed - opened)
+            trace = exchange.trace
+            if trace is not None and (trace.is_sampled or trace.parent_id is not None):  # else nobody knows of it
+                series.duration.mark(closed - opened, label_text(trace_id=trace.trace_id), self._wall_clock())
         if began is not None:
             series.first.observe(began - opened)
         self._bytes_in += exchange.bytes_in
         self._bytes_out += exchange.bytes_out
         self._events += exchange.events
+        if exchange.tokens is not None:
+            tokens = _of_model(self._tokens, model, _Tokens)
+            tokens.answers += 1
+            tokens.read += exchange.tokens[0]
+            tokens.written += exchange.tokens[1]
         for rule in exchange.rules:
             self._rules[rule] += 1
 
-    def attempt_closed(self, attempt: Attempt, model: str) -> None:
-        """Count an attempt; `model` is what `model_label` returns."""
-        self._attempts[(attempt.backend, model, attempt.outcome)] += 1
+    def event_gaps(self, gaps: Iterable[float], exchange: Exchange) -> None:
+        """Count seconds between events of a stream, many at a time."""
+        _of_model(self._gaps, model_label(exchange), _gaps).observe_all(gaps)
+
+    def attempt_closed(self, attempt: Attempt, model: str, *, began: float | None = None) -> None:
+        """Count an attempt; `model` is what `model_label` returns, `began` when the exchange's answer began."""
+        key = (attempt.backend, model, attempt.outcome)
+        if len(self._attempts) >= MAX_ATTEMPTS and key not in self._attempts:
+            key = (attempt.backend, OTHER, attempt.outcome)
+        self._attempts[key] += 1
+        times = self._times.get(attempt.backend)
+        if times is None:
+            times = self._times.setdefault(attempt.backend, _Times(label_text(backend=attempt.backend)))
+        if attempt.outcome is AttemptOutcome.OK and attempt.ended is not None:
+            times.duration.observe(attempt.ended - attempt.started)
+        # Else it was another attempt's answer: that of the one before, or of the one beside.
+        if began is not None and began >= attempt.started and attempt.outcome is not AttemptOutcome.SUPERSEDED:
+            times.first.observe(began - attempt.started)
 
     def retried(self, cause: AttemptOutcome) -> None:
         """Count one attempt more, made because the one before ended so."""
@@ -155,6 +211,8 @@ class Metrics:
         """Count a backend's change, with the state it came to where that is an enum's."""
         to = change.after if change.kind in (ChangeKind.HEALTH, ChangeKind.BREAKER) else ""
         self._changes[(change.backend, change.kind.value, to)] += 1
+        if to in EJECTED:
+            self._ejections[(change.backend, change.kind.value, change.cause)] += 1
 
     def dump(self) -> Families:
         """Return all counts as plain families."""
@@ -163,8 +221,11 @@ class Metrics:
         self._add_attempts(sheet)
         self._add_ways_out(sheet)
         self._add_process(sheet)
-        if self._backends is not None:
-            _add_backends(sheet, self._backends())
+        backends = None if self._backends is None else self._backends()
+        if self._vitals is not None:
+            add_vitals(sheet, self._vitals(), backends or [])
+        if backends is not None:
+            add_backends(sheet, backends)
         return sheet.families
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
@@ -197,18 +258,44 @@ class Metrics:
             "From a request's head to the beginning of its answer.",
             [(one.labels, one.first) for one in series],
         )
-        sheet.histogram("router_time_between_events_seconds", "Between two events of a stream.", [("", self._gaps)])
+        gaps = [(label_text(model=model), one) for model, one in self._gaps.copy().items()]
+        sheet.histogram("router_time_between_events_seconds", "Between two events of a stream.", gaps)
+        self._add_tokens(sheet)
         traffic = [(label_text(direction="in"), self._bytes_in), (label_text(direction="out"), self._bytes_out)]
         sheet.counter("router_body_bytes", "Bytes of bodies, from clients (in) and to them (out).", traffic)
         sheet.counter("router_events", "Events relayed to clients.", [("", self._events)])
         sheet.gauge("router_requests_in_flight", "Exchanges not yet closed.", [("", self.in_flight)])
 
-    def _add_attempts(self, sheet: Sheet) -> None:
-        attempts = [
-            (label_text(backend=backend, model=model, outcome=_text(outcome)), count)
-            for (backend, model, outcome), count in self._attempts.copy().items()
+    def _add_tokens(self, sheet: Sheet) -> None:
+        tokens = [(model, one.answers, one.read, one.written) for model, one in self._tokens.copy().items()]
+        told = [
+            (label_text(model=model, direction=direction), count)
+            for model, _, read, written in tokens
+            for direction, count in (("in", read), ("out", written))
         ]
+        meaning = "Tokens of prompts (in) and of answers (out), as the answers tell."
+        sheet.counter("router_tokens", meaning, told)
+        answers = [(label_text(model=model), count) for model, count, _, _ in tokens]
+        sheet.counter("router_answers_with_usage", "Answers that have told their tokens.", answers)
+
+    def _add_attempts(self, sheet: Sheet) -> None:
+        counted = self._attempts.copy().items()
+        texts = self._attempt_labels
+        for key in [key for key, _ in counted if key not in texts]:
+            texts[key] = label_text(backend=key[0], model=key[1], outcome=_text(key[2]))
+        attempts = [(texts[key], count) for key, count in counted]
         sheet.counter("router_attempts", "Tries at a backend, by how they ended.", attempts)
+        times = list(self._times.values())
+        sheet.histogram(
+            "router_attempt_duration_seconds",
+            "Tries that ended well, from their beginning to the end of the answer.",
+            [(one.labels, one.duration) for one in times],
+        )
+        sheet.histogram(
+            "router_attempt_time_to_first_token_seconds",
+            "Tries, from their beginning to that of the answer.",
+            [(one.labels, one.first) for one in times],
+        )
         retries = [(label_text(cause=cause.value), count) for cause, count in self._retries.copy().items()]
         sheet.counter("router_retries", "Further tries, by what made them needed.", retries)
         rules = [(label_text(rule=rule), count) for rule, count in sorted(self._rules.copy().items())]
@@ -218,6 +305,12 @@ class Metrics:
             for (backend, change, to), count in self._changes.copy().items()
         ]
         sheet.counter("router_backend_changes", "Changes of a backend, and to which state.", changes)
+        ejections = [
+            (label_text(backend=backend, by=by, cause=cause), count)
+            for (backend, by, cause), count in self._ejections.copy().items()
+        ]
+        meaning = "Times that a backend was taken out, by its probes (health) or by its breaker, and why."
+        sheet.counter("router_backend_ejections", meaning, ejections)
 
     def _add_ways_out(self, sheet: Sheet) -> None:
         """What was done so that nobody notices a failure, and what was refused so that others fare well."""
@@ -230,9 +323,6 @@ class Metrics:
         rejected = [(label_text(reason=reason), count) for reason, count in self._rejected.copy().items()]
         sheet.counter("router_queue_rejected", "Exchanges turned away from the queue for a free backend.", rejected)
         sheet.histogram("router_queue_wait_seconds", "Waits for a free backend.", [("", self._queue_waits)])
-        if self._queue_length is not None:
-            waiting = [("", self._queue_length())]
-            sheet.gauge("router_queue_length", "Exchanges that wait for a free backend.", waiting)
         shed = [(label_text(reason=reason), count) for reason, count in self._shed.copy().items()]
         sheet.counter("router_requests_shed", "Requests refused because the router has too much at work.", shed)
 
@@ -245,49 +335,10 @@ class Metrics:
         sheet.counter("router_loop_stalls", "Times for which the loop stood still.", [("", self._stalls)])
         self._reloads.add_to(sheet)
         if self._tls is not None:
-            _add_tls(sheet, *self._tls())
+            add_tls(sheet, *self._tls())
         if self._dropped is not None:
             sheet.counter("router_log_lines_dropped", "Log lines that were not written.", [("", self._dropped())])
         add_process(sheet, self._process)
-
-
-class Reloads:
-    """How often a new configuration was taken up; counted where configurations are read."""
-
-    def __init__(self) -> None:
-        """The one that the process began with is good, or it would not be there."""
-        self._counts = {"ok": 0, "failed": 0}
-        self._last_ok = True
-
-    def count(self, *, ok: bool) -> None:
-        """Count one."""
-        self._counts["ok" if ok else "failed"] += 1
-        self._last_ok = ok
-
-    def add_to(self, sheet: Sheet) -> None:
-        """Add both families."""
-        reloads = [(label_text(result=result), count) for result, count in self._counts.items()]
-        sheet.counter("router_config_reloads", "New configurations, by whether they could be used.", reloads)
-        meaning = "0 while the configuration on disk is one that could not be used."
-        last = [("", int(self._last_ok))]
-        sheet.gauge("router_config_last_reload_successful", meaning, last, across=Kind.SMALLEST)
-
-
-def render(families: Families, accept: str = "") -> tuple[str, bytes]:
-    """Return (content type, body) in the form that an Accept header asks for: OpenMetrics, else Prometheus text."""
-    openmetrics = "application/openmetrics-text" in accept
-    return OPENMETRICS_TYPE if openmetrics else TEXT_TYPE, encode(families, openmetrics=openmetrics)
-
-
-def add_process(sheet: Sheet, collector: ProcessCollector) -> None:
-    """Add what prometheus_client tells of the process it is in."""
-    for metric in collector.collect():
-        samples = [("", float(sample.value)) for sample in metric.samples]
-        if metric.type == "counter":
-            sheet.counter(metric.name, metric.documentation, samples)
-        else:
-            began = metric.name == "process_start_time_seconds"
-            sheet.gauge(metric.name, metric.documentation, samples, across=Kind.SMALLEST if began else Kind.GAUGE)
 
 
 def model_label(exchange: Exchange) -> str:
@@ -301,34 +352,13 @@ def _text(outcome: Outcome | AttemptOutcome | None) -> str:
     return OTHER if outcome is None else outcome.value
 
 
-def _add_tls(sheet: Sheet, expires: float | None, failed: int) -> None:
-    if expires is not None:
-        meaning = "When the listener's certificate ends, or one that vouches for it: seconds since 1970."
-        sheet.gauge("router_tls_certificate_expiry_seconds", meaning, [("", expires)], across=Kind.SMALLEST)
-    meaning = "Clients with whom there was no TLS: no common version, no good certificate, no TLS at all."
-    sheet.counter("router_tls_handshakes_failed", meaning, [("", failed)])
+def _gaps() -> Distribution:
+    return Distribution(GAP_BOUNDS)
 
 
-def _add_backends(sheet: Sheet, backends: list[BackendStatus]) -> None:
-    named = [(label_text(backend=backend.name), backend) for backend in backends]
-    up = [(labels, int(backend.health is HealthState.UP)) for labels, backend in named]
-    sheet.gauge("router_backend_up", "1 while its probes pass.", up, across=Kind.LARGEST)
-    usable = [(labels, int(backend.usable)) for labels, backend in named]
-    sheet.gauge("router_backend_usable", "1 while requests may go to it.", usable, across=Kind.LARGEST)
-    drained = [(labels, int(backend.drained)) for labels, backend in named]
-    meaning = "1 while an operator keeps requests from it."
-    sheet.gauge("router_backend_draining", meaning, drained, across=Kind.LARGEST)
-    busy = [(labels, int(backend.busy)) for labels, backend in named]
-    meaning = "1 while its probes are late and its answers go on."
-    sheet.gauge("router_backend_busy", meaning, busy, across=Kind.LARGEST)
-    hung = [(labels, int(backend.hung)) for labels, backend in named]
-    meaning = "1 while its engine stands still with requests at work."
-    sheet.gauge("router_backend_hung", meaning, hung, across=Kind.LARGEST)
-    in_flight = [(labels, backend.in_flight) for labels, backend in named]
-    sheet.gauge("router_backend_in_flight", "Attempts running at it.", in_flight)
-    states = [
-        (f"{labels},{label_text(state=state.value)}", int(backend.breaker is state))
-        for labels, backend in named
-        for state in BreakerState
-    ]
-    sheet.gauge("router_breaker_state", "1 for the state that its breaker is in.", states, across=Kind.LARGEST)
+def _of_model(counts: dict[str, Counted], model: str, new: Callable[[], Counted]) -> Counted:
+    """Return what is counted for a model; what comes behind the last one that is told apart is "other"."""
+    found = counts.get(model)
+    if found is None:
+        found = counts.setdefault(model if len(counts) < MAX_MODELS else OTHER, new())
+    return found

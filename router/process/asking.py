@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from router.observe.exposition import Families
-from router.observe.metrics import render
+from router.observe.page import render
 from router.orders import Order, Problem, Report
 from router.process.calls import Lost
-from router.process.messages import Ask, AskMetrics, Message
+from router.process.messages import Ask, AskMetrics, AskRecent, Message
+from router.recent import Told, joined
 
 ORDER_LIMIT = 45.0  # seconds for an order to be carried out everywhere; reading a configuration may take 30, each 10
 SCRAPE_LIMIT = 1.0  # seconds for the counts of all; the parent waits 0.5 for the others
@@ -18,6 +19,7 @@ class Asker(Protocol):
 
     async def ask(self, question: Callable[[int], Message], seconds: float) -> object: ...  # raises Lost
     def dump(self) -> Families: ...
+    def recently(self) -> Told: ...
 
 
 class WorkerControl:
@@ -42,3 +44,11 @@ class WorkerControl:
         except Lost:
             families = own
         return render(cast("Families", families), accept)
+
+    async def recent(self) -> Told:
+        """Return what happened lately in all; where the parent does not answer, what we know ourselves."""
+        try:
+            others = cast("list[Told]", await self._worker.ask(AskRecent, SCRAPE_LIMIT))
+        except Lost:
+            others = []
+        return joined([self._worker.recently(), *others])

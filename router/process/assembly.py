@@ -10,16 +10,17 @@ from prometheus_client import ProcessCollector
 from router.config import Loaded
 from router.config.diff import in_effect
 from router.observe.exposition import Families, Sheet
-from router.observe.metrics import Reloads, add_process
+from router.observe.states import Reloads, add_process
 from router.orders import Order, OrderKind, Problem, Report, together
 from router.process.calls import Lost
 from router.process.child import Child
 from router.process.counts import Places
-from router.process.messages import Answer, Ask, AskMetrics, Carry, Collect, Stop
+from router.process.messages import Answer, Ask, AskMetrics, AskRecent, Carry, Collect, CollectRecent, Stop
 from router.process.messages import Places as PlacesMessage
 from router.process.remember import remembered
 from router.process.tally import Tally
 from router.process.telling import GRACE
+from router.recent import Told
 
 ORDER_LIMIT = 10.0  # seconds for a worker to carry out an order
 COLLECT_LIMIT = 0.5  # seconds for a worker to tell its counts; else those that it told last are good
@@ -138,9 +139,18 @@ class Assembly:
     async def answer_metrics(self, asker: Child, ask: AskMetrics) -> None:
         """Answer a scrape that came to a worker."""
         asker.dump = ask.dump
-        others = [child for child in self.children.values() if child is not asker and child.is_serving]
-        await asyncio.gather(*(self._collect(child) for child in others))
+        await asyncio.gather(*(self._collect(child) for child in self._others(asker)))
         asker.send(Answer(ask.number, self.counted()))
+
+    async def answer_recent(self, asker: Child, ask: AskRecent) -> None:
+        """Answer a worker that shows a status page with what the others have to tell."""
+        tellings = await asyncio.gather(
+            *(child.ask(CollectRecent, COLLECT_LIMIT) for child in self._others(asker)), return_exceptions=True
+        )
+        asker.send(Answer(ask.number, [told for told in tellings if isinstance(told, Told)]))
+
+    def _others(self, asker: Child) -> list[Child]:
+        return [child for child in self.children.values() if child is not asker and child.is_serving]
 
     async def _collect(self, child: Child) -> None:
         try:

@@ -57,6 +57,13 @@ class Collect:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectRecent:
+    """Answer with what happened lately: a Told."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Finish what is at work and end."""
 
@@ -112,6 +119,13 @@ class AskMetrics:
     dump: Families
 
 
+@dataclass(frozen=True, slots=True)
+class AskRecent:
+    """What happened lately in the other workers; the answer is a list of what each has Told."""
+
+    number: int
+
+
 # From both.
 
 
@@ -123,9 +137,9 @@ class Answer:
     value: object
 
 
-Message = (
-    Start | Places | Carry | Collect | Stop | Hurry | Reopen | Serving | CannotStart | Beat | Ask | AskMetrics | Answer
-)
+FromParent = Start | Places | Carry | Collect | CollectRecent | Stop | Hurry | Reopen
+FromWorker = Serving | CannotStart | Beat | Ask | AskMetrics | AskRecent
+Message = FromParent | FromWorker | Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from router.process.child import Child
 from router.process.counts import Places, Table, new_file
 from router.process.earlier import Earlier
 from router.process.handover import Handover, environment
-from router.process.messages import Ask, AskMetrics, Hurry, Message, Reopen, Serving, Start, Stop
+from router.process.messages import Ask, AskMetrics, AskRecent, Hurry, Message, Reopen, Serving, Start, Stop
 from router.process.sockets import Listening
 from router.process.telling import (
     SETTLE_TIME,
@@ -173,6 +173,8 @@ class Parent:
             self._in_background(self._assembly.answer_order(child, message))
         elif isinstance(message, AskMetrics):
             self._in_background(self._assembly.answer_metrics(child, message))
+        elif isinstance(message, AskRecent):
+            self._in_background(self._assembly.answer_recent(child, message))
 
     def _gone(self, child: Child) -> None:
         """A worker has ended."""

@@ -14,6 +14,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from router.process.sockets import Listener, Listening, Role
 from router.process.telling import Farewell
 from router.securing import Securing
+from router.vitals import Looking
 from router.wire.acceptor import Share
 from router.wire.limits import ServerLimits
 from router.wire.server import HTTPServer
@@ -28,6 +29,7 @@ class Application(Protocol):
     """What is served; router.app.App is one."""
 
     on_limits: Callable[[ServerLimits], None] | None  # told the limits of clients when they change
+    looking: Looking  # asks us how many connections clients hold
     securing: Securing  # TLS of the clients' listener
     earlier: Callable[[], Sequence[int]]  # asked for processes before us that still finish requests
 
@@ -124,6 +126,7 @@ class Serving:
             share=self._share,
         )
         app.on_limits = server.set_limits
+        app.looking.connections = lambda: server.connections
         app.securing.on_change = server.set_tls
         return server
 

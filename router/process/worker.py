@@ -38,6 +38,7 @@ from router.process.messages import (
     CannotStart,
     Carry,
     Collect,
+    CollectRecent,
     Fact,
     Hurry,
     Message,
@@ -55,6 +56,7 @@ from router.process.serving import Serving
 from router.process.sockets import Listening, take_over
 from router.process.telling import Farewell, cannot_open
 from router.process.tuning import keep_freed_memory, raise_descriptor_limit, spare_the_collector
+from router.recent import Told
 from router.reload import acceptance, refusal
 
 BEAT = 1.0  # seconds between two; what a killed worker has counted since the last one is lost
@@ -123,6 +125,10 @@ class Worker:
     def dump(self) -> Families:
         """Return what this worker has counted."""
         return {} if self._app is None else self._app.metrics.dump()
+
+    def recently(self) -> Told:
+        """Return what happened lately in this worker."""
+        return Told() if self._app is None else self._app.recently()
 
     def send(self, message: Message) -> None:
         """Tell the parent something."""
@@ -196,6 +202,8 @@ class Worker:
             self._calls.answer(message.number, message.value)
         elif isinstance(message, Collect):
             self.send(Answer(message.number, self.dump()))
+        elif isinstance(message, CollectRecent):
+            self.send(Answer(message.number, self.recently()))
         elif isinstance(message, Carry):
             self._in_background(self._carry(message))
         elif isinstance(message, Places) and self._counts is not None:

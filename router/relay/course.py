@@ -18,6 +18,9 @@ from router.relay.retry import AGAIN, Again
 from router.relay.route import Job
 from router.relay.shared import Shared
 from router.relay.translation import Outgoing, note_rules
+from router.relay.usage import tokens_of
+from router.tracing.context import told_to_backend
+from router.tracing.spans import attempt_number
 from router.wire.wheel import Wait
 
 log = logging.getLogger("router.relay")
@@ -110,7 +113,9 @@ class Course:
             backend = kept.backend or backend  # of two that ran beside each other, the one whose answer it is
             while (step := await continuing.next_step(backend, ended)) is not None:
                 if not isinstance(step, Next):
-                    self._answer.finish(kept.translated(step))
+                    ending = kept.translated(step)
+                    self._exchange.tokens = tokens_of(ending, self._exchange.tokens)
+                    self._answer.finish(ending)
                     return Outcome.OK
                 backend, ended = step.backend, await self._attempt(step.backend, step)
                 if ended.outcome in (AttemptOutcome.OK, AttemptOutcome.CLIENT_GONE):
@@ -140,10 +145,11 @@ class Course:
         outgoing = self._chooser.outgoing if step is None else step.outgoing
         if step is None:
             kept, outgoing = kept_for(shared, job, backend, outgoing)
+        headers = told_to_backend(job.headers, exchange.trace, attempt_number(len(exchange.attempts)))
         record = AttemptRecord(name, clock())
         exchange.attempts.append(record)
         self._chooser.tried.append(backend)
-        lines = endpoint.to_backend.lines(job.headers, job.connection, exchange.id)
+        lines = endpoint.to_backend.lines(headers, job.connection, exchange.id)
         registry.acquire(backend)
         attempt = Attempt(shared.outside, job, exchange, answer, outgoing=outgoing, kept=kept)
         self._let_speak(attempt, answer, outgoing=outgoing, kept=kept, name=name)

@@ -12,6 +12,7 @@ from router.relay.kept import Kept
 from router.relay.outside import Outside
 from router.relay.plain import BACKSLASH, CR, LF, NONE, QUOTE, Plain, learned, of_pattern
 from router.relay.translation import Repair
+from router.relay.usage import tokens_of
 from router.translate.mistral.leaked import has_no_mark
 from router.translate.mistral.pattern import Pattern
 from router.translate.mistral.stream import StreamTranslator
@@ -27,7 +28,7 @@ class Flow:
     __slots__ = (
         *("_before", "_behind", "_behind_framed", "_blocks", "_clock", "_exchange", "_gaps", "_is_flowing"),
         *("_kept", "_lessons", "_outside", "_passes", "_pattern", "_pieces", "_place", "_plain", "_repair"),
-        *("_rest", "_text_begin", "_text_end", "_texts", "_translate", "_translator", "client", "last"),
+        *("_rest", "_text_begin", "_text_end", "_texts", "_told", "_translate", "_translator", "client", "last"),
     )
 
     def __init__(
@@ -50,6 +51,7 @@ class Flow:
         self._translator: StreamTranslator | None = None  # whose patterns tell which events are plain
         self._pattern: Pattern | None = None  # that was taken from it
         self._lessons = 0  # that may still be taken, where nothing is translated
+        self._told = b""  # the last block for the client that was not plain
         self._texts: list[bytes] = []  # of plain events that are not yet counted
         self._gaps: list[float] = []  # seconds between reads, not yet told
         self._rest = bytearray()  # of an event that is not whole: the splitter's
@@ -153,8 +155,12 @@ class Flow:
         if self._kept is not None and not self._kept.fold():
             self._blocks = None
 
+    def _count_tokens(self, answer: bytes) -> None:
+        """Put down what an answer, or the end of a stream, tells of its tokens."""
+        self._exchange.tokens = tokens_of(answer, self._exchange.tokens)
+
     def _tell_gaps(self) -> None:
         if self._gaps:
-            self._outside.event_gaps(self._gaps)
+            self._outside.event_gaps(self._gaps, self._exchange)
             self._gaps = []
 

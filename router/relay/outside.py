@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tornado.httpclient import AsyncHTTPClient
 
+from router.exchange import Exchange
 from router.relay.headers import ToClient
 from router.wire.wheel import Wheel
 
@@ -32,6 +33,6 @@ class Outside:
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # seconds since the epoch
     dice: Callable[[], float]  # a random number from 0 to 1
-    event_gaps: Callable[[Iterable[float]], None]  # told the seconds between reads of a stream, many at a time
+    event_gaps: Callable[[Iterable[float], Exchange], None]  # seconds between reads of a stream, many at a time
     new_call_id: Callable[[], str]  # nine random letters or digits, for tool calls that came without an id
     to_client: ToClient  # which lines of a backend's head travel

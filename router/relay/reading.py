@@ -164,6 +164,7 @@ class Reading(Flow):
                 self._blocks.append(block)
             told = block if self._translate is None else self._translate(block)
             if told:
+                self._told = told
                 self._exchange.events += told.count(b"\n\n")
                 self._exchange.bytes_out += len(told)
             waiting = self._sink(told) if told else None
@@ -254,6 +255,8 @@ class Reading(Flow):
     def _begin(self) -> Awaitable[None] | None:
         held, self._held = b"".join(self._held), []
         self.begun = True
+        if self._job.route.named_events:  # such a stream tells of its prompt first
+            self._count_tokens(held)
         self._exchange.began = self.last
         if self._listener is not None:
             self._listener.on_phase()
@@ -261,6 +264,9 @@ class Reading(Flow):
             return self._put(held)
         self._is_flowing = True
         waiting = self._send(held)
+        if self._answer.started and self._head is not None:
+            self._head.headers.clear()  # are not needed any more, and a stream may be long
+            self._lines = b""
         if self._is_flowing:
             self._learn(split_events(held)[-1])
         return waiting
@@ -304,6 +310,7 @@ class Reading(Flow):
         """Send what ends the answer; the client need not wait for the end of the backend's framing."""
         self.whole = True
         self._is_flowing = False
+        self._count_tokens(self._told + block)
         waiting = None
         if self._answer.started:
             self._answer.finish(block)
@@ -341,6 +348,7 @@ class Reading(Flow):
         if self._answer.started and not is_emulated:
             return NOT_A_STREAM
         body = b"".join(self._held)
+        self._count_tokens(body)
         outcome = given_up(body) if ABORT in body else None
         if outcome is not None:
             return failed(outcome, begun=False)
@@ -384,9 +392,8 @@ class Reading(Flow):
             return failed(AttemptOutcome.CUT, begun=self.begun)
         if rest and self._translate is not None:
             rest = self._translate(rest.rstrip(b"\r\n") + b"\n\n")
-            if marks and not any(
-                map(self._is_end, split_events(rest))
-            ):  # the translator has found that it is not whole
+            # Else the translator has found that it is not whole.
+            if marks and not any(map(self._is_end, split_events(rest))):
                 return failed(AttemptOutcome.CUT, begun=self.begun)
         self._put(b"".join(self._held) + rest)
         self._answer.finish()

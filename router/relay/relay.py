@@ -33,6 +33,16 @@ class Relay:
         """Return how many exchanges are under way here."""
         return len(self._running)
 
+    @property
+    def streams(self) -> int:
+        """Return how many of them have asked for a stream."""
+        return self._shared.streams
+
+    @property
+    def waiting(self) -> int:
+        """Return how many of them wait for a free backend."""
+        return len(self._shared.queue)
+
     def backend_down(self, name: str) -> None:
         """A backend went down: attempts there that are silent end, and their exchanges go on elsewhere."""
         self._shared.running.backend_down(name)
@@ -63,6 +73,7 @@ class Relay:
         outcome = Outcome.INTERNAL
         self._running.add(task)
         shared.live += 1
+        shared.streams += job.stream
         shared.budget.earn()
         try:
             outcome = await self._within_deadline(course, job)
@@ -87,6 +98,7 @@ class Relay:
             course.release()
             self._running.discard(task)
             shared.live -= 1
+            shared.streams -= job.stream
             exchange.close(outcome, shared.outside.clock())
 
     async def _within_deadline(self, course: Course, job: Job) -> Outcome:

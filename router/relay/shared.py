@@ -65,6 +65,7 @@ class Shared:
     resume_rules: ResumeRules = ResumeRules()  # noqa: RUF009  # frozen
     reveal: bool = False  # tell clients which backend answered, and after how many attempts
     live: int = 0  # exchanges under way
+    streams: int = 0  # those of them that have asked for a stream
     is_stopping: bool = False
     budget: RetryBudget = field(init=False)
     running: Live = field(init=False)  # attempts

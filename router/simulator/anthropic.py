@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from router.simulator.answers import Answer, named_event, plain
-from router.simulator.body import Body, model_of, required
+from router.simulator.body import Body, items, model_of, required
 from router.simulator.chat import ID, Chat, finish_of, read_chat
 from router.simulator.generation import Generation
 from router.simulator.prompt import render
@@ -22,7 +22,7 @@ def as_chat(body: Body) -> Body:
     messages: list[dict[str, Any]] = []
     if body.get("system"):
         messages.append({"role": "system", "content": _text(body["system"])})
-    for message in required(body, "messages"):
+    for message in items(body, "messages"):
         if isinstance(message, dict):
             messages += _as_chat_messages(message)
     chat: Body = {name: body[name] for name in _SAME if name in body}

@@ -63,6 +63,14 @@ def required(body: Body, name: str) -> Any:
     return body[name]
 
 
+def items(body: Body, name: str) -> list[Any]:
+    """Return a list that must be there. Raises Refusal."""
+    value = required(body, name)
+    if not isinstance(value, list):
+        raise invalid("list_type", f"body.{name}", "Input should be a valid list", given=str(value))
+    return value
+
+
 def number(body: Body, name: str, default: float | None = None) -> float | None:
     """Return a number, or `default`. Raises Refusal."""
     value = body.get(name)

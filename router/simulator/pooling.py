@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 from router.simulator.answers import CREATED, IDENT, Answer, plain
-from router.simulator.body import Body, choice_of, integer, model_of, required
+from router.simulator.body import Body, choice_of, integer, items, model_of, required
 from router.simulator.completions import prompts_of
 from router.simulator.prompt import render
 from router.simulator.refusals import bad_value
@@ -73,7 +73,7 @@ def answer_embeddings(body: Body, settings: Settings) -> Answer:
 def answer_embed(body: Body, settings: Settings) -> Answer:
     """Return the answer to a request of Cohere's embed API. Raises Refusal."""
     model_of(body, settings)
-    texts = [str(text) for text in required(body, "texts")]
+    texts = [str(text) for text in items(body, "texts")]
     inputs = [[BEGIN, *encode(text)] for text in texts]
     payload = {
         "id": f"embd-{IDENT}",

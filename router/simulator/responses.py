@@ -3,7 +3,7 @@
 from typing import Any
 
 from router.simulator.answers import CREATED, IDENT, Answer, named_event, plain
-from router.simulator.body import Body, integer, required
+from router.simulator.body import Body, integer, items, required
 from router.simulator.chat import Chat, read_chat
 from router.simulator.generation import Generation
 from router.simulator.settings import Settings
@@ -22,9 +22,10 @@ def as_chat(body: Body) -> Body:
     if isinstance(given, str):
         messages.append({"role": "user", "content": given})
     else:
-        items = [item for item in given if isinstance(item, dict) and item.get("type", "message") == "message"]
+        listed = [item for item in items(body, "input") if isinstance(item, dict)]
+        listed = [item for item in listed if item.get("type", "message") == "message"]
         messages += [
-            {"role": _ROLES.get(str(item.get("role")), item.get("role")), "content": _text(item)} for item in items
+            {"role": _ROLES.get(str(item.get("role")), item.get("role")), "content": _text(item)} for item in listed
         ]
     chat: Body = {name: body[name] for name in ("model", "temperature", "top_p", "stream") if name in body}
     return chat | {"messages": messages, "max_tokens": integer(body, "max_output_tokens")}

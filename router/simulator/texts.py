@@ -5,7 +5,7 @@ from typing import Any
 from tornado.httputil import HTTPFile, HTTPInputError, parse_body_arguments
 
 from router.simulator.answers import CREATED, DONE, IDENT, Answer, event, plain
-from router.simulator.body import Body, check_length, model_of, required
+from router.simulator.body import Body, check_length, items, model_of, required
 from router.simulator.chat import usage_of
 from router.simulator.generation import Sampling, generate
 from router.simulator.prompt import render
@@ -35,7 +35,7 @@ def answer_tokenize(body: Body, settings: Settings) -> Answer:
 def answer_detokenize(body: Body, settings: Settings) -> Answer:
     """Return the text of ids. Raises Refusal."""
     model_of(body, settings)
-    tokens = required(body, "tokens")
+    tokens = items(body, "tokens")
     return plain({"prompt": decode([token for token in tokens if isinstance(token, int)])})
 
 

@@ -26,23 +26,41 @@ class RequestHeaders(HTTPHeaders):
     known to be in Tornado's spelling.
     """
 
-    def first(self, name: str) -> str | None:
-        """Return the first value of a header, None where there is none. Quick; `name` in Tornado's spelling."""
-        values = self.fields.get(name)
-        return None if values is None else values[0]
-
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
         """`raw`: pairs that llhttp accepted."""
         # The base's __init__ is left out on purpose: it would validate and normalise line by line.
         self.raw = raw
-        self.fields: dict[str, list[str]] = {}
-        self._as_list = self.fields
         self._combined_cache: dict[str, str] = {}
-        fields = self.fields
-        for name, value in raw:
+        self._fields: dict[str, list[str]] | None = self._read()
+
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        """Return the values of each header."""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = self._read()
+        return fields
+
+    _as_list = fields  # what the base reads
+
+    def first(self, name: str) -> str | None:
+        """Return the first value of a header, None where there is none. Quick; `name` in Tornado's spelling."""
+        fields = self._fields
+        values = (self.fields if fields is None else fields).get(name)
+        return None if values is None else values[0]
+
+    def forget(self) -> None:
+        """Keep only `raw`: the text takes several times as much, and can be made of it again."""
+        self._fields = None
+        self._combined_cache.clear()
+
+    def _read(self) -> dict[str, list[str]]:
+        fields: dict[str, list[str]] = {}
+        for name, value in self.raw:
             key = normalised(name) if len(name) <= LONGEST_KNOWN else normalised.__wrapped__(name)
             text = value.decode("latin-1").rstrip(" \t")
             if key in fields:
                 fields[key].append(text)
             else:
                 fields[key] = [text]
+        return fields

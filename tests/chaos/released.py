@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.front import Front
 
 WITHIN = 20.0  # seconds: longer than the pool and the clients' connections may stay idle in these tests
-GAUGES = ("router_requests_in_flight", "router_backend_in_flight", "router_queue_length")
+GAUGES = ("router_requests_in_flight", "router_backend_in_flight", "router_queue_length", "router_streams_in_flight")
 PROBES = 3  # connections to one backend that watching it may hold: /health, /v1/models, /metrics
 LISTENS = "0A"  # of /proc/net/tcp
 

@@ -98,3 +98,14 @@ def test_the_default_admin_port_gives_way_with_a_notice() -> None:
 
     (notice,) = notices(Config.model_validate({"server": {"port": 9001}, "backends": [{"url": "http://a"}]}))
     assert "there is no admin listener" in notice
+
+
+def test_tracing_needs_its_extra_and_the_fault_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    on = SMALLEST + "tracing:\n  enabled: true\n"
+    assert found(on) == []
+    for missing in ("opentelemetry.exporter.otlp.proto.missing", "no_such_package.of.ours"):
+        monkeypatch.setattr("router.config.checks.TRACING_SDK", missing)
+        (fault,) = found(on)
+        assert "tracing.enabled (line 4): needs OpenTelemetry's SDK" in fault
+        assert "pip install 'devstral-router[otel]'" in fault
+        assert found(on.replace("true", "false")) == found(on.replace("true", "maybe")) == []

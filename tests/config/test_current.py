@@ -53,7 +53,7 @@ def test_the_lines_show_where_each_value_came_from_also_after_orders() -> None:
     current = Current(of("a", "b"), ORIGINS)
     current.config = current.without("a")
     current.config = current.with_one_more(BackendConfig.model_validate({"url": "http://n:1", "weight": 2}))
-    lines = current.lines()
+    lines = [entry.line() for entry in current.entries()]
 
     assert "backends.0.url = http://b:1  (r.yaml:3)" in lines
     assert "backends.1.url = http://n:1  (order)" in lines

@@ -4,9 +4,12 @@ import asyncio
 import json
 import time
 
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+
 from router import __version__
+from router.exchange import Attempt, AttemptOutcome
 from router.simulator.settings import Settings
-from tests.front import broken, front, run, until
+from tests.front import CHAT, broken, front, run, until
 
 
 def test_health_tells_the_state_of_the_cluster_in_the_fields_that_clients_know() -> None:
@@ -30,6 +33,16 @@ def test_health_tells_the_state_of_the_cluster_in_the_fields_that_clients_know()
             while json.loads((await cluster.ask("/health")).body)["vllm_status"] != "degraded":
                 await asyncio.sleep(0.02)
             assert (await cluster.ask("/health")).code == 200
+
+    run(test)
+
+
+def test_a_cluster_without_backends_is_not_connected() -> None:
+    async def test() -> None:
+        async with front(urls=[]) as cluster:
+            answer = await cluster.ask("/health")
+            assert answer.code == 503
+            assert json.loads(answer.body)["vllm_status"] == "disconnected"
 
     run(test)
 
@@ -117,5 +130,81 @@ def test_metrics_are_prometheus_text_and_a_made_up_model_is_no_label() -> None:
             assert 'model="other",status="404"' in page
             assert "made-up" not in page
             assert 'router_backend_up{backend="' in page
+
+    run(test)
+
+
+def test_metrics_come_in_the_form_that_is_asked_for() -> None:
+    async def test() -> None:
+        async with front() as cluster:
+            await cluster.chat()
+            for path, accept in (("/metrics", "application/json"), ("/metrics?format=json", "*/*")):
+                answer = await cluster.ask(path, headers={"Accept": accept})
+                assert answer.headers["Content-Type"] == "application/json"
+                told = json.loads(answer.body)["metrics"]["router_requests"]["samples"]
+                assert [(one["labels"]["model"], one["value"]) for one in told] == [("simulated-model", 1)]
+            answer = await cluster.ask("/metrics?format=xml")
+            assert answer.headers["Content-Type"].startswith("text/plain")
+
+    run(test)
+
+
+def test_a_clients_trace_is_the_example_of_its_request() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    async def test() -> None:
+        async with front() as cluster:
+            for header in ({"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}, {"traceparent": "made-up"}, {}):
+                await cluster.ask("/v1/chat/completions", CHAT, headers=header)
+            answer = await cluster.ask("/metrics", headers={"Accept": "application/openmetrics-text"})
+            families = list(parse_openmetrics(answer.body.decode()))
+            marked = [sample for family in families for sample in family.samples if sample.exemplar is not None]
+            assert [sample.exemplar.labels for sample in marked] == [{"trace_id": trace}]
+            assert marked[0].name == "router_request_duration_seconds_bucket"
+
+    run(test)
+
+
+def test_random_models_and_paths_make_no_series() -> None:
+    async def test() -> None:
+        async with front() as cluster:
+
+            async def series(number: int) -> list[str]:
+                for method in ("GET", "POST"):
+                    await cluster.ask(f"/random/{number}", b"{}" if method == "POST" else None, method=method)
+                await cluster.ask(f"/v1/models/random-{number}")
+                await cluster.chat(model=f"random-{number}", user=f"user-{number}")
+                rows = (await cluster.ask("/metrics")).body.decode().splitlines()
+                return [row.rpartition(" ")[0] for row in rows]
+
+            first = await series(0)
+            for number in range(1, 50):
+                last = await series(number)
+            assert last == first
+            assert "random" not in "".join(last)
+            assert "user-" not in "".join(last)
+
+    run(test)
+
+
+def test_the_page_with_500_backends_is_quick() -> None:
+    """Measured: 24 ms of CPU, with attempts of two models at each; the bound leaves room for a busy machine."""
+    names = [f"127.0.0.1:{number}" for number in range(20_000, 20_500)]
+    config = {"health": {"enabled": False}, "backend_options": [{"models": ["m", "n"]}] * len(names)}
+
+    async def test() -> None:
+        async with front(urls=[f"http://{name}" for name in names], config=config, ready=False) as cluster:
+            for name in names:
+                for model in ("m", "n"):
+                    for outcome in (AttemptOutcome.OK, AttemptOutcome.OVERLOADED, AttemptOutcome.CUT):
+                        cluster.app.metrics.attempt_closed(Attempt(name, 1.0, outcome, 200, 2.0), model, began=1.5)
+            times = []
+            for _ in range(5):
+                begun = time.perf_counter()
+                answer = await cluster.ask("/metrics")
+                times.append(time.perf_counter() - begun)
+                assert answer.body.count(b"\nrouter_backend_usable{") == 500
+                assert answer.body.count(b"\nrouter_attempts_total{") == 3000
+            assert min(times) < 1.0
 
     run(test)

@@ -82,6 +82,14 @@ def test_counts_of_processes_are_added_and_states_are_not() -> None:
     assert both["router_good"].samples == {"": 0}
 
 
+def test_a_process_that_has_observed_nothing_yet_hides_no_histogram_of_another() -> None:
+    """A worker that was started a moment ago comes before what those that have ended have left."""
+    fresh = Sheet()
+    fresh.histogram("router_c_seconds", "Takes.", [])
+    for dumps in ([fresh.families, filled().families], [filled().families, fresh.families, filled().families]):
+        assert merged(dumps)["router_c_seconds"].counts['route="/v1"'][0] == [0, len(dumps) - 1, 0]
+
+
 def test_what_was_given_to_be_merged_is_left_as_it_was() -> None:
     """The last dump of a worker is merged at every scrape until the next one comes."""
     one, other = filled().families, filled().families

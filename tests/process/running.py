@@ -114,10 +114,12 @@ class Router:
             return sock
         return self.trusting.wrap_socket(sock, server_hostname="localhost")
 
-    def ask(self, method: str, path: str, body: object = None, *, port: int | None = None) -> tuple[int, bytes]:
+    def ask(
+        self, method: str, path: str, body: object = None, *, port: int | None = None, lines: str = ""
+    ) -> tuple[int, bytes]:
         """One request on a connection of its own; return status and body."""
         with self.connect(port) as sock:
-            return ask(sock, method, path, body)[:2]
+            return ask(sock, method, path, body, lines=lines)[:2]
 
     def admin(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
         status, raw = self.ask(method, path, body if body is not None else {}, port=self.admin_port)
@@ -167,20 +169,22 @@ def stopped(pid: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def ask(sock: socket.socket, method: str, path: str, body: object = None) -> tuple[int, bytes, bool]:
-    """One request; return status, body, and whether the connection stays open."""
+def ask(
+    sock: socket.socket, method: str, path: str, body: object = None, *, lines: str = ""
+) -> tuple[int, bytes, bool]:
+    """One request with further header lines; return status, body, and whether the connection stays open."""
     raw = b"" if body is None else json.dumps(body).encode()
     head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(raw)}\r\n"
-    sock.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + raw)
+    sock.sendall(f"{head}{lines}Content-Type: application/json\r\n\r\n".encode() + raw)
     data = b""
     while b"\r\n\r\n" not in data:
         data += received(sock, data)
-    lines, answer = data.split(b"\r\n\r\n", 1)
-    length = re.search(rb"content-length: (\d+)", lines.lower())
-    assert length is not None, lines
+    told, answer = data.split(b"\r\n\r\n", 1)
+    length = re.search(rb"content-length: (\d+)", told.lower())
+    assert length is not None, told
     while len(answer) < int(length.group(1)):
         answer += received(sock, answer)
-    return int(lines.split(b" ", 2)[1]), answer, b"connection: close" not in lines.lower()
+    return int(told.split(b" ", 2)[1]), answer, b"connection: close" not in told.lower()
 
 
 def received(sock: socket.socket, so_far: bytes) -> bytes:

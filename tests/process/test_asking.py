@@ -7,6 +7,7 @@ from router.orders import Order, OrderKind, Problem
 from router.process.asking import WorkerControl
 from router.process.calls import Lost
 from router.process.messages import Message
+from router.recent import Told
 from tests.front import run
 
 
@@ -20,6 +21,9 @@ class Alone:
         sheet = Sheet()
         sheet.counter("router_requests", "x", [("", 5)])
         return sheet.families
+
+    def recently(self) -> Told:
+        return Told(in_flight=3)
 
 
 def test_an_order_is_answered_all_the_same() -> None:
@@ -39,5 +43,14 @@ def test_a_scrape_then_shows_the_own_counts() -> None:
 
         assert kind.startswith("text/plain")
         assert b"router_requests_total 5\n" in page
+
+    run(test)
+
+
+def test_a_status_page_then_shows_what_happened_here() -> None:
+    async def test() -> None:
+        told = await WorkerControl(Alone()).recent()
+
+        assert (told.in_flight, told.workers) == (3, 1)
 
     run(test)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.process.running import (
+    CHAT,
     Router,
     stopped,
     two_workers,
@@ -107,6 +108,31 @@ def test_each_worker_serves_and_their_counts_are_one(start: Start) -> None:
     assert router.metric("router_workers") == 2
     assert router.metric("router_backend_up") == 2, "a state is no sum"
     assert router.metric("process_resident_memory_bytes") > 60 << 20, "all processes"
+    assert router.metric("router_answers_with_usage_total") == 16
+    assert router.metric("router_tokens_total", 'direction="out"') == 16
+    assert router.metric("router_attempt_duration_seconds_count") == 16
+    assert router.metric("router_config_info") == 1, "all go by the same"
+    assert 0 < router.metric("router_descriptors_used") < router.metric("process_open_fds"), "of one, not a sum"
+
+
+def test_what_a_worker_has_counted_outlives_it(start: Start) -> None:
+    router = start(2)
+    workers = two_workers(router)
+    traced = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
+    for each in workers:
+        with stopped(each):
+            for _ in range(3):
+                assert router.ask("POST", "/v1/chat/completions", CHAT, lines=traced)[0] == 200
+    for each in workers:
+        os.kill(each, signal.SIGTERM)
+    until(lambda: len(router.workers()) == 2 and not set(workers) & set(router.workers()), "other workers")
+
+    until(lambda: router.metric("router_answers_with_usage_total") == 6, "the last counts of both")
+    assert router.metric("router_tokens_total", 'direction="out"') == 6
+    assert router.metric("router_attempt_duration_seconds_count") == 6
+    assert router.metric("router_streams_in_flight") == 0
+    page = router.ask("GET", "/metrics", lines="Accept: application/openmetrics-text\r\n")[1]
+    assert page.count(b'trace_id="4bf92f3577b34da6a3ce929d0e0e4736"') in (1, 2), "one for each bucket"
 
 
 def test_a_scrape_does_not_wait_for_a_worker_that_stands_still(start: Start) -> None:
@@ -118,3 +144,22 @@ def test_a_scrape_does_not_wait_for_a_worker_that_stands_still(start: Start) -> 
         began = time.monotonic()
         assert router.metric("router_requests_total", "chat/completions") == 1
         assert time.monotonic() - began < 5
+
+
+def test_a_status_page_tells_of_all_workers(start: Start) -> None:
+    router = start(2)
+    workers = two_workers(router)
+    for worker in workers:
+        with stopped(worker):
+            assert [router.chat() for _ in range(3)] == [200] * 3
+
+    with router.connect(router.admin_port) as sock:
+        sock.sendall(b"GET /status/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        got = b""
+        while b'"requests":6,' not in got:  # of the last minute
+            data = sock.recv(65536)
+            assert data, got
+            got += data
+
+    assert b'"workers":2,' in got
+    assert b'"worker":0,' in got or b'"worker":1,' in got

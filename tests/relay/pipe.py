@@ -98,7 +98,7 @@ class Pipe:
             clock=lambda: 0.0,
             wall_clock=lambda: 0.0,
             dice=lambda: 0.5,
-            event_gaps=lambda gaps: None,
+            event_gaps=lambda gaps, exchange: None,
             new_call_id=lambda: "abcDEF123",
             to_client=ToClient(cookies=False),
         )

@@ -22,7 +22,7 @@ from router.wire.client import Head, PooledHTTPClient
 from tests.relay.pipe import CHAT, MemoryTransport, Pipe, Verdicts, dechunk
 
 HEAD = {"id": "chatcmpl-a", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-STREAM = Head(200, "OK", [(b"Content-Type", b"text/event-stream")])
+STREAM = [(b"Content-Type", b"text/event-stream")]
 DONE = b"data: [DONE]\n\n"
 TEXTS = st.lists(
     st.one_of(
@@ -57,7 +57,7 @@ class Told:
         reading = Reading(
             job, self.exchange, answer, pipe.outside, Verdicts([]), repair=repair, kept=self.kept
         )
-        reading.on_head(STREAM)
+        reading.on_head(Head(200, "OK", STREAM.copy()))
         self.short = 0
         for one in events:
             chunk = b"%x\r\n%b\r\n" % (len(one), one)
@@ -161,7 +161,7 @@ def test_a_slow_client_is_waited_for() -> None:
         kept = Kept(is_chat=True, max_length=1 << 20)
         job = Job(CHAT, "", (), "", b"", stream=True)
         reading = Reading(job, exchange, answer, pipe.outside, Verdicts([]), kept=kept)
-        reading.on_head(STREAM)
+        reading.on_head(Head(200, "OK", STREAM.copy()))
         for one in stream([" word"] * 3)[:-2]:
             assert reading.on_chunk(one) is None
         one = event({"content": " word"})

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from router.simulator.body import check_length, integer, model_of, number, read_object, stops
+from router.simulator.body import check_length, integer, items, model_of, number, read_object, stops
 from router.simulator.refusals import Refusal
 from router.simulator.settings import Settings
 
@@ -51,6 +51,14 @@ def test_what_is_no_number_is_refused(value: Any) -> None:
             number({"x": value}, "x")
     with pytest.raises(Refusal):
         integer({"x": value}, "x")
+
+
+@pytest.mark.parametrize("value", [False, 7, "text", {"a": 1}, None])
+def test_what_is_no_list_is_refused(value: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        items({"a": value}, "a")
+
+    assert caught.value.status == 400
 
 
 def test_an_answer_gets_what_the_prompt_leaves() -> None:

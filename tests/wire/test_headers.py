@@ -75,3 +75,17 @@ def test_long_names_are_read_and_not_remembered() -> None:
     headers = RequestHeaders([(b"x-" + b"a" * 30_000, b"1")])
     assert headers["X-" + "A" + "a" * 29_999] == "1"
     assert normalised.cache_info().currsize == before
+
+
+def test_headers_that_were_forgotten_read_the_same_and_can_be_copied() -> None:
+    ours, theirs = RequestHeaders(RAW), reference()
+    assert ours["x-one"] == theirs["x-one"]
+    ours.forget()
+
+    assert list(ours.get_all()) == list(theirs.get_all())
+    ours.forget()
+    assert ours["x-one"] == theirs["x-one"]
+    ours.forget()
+    assert str(ours.copy()) == str(theirs)
+    ours.forget()
+    assert ours.first("X-Latin") == "\xe9"

@@ -1,0 +1,100 @@
+"""The pages that show the document, and the few lines of script that start them. Nothing in them names another host."""
+
+# Only from here; styles may stand in the page, as both UIs write theirs there. ReDoc searches in a worker of its own.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "worker-src blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/page.css">
+{head}<title>devstral-router: API</title>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+STYLE = """\
+/* ReDoc has no dark colours */
+:root { color-scheme: light; }
+:root:has(#swagger-ui, main) { color-scheme: light dark; }
+body { margin: 0; font-family: system-ui, sans-serif; }
+main.plain { max-width: 40rem; margin: 3rem auto; padding: 0 1rem; line-height: 1.5; }
+noscript { display: block; padding: 1rem; }
+/* of Swagger UI: long paths and wide tables stay within a narrow window */
+.swagger-ui .opblock-summary-path { overflow-wrap: anywhere; }
+.swagger-ui .info li, .swagger-ui .info p, .swagger-ui .opblock p { line-height: 1.7; }
+.swagger-ui .wrapper { box-sizing: border-box; }
+.swagger-ui table { overflow-wrap: anywhere; }
+"""
+SWAGGER = _PAGE.format(
+    head='<link rel="stylesheet" href="docs/swagger-ui.css">\n',
+    body="""\
+<noscript>This page needs JavaScript; the document itself is <a href="openapi.json">openapi.json</a>.</noscript>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/swagger.js"></script>""",
+)
+SWAGGER_START = """\
+"use strict";
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const tint = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", tint);
+tint();
+SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  defaultModelsExpandDepth: 0,
+  validatorUrl: null,
+});
+"""
+REDOC = _PAGE.format(
+    head="",
+    body="""\
+<noscript>This page needs JavaScript; the document itself is <a href="openapi.json">openapi.json</a>.</noscript>
+<div id="redoc"></div>
+<script src="docs/redoc.standalone.js"></script>
+<script src="docs/redoc.js"></script>""",
+)
+# Its own fonts come from elsewhere: those of the system are taken.
+REDOC_START = """\
+"use strict";
+const font = "system-ui, sans-serif";
+const mono = "ui-monospace, monospace";
+Redoc.init("openapi.json", {
+  theme: {
+    typography: { fontFamily: font, headings: { fontFamily: font }, code: { fontFamily: mono } },
+  },
+}, document.getElementById("redoc"));
+"""
+MISSING = _PAGE.format(
+    head="",
+    body="""\
+<main class="plain">
+<h1>The pages are not installed</h1>
+<p>They are the extra <code>docs</code> of the package, which is not installed here. Install it where the router runs,
+from its sources with</p>
+<pre>pip install '.[docs]'</pre>
+<p>or by itself, with the pip of the router's environment, and load this page again:</p>
+<pre>pip install 'fastapi-offline&lt;2'</pre>
+<p>The document that they show is here: <a href="openapi.json">openapi.json</a>. Other viewers read it, too.</p>
+</main>""",
+)

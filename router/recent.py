@@ -1,0 +1,220 @@
+"""What happened lately, for people who look: the last minutes in slices of time, and the last answers that went wrong.
+
+    Recent of each process -> Told -> joined over all workers -> the status page
+
+It is counted always, so that the plots are there when somebody comes; what it keeps is bounded, whatever comes. Times
+are monotonic seconds, which all processes of a machine share, so that slices of several workers are of the same time.
+What a worker has counted ends with it.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import log2
+
+from router.exchange import AttemptOutcome, Exchange, Outcome
+
+SPAN = 2.0  # seconds of a slice
+SLICES = 150  # told: five minutes
+MINUTE = 60.0  # seconds for which the tries at each backend are told
+LAP = 10.0  # seconds of a slice of them: there may be many backends
+LAPS = int(MINUTE / LAP)
+INCIDENTS = 50  # of each process, and told of all
+LONGEST = 128  # characters of a text of an incident
+BINS = 4  # per doubling of a time: a time read from its bin is at most 9 % off
+LEAST = 1e-4  # seconds: all shorter times are one bin
+
+FAILED = frozenset({Outcome.BACKEND_ERROR, Outcome.NO_BACKEND, Outcome.BROKEN, Outcome.TIMEOUT, Outcome.INTERNAL})
+# Tries that say nothing against the backend; to be full is told, though nothing is broken.
+NOBODYS_FAULT = frozenset(
+    {
+        *(AttemptOutcome.OK, AttemptOutcome.CLIENT_ERROR, AttemptOutcome.FORBIDDEN, AttemptOutcome.CLIENT_GONE),
+        *(AttemptOutcome.DEADLINE, AttemptOutcome.SHUTDOWN, AttemptOutcome.SUPERSEDED),
+    }
+)
+
+Bins = dict[int, int]  # how many times fell into each bin
+
+
+@dataclass(slots=True)
+class Slice:
+    """What ended in one span of time."""
+
+    number: int  # since the clock's zero
+    requests: int = 0
+    failed: int = 0
+    first: Bins = field(default_factory=lambda: defaultdict(int))  # time to the first token
+    whole: Bins = field(default_factory=lambda: defaultdict(int))  # of answers that ended well
+
+
+@dataclass(slots=True)
+class Tries:
+    """Tries at one backend."""
+
+    count: int = 0
+    failed: int = 0
+    answered: int = 0  # of those whose time to the first token is known
+    first: float = 0.0  # the sum of those times, in seconds
+
+    def add(self, other: "Tries") -> None:
+        """Add others to them."""
+        self.count += other.count
+        self.failed += other.failed
+        self.answered += other.answered
+        self.first += other.first
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """An answer that went wrong, or that broke and was finished elsewhere. No client is named."""
+
+    at: float  # seconds since 1970
+    id: str
+    route: str
+    model: str | None  # None where no backend has listed it
+    status: int
+    outcome: str
+    error: str | None  # the code that the client was told
+    seconds: float  # from the request's head to the end
+    resumed: int  # how often it was continued on another backend
+    tries: tuple[tuple[str, str], ...]  # backend and outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one process tells, or several together."""
+
+    in_flight: int = 0  # exchanges not yet closed
+    workers: int = 1  # processes that it comes from
+    slices: tuple[Slice, ...] = ()  # by number; those in which nothing ended are missing
+    tries: dict[str, Tries] = field(default_factory=dict)  # of the last minute, by backend
+    incidents: tuple[Incident, ...] = ()  # oldest first
+
+
+class Recent:
+    """Counts what happens in one process."""
+
+    def __init__(self) -> None:
+        """Nothing has happened."""
+        self._slice = Slice(-1)
+        self._slices: deque[Slice] = deque(maxlen=SLICES + 1)  # and the one that is not over
+        self._lap: dict[str, Tries] = {}
+        self._lap_number = -1
+        self._laps: deque[tuple[int, dict[str, Tries]]] = deque(maxlen=LAPS + 1)
+        self._incidents: deque[Incident] = deque(maxlen=INCIDENTS)
+
+    def exchange_closed(self, exchange: Exchange, *, wall: float) -> None:
+        """Count an exchange. `wall`: seconds since 1970."""
+        closed, outcome = exchange.closed or 0.0, exchange.outcome
+        number = int(closed / SPAN)
+        current = self._slice
+        if number != current.number:
+            current = self._slice = Slice(number)
+            self._slices.append(current)
+        current.requests += 1
+        began = exchange.began
+        if began is not None:
+            current.first[bin_of(began - exchange.opened)] += 1
+        if outcome is Outcome.OK:
+            current.whole[bin_of(closed - exchange.opened)] += 1
+        elif outcome in FAILED:
+            current.failed += 1
+            self._incidents.append(incident(exchange, wall))
+        if exchange.resumed and outcome not in FAILED:
+            self._incidents.append(incident(exchange, wall))
+        if exchange.attempts:
+            self._count_tries(exchange, int(closed / LAP))
+
+    def _count_tries(self, exchange: Exchange, number: int) -> None:
+        if number != self._lap_number:
+            self._lap_number, self._lap = number, {}
+            self._laps.append((number, self._lap))
+        lap, began = self._lap, exchange.began
+        for attempt in exchange.attempts:
+            tries = lap.get(attempt.backend)
+            if tries is None:
+                tries = lap[attempt.backend] = Tries()
+            tries.count += 1
+            if attempt.outcome is AttemptOutcome.OK:
+                # A broken answer had begun elsewhere, before this try did.
+                if began is not None and began >= attempt.started:
+                    tries.answered += 1
+                    tries.first += began - attempt.started
+            elif attempt.outcome not in NOBODYS_FAULT:
+                tries.failed += 1
+
+    def told(self, in_flight: int, now: float) -> Told:
+        """Return what is told at `now`. It is what goes on being counted: read it before anything else is counted."""
+        oldest, first_lap = int(now / SPAN) - SLICES, int(now / LAP) - LAPS
+        tries: dict[str, Tries] = defaultdict(Tries)
+        for number, lap in self._laps:
+            if number >= first_lap:
+                _add_tries(tries, lap)
+        slices = tuple(each for each in self._slices if each.number >= oldest)
+        return Told(in_flight, 1, slices, dict(tries), tuple(self._incidents))
+
+
+def incident(exchange: Exchange, wall: float) -> Incident:
+    """Return what is kept of an exchange, in few and short texts."""
+    return Incident(
+        wall,
+        exchange.id[:LONGEST],
+        exchange.route[:LONGEST],
+        exchange.model[:LONGEST] if exchange.known_model and exchange.model is not None else None,
+        exchange.status,
+        "unknown" if exchange.outcome is None else exchange.outcome.value,
+        None if exchange.error is None else exchange.error[:LONGEST],
+        (exchange.closed or exchange.opened) - exchange.opened,
+        exchange.resumed,
+        tuple((each.backend, "" if each.outcome is None else each.outcome.value) for each in exchange.attempts[-8:]),
+    )
+
+
+def joined(tellings: Iterable[Told]) -> Told:
+    """Return what several processes tell as one; what they told is left alone."""
+    in_flight = workers = 0
+    slices: dict[int, Slice] = {}
+    tries: dict[str, Tries] = defaultdict(Tries)
+    incidents: list[Incident] = []
+    for told in tellings:
+        in_flight += told.in_flight
+        workers += told.workers
+        incidents += told.incidents
+        _add_tries(tries, told.tries)
+        for each in told.slices:
+            into = slices.setdefault(each.number, Slice(each.number))
+            into.requests += each.requests
+            into.failed += each.failed
+            _add_bins(into.first, each.first)
+            _add_bins(into.whole, each.whole)
+    incidents.sort(key=lambda each: each.at)
+    ordered = tuple(slices[number] for number in sorted(slices))
+    return Told(in_flight, workers, ordered, dict(tries), tuple(incidents[-INCIDENTS:]))
+
+
+def _add_tries(into: dict[str, Tries], more: dict[str, Tries]) -> None:
+    for name, tries in more.items():
+        into[name].add(tries)
+
+
+def _add_bins(into: Bins, more: Bins) -> None:
+    for number, count in more.items():
+        into[number] += count
+
+
+def bin_of(seconds: float) -> int:
+    """Return the bin of a time."""
+    return int(log2(seconds / LEAST) * BINS) if seconds > LEAST else 0
+
+
+def share_of(bins: Bins, part: float) -> float | None:
+    """Return the time, in seconds, that this part (0 to 1) of all in the bins stay within; None where there are none.
+
+    It is the middle of its bin.
+    """
+    left = sum(bins.values()) * part
+    for number in sorted(bins):
+        left -= bins[number]
+        if left <= 0:
+            return float(LEAST * 2 ** ((number + 0.5) / BINS))
+    return None

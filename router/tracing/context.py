@@ -1,0 +1,67 @@
+"""Where an exchange stands in a distributed trace: W3C Trace Context, read and written. Pure.
+
+A client may name the trace that its request belongs to (`traceparent`). Where spans are told of, the backend is given
+the same trace with the attempt as its parent; a trace begins here where the client names none. Where they are not, the
+client's header goes on as it came, and its trace is only named in the log and the metrics.
+"""
+
+import re
+from collections.abc import Collection
+
+from router.exchange import Trace
+
+# W3C Trace Context section 3.2: a later version may have more behind it, version ff is none.
+_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_IDENT = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_NOTHING = re.compile(r"0+")
+_SAMPLED = 1
+_MASK = (1 << 64) - 1
+_PARENT = frozenset((b"traceparent",))
+_LINES = _PARENT | {b"tracestate"}
+Headers = Collection[tuple[bytes, bytes]]
+
+
+def read(traceparent: str | None) -> Trace | None:
+    """Return the trace that a client names, None where it names none or not in the form that it has to have."""
+    found = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent.strip(" \t"))
+    if found is None:
+        return None
+    version, trace_id, parent_id, flags, more = found.groups()
+    if _NOTHING.fullmatch(trace_id) or _NOTHING.fullmatch(parent_id) or (version == "00" and more):
+        return None
+    return Trace(trace_id, parent_id, is_sampled=bool(int(flags, 16) & _SAMPLED))
+
+
+def opened(named: Trace | None, ident: str, *, share: float, new_id: str) -> Trace:
+    """Return the trace of an exchange whose spans are told of.
+
+    `named`: by the client, whose decision on sampling is followed. `ident`: the exchange's own id, which is that of a
+    new trace where it can be; `share` of those are sampled. `new_id`: 32 hexadecimal digits by chance.
+    """
+    span_id = f"{int(new_id[:16], 16) or 1:016x}"
+    if named is not None:
+        return Trace(named.trace_id, named.parent_id, named.is_sampled, span_id)
+    is_fit = _IDENT.fullmatch(ident) and not _NOTHING.fullmatch(ident)
+    trace_id = ident if is_fit else f"{int(new_id, 16) or 1:032x}"
+    return Trace(trace_id, None, is_sampled=_is_sampled(trace_id, share), span_id=span_id)
+
+
+def _is_sampled(trace_id: str, share: float) -> bool:
+    """Decide by the id alone, as OpenTelemetry's TraceIdRatioBased: who has the same share decides alike."""
+    return share >= 1 or (int(trace_id, 16) & _MASK) < share * (_MASK + 1)
+
+
+def child_id(trace: Trace, number: int) -> str:
+    """Return the id of the exchange's span of this number, from 1 on: they follow on the exchange's own."""
+    return f"{(int(trace.span_id, 16) + number - 1) % _MASK + 1:016x}"
+
+
+def told_to_backend(headers: Headers, trace: Trace | None, number: int) -> Headers:
+    """Return a request's headers with the span of this attempt as the parent; `number`: of the attempt, from 1 on."""
+    if trace is None or not trace.span_id:
+        return headers
+    is_new = trace.parent_id is None  # then the client's state belongs to no trace that we could read
+    dropped = _LINES if is_new else _PARENT
+    kept = [pair for pair in headers if pair[0].lower() not in dropped]
+    flags = _SAMPLED if trace.is_sampled else 0
+    return [*kept, (b"traceparent", f"00-{trace.trace_id}-{child_id(trace, number)}-{flags:02x}".encode())]
