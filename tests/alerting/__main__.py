@@ -114,6 +114,7 @@ def what_to_look_at(here: Stand) -> str:
     return f"""Running, until Ctrl-C:
   {here.prometheus.url}/alerts      the alerts of conf/rules.yml, {FACTOR:g} times as quick
   {here.prometheus.url}/graph       any query, as job:router_failures:ratio5m
+  http://127.0.0.1:{here.router.admin_port}/status      the router's own page
   {here.router.url}/metrics         what is scraped;  {here.router.url}/health
   conf/grafana/dashboards/devstral-router.json     the dashboard, for a Grafana with this Prometheus as its source
 """
