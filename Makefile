@@ -1,4 +1,4 @@
-# make demo | test | test-vllm | chaos | fuzz | nightly | bench | lint | install | uninstall | clean
+# make demo | observe | test | test-vllm | chaos | fuzz | nightly | bench | lint | install | uninstall | clean
 # The environment in .venv is built once and again only when setup.py, pyproject.toml or the pins of mistral-common change.
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ REAL := tests/translate/real
 MISTRAL := $(VENV)/mistral-common/.installed
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-vllm chaos fuzz nightly bench lint install uninstall clean
+.PHONY: help demo observe test test-vllm chaos fuzz nightly bench lint install uninstall clean
 .DELETE_ON_ERROR:
 
 help:
@@ -43,6 +43,11 @@ $(MISTRAL): $(REAL)/pins.txt $(REAL)/install.sh | $(VENV)/bin/python
 
 demo: $(RUN)
 	@$(VENV)/bin/devstral-router demo
+
+# Alerts at work, before a real Prometheus. OBSERVE_FLAGS=--once: one round, without a pause.
+OBSERVE_FLAGS ?= --hold 5
+observe: $(TEST)
+	@$(VENV)/bin/python -m tests.alerting $(OBSERVE_FLAGS)
 
 lint: $(TEST)
 	@$(VENV)/bin/ruff check --quiet .

@@ -55,7 +55,7 @@ def http_server(request: pytest.FixtureRequest, io_loop: IOLoop, _unused_port: t
     io_loop.run_sync(server.close_all_connections, timeout=TEST_TIMEOUT)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tool() -> Callable[[str], str]:
     """Find a command: `tool("openssl")` returns its path, or skips the test (fails it where ROUTER_CI is 1)."""
     return _find

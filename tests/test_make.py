@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-TARGETS = ("demo", "test", "test-vllm", "chaos", "fuzz", "nightly", "bench", "lint", "install", "uninstall", "clean")
+TARGETS = (
+    *("demo", "observe", "test", "test-vllm", "chaos", "fuzz", "nightly", "bench", "lint", "install", "uninstall"),
+    "clean",
+)
 
 
 def stand_in(folder: Path, name: str, body: str) -> None:

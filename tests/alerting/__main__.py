@@ -1,0 +1,155 @@
+"""`python -m tests.alerting [--once] [--hold SECONDS] [--json FILE]` (make observe): harms, and the alerts they bring.
+
+Starts simulated backends, a router and a real Prometheus, all on 127.0.0.1, with the shipped rules made quick. Every
+stage does one harm, waits for its alerts, mends it, and waits until they are gone; then every query of the dashboard
+is asked. Exit status: 0 where all came as it must, 1 where not. Rounds go on until Ctrl-C; --once: one round.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from tests.alerting.dashboard import queries, read
+from tests.alerting.stages import REMEMBER, STAGES, Stage
+from tests.alerting.stand import FACTOR, INTERVAL, Stand, stand
+
+WITHIN = 40.0  # seconds for an alert to fire, or to be gone
+CALM = 1.5  # seconds for which a stage that brings no alert is watched
+FILLED = "3s"  # of $__rate_interval
+
+
+async def play(here: Stand, stage: Stage, *, hold: float) -> dict[str, Any]:
+    """Do it, and return what came of it: seconds to each alert, alerts that were wrong, seconds until all were gone."""
+    begun, fired = time.monotonic(), dict[str, float]()
+    wrong: dict[str, Any] = {}
+
+    async def watch(done: Callable[[set[str]], Awaitable[bool]]) -> bool:
+        ends = time.monotonic() + WITHIN
+        while time.monotonic() < ends:
+            firing = await here.prometheus.firing()
+            for name in firing:
+                fired.setdefault(name, round(time.monotonic() - begun, 2))
+            wrong.update({name: firing[name] for name in firing.keys() - stage.brings - stage.may - REMEMBER})
+            if await done(set(firing)):
+                return True
+            await asyncio.sleep(INTERVAL / 2)
+        return False
+
+    async def all_fired(firing: set[str]) -> bool:
+        return stage.brings <= fired.keys() and time.monotonic() - begun > CALM
+
+    async def all_gone(firing: set[str]) -> bool:
+        return (await here.prometheus.firing(pending=True)).keys() <= REMEMBER  # pending ones would be the next stage's
+
+    await stage.harm(here)
+    missing = [] if await watch(all_fired) else sorted(stage.brings - fired.keys())
+    await asyncio.sleep(hold)
+    await stage.mend(here)
+    mended = time.monotonic()
+    gone = await watch(all_gone)
+    return {
+        "stage": stage.name,
+        "fired": {name: fired[name] for name in sorted(stage.brings & fired.keys())},
+        "missing": missing,
+        "wrong": wrong,
+        "gone": round(time.monotonic() - mended, 2) if gone else None,
+    }
+
+
+async def empty_queries(here: Stand, begun: float) -> list[str]:
+    """Return the dashboard's queries that had no number since `begun`."""
+    found = []
+    for query in queries(read()):
+        if not await here.prometheus.series_since(query.filled(interval=FILLED), begun):
+            found.append(f"{query.row} / {query.panel}: {query.expression}")
+    return found
+
+
+async def fast_budget_ends(here: Stand) -> bool:
+    """Wait until the alert on the fast spending of the budget is gone."""
+    ends = time.monotonic() + WITHIN
+    while "RouterErrorBudgetBurnsFast" in await here.prometheus.firing():
+        if time.monotonic() > ends:
+            return False
+        await asyncio.sleep(INTERVAL)
+    return True
+
+
+async def observe(*, once: bool, hold: float) -> dict[str, Any]:
+    """Run rounds; return what came of the last one."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # as Ctrl-C: all is ended in order
+    async with stand() as here:
+        print(what_to_look_at(here), flush=True)
+        while True:
+            begun = time.time()
+            stages = []
+            for stage in STAGES:
+                told = await play(here, stage, hold=hold)
+                print(line_of(told), flush=True)
+                stages.append(told)
+            report = {
+                "stages": stages,
+                "budget_ends": await fast_budget_ends(here),
+                "empty": await empty_queries(here, begun),
+                "faulty_rules": await here.prometheus.faulty_rules(),
+                "seconds": round(time.time() - begun, 1),
+            }
+            print(f"queries of the dashboard without data: {report['empty'] or 'none'}", flush=True)
+            if once:
+                return report
+
+
+def what_to_look_at(here: Stand) -> str:
+    """Return it, for somebody with a browser."""
+    return f"""Running, until Ctrl-C:
+  {here.prometheus.url}/alerts      the alerts of conf/rules.yml, {FACTOR:g} times as quick
+  {here.prometheus.url}/graph       any query, as job:router_failures:ratio5m
+  http://127.0.0.1:{here.router.admin_port}/status      the router's own page
+  {here.router.url}/metrics         what is scraped;  {here.router.url}/health
+  conf/grafana/dashboards/devstral-router.json     the dashboard, for a Grafana with this Prometheus as its source
+"""
+
+
+def line_of(told: dict[str, Any]) -> str:
+    """Return one line on a stage."""
+    fired = ", ".join(f"{name} after {seconds:.1f} s" for name, seconds in told["fired"].items()) or "no alert"
+    faults = "".join(f"  {what}: {told[what]}" for what in ("missing", "wrong") if told[what])
+    gone = "never gone" if told["gone"] is None else f"all gone {told['gone']:.1f} s after mending"
+    return f"{told['stage']:32} {fired}; {gone}{faults}"
+
+
+def is_right(report: dict[str, Any]) -> bool:
+    """Return whether all came as it must."""
+    stages = all(not told["missing"] and not told["wrong"] and told["gone"] is not None for told in report["stages"])
+    return bool(stages and report["budget_ends"] and not report["empty"] and not report["faulty_rules"])
+
+
+def main() -> int:
+    """Run as the flags say."""
+    parser = argparse.ArgumentParser(prog="python -m tests.alerting", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--once", action="store_true", help="end after one round")
+    parser.add_argument("--hold", type=float, default=0.0, metavar="SECONDS", help="how long each harm lasts longer")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what came of the round there")
+    flags = parser.parse_args()
+    try:
+        report = uvloop.run(observe(once=flags.once, hold=flags.hold))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("\nended")
+        return 0
+    if flags.json:
+        flags.json.write_text(json.dumps(report, indent=1))
+    return 0 if is_right(report) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""A real Prometheus in a process of its own, on 127.0.0.1, with the shipped rules made quick."""
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import yaml
+
+from tests.alerting.rules import quick
+from tests.chaos.cluster import exchange, status_of
+from tests.chaos.processes import ROOT, START_TIMEOUT, Process, free_ports, until
+
+JOB = "devstral-router"
+RULES = ROOT / "conf" / "rules.yml"
+SCRAPE = ROOT / "conf" / "prometheus.yml"
+
+
+class Prometheus(Process):
+    """Scrapes what `targets` names, evaluates the rules, and answers queries."""
+
+    def __init__(self, program: str, folder: Path, *, factor: float, interval: float) -> None:
+        """`factor`: by which all times of the rules are shorter; `interval`: seconds between two scrapes."""
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.interval = interval
+        self._targets = folder / "targets.json"
+        (folder / "rules.yml").write_text(quick(RULES.read_text(), factor, shortest=4 * interval))
+        config = folder / "prometheus.yml"
+        config.write_text(yaml.safe_dump(self._config()))
+        super().__init__([], log=folder / "prometheus.log")
+        self.command = [
+            program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'tsdb'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            "--log.level=warn",
+        ]
+
+    def _config(self) -> dict[str, Any]:
+        """The shipped configuration, quick, with targets that a test may change."""
+        tree: dict[str, Any] = yaml.safe_load(SCRAPE.read_text())
+        pace = f"{round(self.interval * 1000)}ms"
+        # A scrape may take long on a busy machine, and a late one is no router that is down.
+        tree["global"] = {"scrape_interval": pace, "scrape_timeout": pace, "evaluation_interval": pace}
+        (job,) = tree["scrape_configs"]
+        del job["static_configs"]
+        job["file_sd_configs"] = [{"files": [str(self._targets)], "refresh_interval": "1s"}]
+        return tree
+
+    def scrape(self, ports: Sequence[int]) -> None:
+        """Scrape these ports of this machine from now on."""
+        new = self._targets.with_suffix(".new")
+        new.write_text(json.dumps([{"targets": [f"127.0.0.1:{port}" for port in ports]}]))
+        new.replace(self._targets)
+
+    async def ready(self) -> None:
+        """Wait until it answers queries."""
+        await until(lambda: self.is_running, what="prometheus runs")
+        ends = time.monotonic() + START_TIMEOUT
+        while (await status_of(self.port, "/-/ready"))[0] != 200:
+            assert self.is_running, self.said()
+            assert time.monotonic() < ends, self.said()
+            await asyncio.sleep(0.05)
+
+    async def _ask(self, path: str, **given: str) -> Any:
+        # HTTP/1.0, so that the answer is not chunked.
+        raw = await exchange(self.port, f"GET /api/v1/{path}?{urlencode(given)} HTTP/1.0\r\nHost: a\r\n\r\n".encode())
+        answer = json.loads(raw.partition(b"\r\n\r\n")[2])
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+    async def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series that an expression has now."""
+        found: list[dict[str, Any]] = (await self._ask("query", query=expression))["result"]
+        return found
+
+    async def series_since(self, expression: str, begun: float) -> int:
+        """Return how many series an expression had since a time (seconds since 1970) with a number in them."""
+        given = {"start": f"{begun:.3f}", "end": f"{time.time():.3f}", "step": f"{self.interval:.3f}"}
+        found = (await self._ask("query_range", query=expression, **given))["result"]
+        return sum(any(math.isfinite(float(value)) for _, value in series["values"]) for series in found)
+
+    async def firing(self, *, pending: bool = False) -> dict[str, list[dict[str, str]]]:
+        """Return the labels of the alerts that fire, by name; `pending`: those too that are about to."""
+        found: dict[str, list[dict[str, str]]] = {}
+        for each in (await self._ask("alerts"))["alerts"]:
+            if pending or each["state"] == "firing":
+                found.setdefault(each["labels"]["alertname"], []).append(each["labels"])
+        return found
+
+    async def faulty_rules(self) -> list[str]:
+        """Return the names of the rules that could not be evaluated."""
+        groups = (await self._ask("rules"))["groups"]
+        return [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]

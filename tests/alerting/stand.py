@@ -1,0 +1,138 @@
+"""What the alerts are tried on: simulated backends, a router of two workers before them, and Prometheus."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGHUP, SIGKILL
+from typing import Any
+
+from tests.alerting.prometheus import Prometheus
+from tests.alerting.traffic import MODELS, Traffic, traffic
+from tests.authority import Authority, Issued
+from tests.chaos.cluster import QUICK, Backend, Cluster, RouterProcess, described
+from tests.chaos.processes import free_ports, until
+from tests.front import CHAT, merged
+
+BACKENDS = 3
+CLIENTS = 8
+FACTOR = 150.0  # five minutes become two seconds
+INTERVAL = 0.3  # seconds between two scrapes
+SIMULATED = [
+    *("--ttft", "20ms", "--itl", "4ms", "--tokens", "8"),
+    *(part for model in MODELS for part in ("--model", model)),
+]
+# Quick to see, and quick to forget: a stage must not shadow the next one.
+CONFIG: dict[str, Any] = {
+    "server": {"workers": 2, "watch_config": False, "drain_timeout": 1},
+    "admin": {"enabled": True},
+    "health": {"timeout": 1, "hung_after": 1, "load_interval": 0.3, "slow_start": 0, "max_down_for": 0.5},
+    "breaker": {"open_for": 0.5, "max_open_for": 1},
+    "timeouts": {"first_byte": 4, "unstreamed": 4, "idle": 2},
+    "hedge": {"after": 0.2},
+    "overload": {"queue_size": 8, "queue_timeout": 4},
+}
+
+
+@dataclass
+class Stand:
+    """All that runs."""
+
+    it: Cluster
+    prometheus: Prometheus
+    traffic: Traffic
+    ending: Issued  # a certificate that ends soon
+    config: dict[str, Any]
+    waiting: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    @property
+    def backends(self) -> list[Backend]:
+        """Return the simulated servers."""
+        return self.it.backends
+
+    @property
+    def router(self) -> RouterProcess:
+        """Return the router."""
+        return self.it.router
+
+    async def faults(self, *numbers: int, **described: Any) -> None:
+        """Make these backends misbehave, all if none is named; no fault: they behave."""
+        chosen = [self.backends[number] for number in numbers] or self.backends
+        await asyncio.gather(*(each.faults(**described) for each in chosen))
+
+    async def wait_at(self, port: int) -> None:
+        """Ask a backend for an answer, past the router, and wait for it until `leave`."""
+        body = json.dumps({**CHAT, "model": MODELS[0]}).encode()
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        self.waiting.append(writer)
+
+    def leave(self) -> None:
+        """Wait for no answer any more."""
+        while self.waiting:
+            self.waiting.pop().close()
+
+    def configure(self, over: dict[str, Any] | str) -> None:
+        """Have the router take up its configuration with what is otherwise, or a text that is none."""
+        if isinstance(over, str):
+            self.router.write_text(over)
+        else:
+            self.router.write(merged(self.config, over))
+        self.router.signal(SIGHUP)
+
+    def scrape(self, *more: int) -> None:
+        """Scrape the router's admin listener, which is plain whatever clients speak, and these ports."""
+        self.prometheus.scrape([self.router.admin_port, *more])
+
+    async def kill_workers(self, times: int) -> None:
+        """Kill the youngest worker, again and again."""
+        for _ in range(times):
+            await until(lambda: len(self.router.pids) >= 3, what="all workers run")
+            victim = max(pid for pid in self.router.pids if pid != self.router.pid)
+            self.router.told(victim, SIGKILL)
+            await until(lambda victim=victim: victim not in self.router.pids, what="it is gone")  # type: ignore[misc]
+
+
+@asynccontextmanager
+async def stand() -> AsyncIterator[Stand]:
+    """Start everything, with traffic; end it by the ids of its processes."""
+    with tempfile.TemporaryDirectory(prefix="alerting-") as name:
+        folder = Path(name)
+        backends = [Backend(port, SIMULATED, folder) for port in free_ports(BACKENDS)]
+        config = merged(QUICK, CONFIG)
+        options = [{"dialect": "mistral", "profile": "v13", "max_connections": 6}] * BACKENDS
+        config["backends"] = described([each.url for each in backends], options)
+        router = RouterProcess(config, folder)
+        it = Cluster(backends, router, folder)
+        prometheus = Prometheus(_program("prometheus"), folder, factor=FACTOR, interval=INTERVAL)
+        ending = Authority(folder, _program("openssl")).issue(days=1)
+        try:
+            prometheus.scrape([router.admin_port])
+            for process in (prometheus, *backends, router):
+                process.start()
+            await asyncio.gather(*(each.listens() for each in backends))
+            await router.ready()
+            while await router.metric("router_backend_usable") != BACKENDS:
+                await asyncio.sleep(0.05)
+            await prometheus.ready()
+            # It looks for its first target after five seconds, and misses the router until then.
+            while not await prometheus.query("up == 1") or await prometheus.firing():
+                await asyncio.sleep(0.1)
+            async with traffic(it, CLIENTS) as clients:
+                yield Stand(it, prometheus, clients, ending, dict(router.config))
+        finally:
+            it.client.close()
+            for process in (prometheus, router, *backends):
+                await process.end()
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise SystemExit(f"{name} is not installed (Debian: apt-get install {name})")
+    return found
