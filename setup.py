@@ -40,6 +40,7 @@ setup(
             "hypothesis>=6.100",
             "openai>=1.60",
             "jsonschema>=4.20",
+            "check-jsonschema>=0.30",  # holds the Compose Specification's schema
             "grafana-foundation-sdk",  # Grafana's own types: what a dashboard may hold
             "playwright>=1.50",  # drives the system's Chromium
             "axe-playwright-python>=0.1.4",  # holds axe-core, which judges the status page
