@@ -17,9 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tornado.web import Application, RequestHandler
 
+from router.access.overload import Marks
+from router.observe.guard import Guard
 from router.process.sockets import Listening
 from router.securing import Credentials, Securing
 from router.server import run
+from router.vitals import Looking
 from router.wire.limits import ServerLimits
 from router.wire.service import Refused, plain_error
 
@@ -70,6 +73,7 @@ class Standin:
             raise FileNotFoundError(2, refusal)
         self.in_flight = 0
         self.securing = Securing(Credentials())
+        self.looking = Looking(Guard(Marks(), at_work=lambda: 0))
         self.stopped = asyncio.Event()
         routes = [("/pid", PidHandler), ("/slow", SlowHandler), ("/stream", StreamHandler), ("/block", BlockHandler)]
         self.admin_delegate = self.delegate = Application(routes, app=self)  # type: ignore[arg-type]

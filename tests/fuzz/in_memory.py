@@ -19,6 +19,7 @@ CONFIG = {
         {"url": "http://127.0.0.1:8001", "dialect": "openai", "models": ["simulated-model", "tiny-mistral", "m"]}
     ],
     "health": {"enabled": False},
+    "docs": {"enabled": False},  # they are read by a thread, for which nobody here waits
     "breaker": {"enabled": False},
     "retry": {"max_attempts": 1},
     "resume": {"mode": "off"},
