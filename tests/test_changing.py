@@ -63,8 +63,8 @@ def test_backends_come_and_go_under_load_and_no_stream_is_cut() -> None:
             bodies = await asyncio.gather(*streams)
             assert all(body.endswith("data: [DONE]\n\n") and "error" not in body for body in bodies)
             await until(lambda: all_up(cluster, 2))
-            assert await asyncio.gather(*(stream(cluster) for _ in range(6)))
-            assert served(third) > 0
+            while served(third) == 0:  # it starts slowly: not every sixth stream is its own
+                assert all(await asyncio.gather(*(stream(cluster) for _ in range(6))))
             cluster.app.apply(with_urls(config, one, two))
             await third.stop()
             await until(lambda: all_up(cluster, 2))
