@@ -29,7 +29,7 @@ from vllm_streams import CHAT, Asking, Stream, chat
 pytestmark = pytest.mark.through_router
 
 STREAMS = 4  # through each router, half of them at the server that dies; all of them can run on one server
-TOKENS = 1500  # seconds of generation, which comes in bursts where cores are few
+TOKENS = 2500  # seconds of generation, which comes in bursts where cores are few: 1000 can be one burst
 WHOLE_WITHIN = 60.0  # seconds, until each stream has come to its end: the generation of the rest included
 # Probes that find a stopped server soon: for tests only, a busy vLLM answers later than that.
 STRICT: dict[str, object] = {"slow_start": 0, "interval": 0.5, "timeout": 1, "fall": 2}
@@ -171,19 +171,14 @@ def assert_nothing_is_lost(fleet: Fleet, seen: Seen, *, moved_within: float) -> 
             assert stream.resumed <= 1
             if stream.backend != seen.failing:
                 assert stream.resumed == 0
-            is_over = not stream.resumed and stream.backend == seen.failing  # only its end was missing
-            if is_over and mode == "text":  # how many tokens it had was estimated
-                whole = fleet.whole(number)
-                assert whole[0].startswith(told[0])
-                assert told[1:] == whole[1:]
-            elif mode == "exact" or not stream.resumed:
+            if mode == "exact" or not stream.resumed:
                 whole = fleet.whole(number)
                 at = next(
                     (place for place, pair in enumerate(zip(told[0], whole[0], strict=False)) if len(set(pair)) > 1), -1
                 )
                 assert told[1:] == whole[1:]
                 assert told[0] == whole[0], f"{mode} {number}, resumed {stream.resumed}: differs at character {at}"
-        assert any(one.resumed == 1 for one in seen.begun_there(mode))
+        assert all(one.resumed == 1 for one in seen.begun_there(mode))
         assert max(one.silence_after(seen.failed_at) for one in streams) < moved_within
 
 

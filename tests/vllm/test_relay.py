@@ -124,17 +124,19 @@ def test_a_hundred_requests_are_spread_evenly(cluster: Cluster, client: openai.O
 
 def test_an_aborted_stream_stops_on_the_server(cluster: Cluster, client: openai.OpenAI) -> None:
     """vLLM's running gauge is 0 within a second, long before the answer would have been whole."""
+    # What was at work before may be told of still.
+    eventually(cluster.is_idle, within=5, what="nothing else runs")
     made = cluster.metric("generation_tokens_total")
     stream = client.chat.completions.create(**ENDLESS, stream=True)
     for _, _chunk in zip(range(5), stream, strict=False):
         pass
     # vLLM tells its gauges a step late.
-    eventually(lambda: cluster.metric("num_requests_running") == 1, within=5, what="the stream runs")
+    eventually(lambda: cluster.metric("num_requests_running") == 1, within=2, what="the stream runs")
     stream.close()
     took = eventually(cluster.is_idle, within=1, what="the aborted stream has stopped")
 
     made = cluster.metric("generation_tokens_total") - made
-    assert made < 3900, f"stopped by itself: {made} tokens, {took} s"
+    assert made < 3000, f"stopped by itself: {made} tokens, {took} s"
 
 
 def test_an_abandoned_whole_answer_stops_on_the_server(cluster: Cluster, client: openai.OpenAI) -> None:
