@@ -85,13 +85,17 @@ class Bus(asyncio.Protocol):
             self._transport.abort()
 
     def close(self) -> None:
-        """Send what waits and close. `lost` is not called."""
+        """Send what waits and say no more; the other end closes when it has read all. `lost` is not called.
+
+        What it still sends is taken and dropped: a write to a socket that is closed would fail, its event loop would
+        read no further then, and what we said last would be lost.
+        """
         transport, self._transport = self._transport, None
         if transport is not None:
-            transport.close()
+            transport.write_eof()
 
     async def ended(self) -> None:
-        """Return when all that was sent before `close` is written, or the other end has gone."""
+        """Return when the other end has read all that was sent before `close`, or has gone."""
         await self._ended.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -100,6 +104,8 @@ class Bus(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on each frame that is whole."""
+        if self._transport is None:
+            return
         try:
             frames = self._frames.feed(data)
         except ValueError:

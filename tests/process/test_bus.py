@@ -60,7 +60,31 @@ def test_what_was_sent_before_closing_still_arrives_and_then_the_end_is_told() -
     run(test)
 
 
-def test_one_can_wait_until_all_is_written() -> None:
+def test_last_words_arrive_though_the_other_end_goes_on_talking() -> None:
+    """A write to a socket that is closed would end the reading, too: the counts of a worker would be lost with it."""
+
+    async def test() -> None:
+        one, other = await pair()
+        reading = other.bus._transport
+        assert reading is not None
+        reading.pause_reading()
+        one.bus.send(b"last")
+        one.bus.close()
+        await asyncio.sleep(0.05)
+        for _ in range(3):
+            other.bus.send(b"news", channel=Channel.FACTS)
+            await asyncio.sleep(0.05)
+        reading.resume_reading()
+        await other.lost.wait()
+        await one.bus.ended()
+
+        assert other.heard == [(Channel.MESSAGE, b"last")]
+        assert one.heard == []
+
+    run(test)
+
+
+def test_one_can_wait_until_all_is_read() -> None:
     """A process that ended before would take its last words with it."""
 
     async def test() -> None:
@@ -73,10 +97,14 @@ def test_one_can_wait_until_all_is_written() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await end.bus.ended()
-        reading = asyncio.get_running_loop().run_in_executor(None, theirs.makefile("rb").read)
+
+        def read() -> bytes:
+            with theirs, theirs.makefile("rb") as file:
+                return file.read()
+
+        reading = asyncio.get_running_loop().run_in_executor(None, read)
         await end.bus.ended()
         theirs_heard = await reading
-        theirs.close()
 
         assert len(theirs_heard) > 4_000_000
 
