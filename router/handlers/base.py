@@ -77,8 +77,9 @@ class BaseHandler(tornado.web.RequestHandler):
         request = self.request
         assert isinstance(request.headers, RequestHeaders)
         self.headers_in = request.headers
-        asked = self.headers_in.first("X-Request-Id")
-        ident = asked if asked is not None and HARMLESS_ID.fullmatch(asked) else context.new_id()
+        fields = self.headers_in.fields
+        asked = fields.get("X-Request-Id")
+        ident = asked[0] if asked is not None and HARMLESS_ID.fullmatch(asked[0]) else context.new_id()
         self.exchange = Exchange(
             ident, self.route_label, request.method or "", context.clock(), client=request.remote_ip or ""
         )

@@ -46,7 +46,7 @@ class Chooser:
         self._exchange = exchange
         self._job = job
         self._translation = Translation(job, shared.cluster.dialects, new_id=shared.outside.new_call_id)
-        self.outgoing = Outgoing(job.body)  # as the backend takes it that was chosen last
+        self.outgoing = self._translation.as_it_is  # as the backend takes it that was chosen last
         self.refusal: InvalidRequest | None = None  # of a backend whose dialect cannot say what was asked
         self.tried: list[Backend] = []
         self.overloaded: list[Ended] = []  # attempts that ended with "not now"

@@ -119,9 +119,10 @@ class Reading(Flow):
     def release(self) -> None:
         """Want no further byte, and let go of who listens: a circle would keep both bodies until it is found."""
         self._listener = None
-        self._is_flowing = False
-        self._settle()
-        self._tell_gaps()
+        if self._is_stream:
+            self._is_flowing = False
+            self._settle()
+            self._tell_gaps()
 
     def on_chunk(self, data: bytes) -> Awaitable[None] | None:
         """Take bytes of the body. An awaitable means: the client is slow, read on when it is done."""
