@@ -80,6 +80,7 @@ class RelayedHandler(BaseHandler):
 
     async def serve(self) -> None:
         """Do for a request that is prepared and whole what Tornado's `_execute` does, without what is done already."""
+        self._transforms = []  # as there: of what Tornado writes, where the router answers itself
         try:
             await self.post()
         except Exception:
