@@ -4,8 +4,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 import orjson
+import tornado.httputil
 import tornado.web
 
 from router.access.overload import Marks
@@ -70,6 +72,20 @@ class BaseHandler(tornado.web.RequestHandler):
     is_quiet = False  # probes are neither logged nor counted
     is_turned_away = False  # refused because there is too much at work, which says nothing of backends
     has_named_errors = False  # errors of this API carry a `type`
+
+    def __init__(
+        self, application: tornado.web.Application, request: tornado.httputil.HTTPServerRequest, **kwargs: Any
+    ) -> None:
+        """Set what Tornado's constructor sets, but for what templates use."""
+        self.application = application
+        self.request = request
+        self._headers_written = self._finished = False
+        self._auto_finish = True
+        self._prepared_future = None
+        self.clear()
+        assert isinstance(request.connection, ServerConnection)
+        request.connection.set_close_callback(self.on_connection_close)
+        self.initialize(**kwargs)
 
     def initialize(self, context: Context) -> None:
         """Open the exchange."""
@@ -192,13 +208,17 @@ class BaseHandler(tornado.web.RequestHandler):
         self.exchange.close(Outcome.INTERNAL if status == 500 else outcome, self.context.clock())
 
     def on_connection_close(self) -> None:
+        """Close the exchange, and end the wait for the rest of the body."""
+        self.close_early()
+        super().on_connection_close()
+
+    def close_early(self) -> None:
         """Close the exchange of a client that left before its answer, or that the wire has refused meanwhile."""
         connection = self.request.connection
         refused = connection.refused if isinstance(connection, ServerConnection) else None
         if refused is not None:
             self.exchange.status, self.exchange.error = refused, CODES.get(refused)
         self.exchange.close(Outcome.CLIENT_GONE if refused is None else Outcome.REJECTED, self.context.clock())
-        super().on_connection_close()  # ends the wait for the rest of the body
 
     def end_below(self) -> None:
         """Tell Tornado that the answer is written; it was, below RequestHandler's own ways."""

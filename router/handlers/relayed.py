@@ -128,7 +128,7 @@ class RelayedHandler(BaseHandler):
             self._is_gone = True
             self.task.cancel()
         else:
-            super().on_connection_close()
+            self.close_early()  # nobody waits for the rest of the body
 
     def _job(self, route: Route, body: bytes) -> Job:
         request, context = self.request, self.context

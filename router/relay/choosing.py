@@ -15,7 +15,7 @@ from router.relay.outcomes import Ended
 from router.relay.retry import GONE, Failed, GiveUp, decide
 from router.relay.route import Job
 from router.relay.shared import Shared
-from router.relay.translation import Outgoing, Translation
+from router.relay.translation import Translation
 from router.translate.mistral.values import UNSUPPORTED
 from router.translate.notes import Rule
 
