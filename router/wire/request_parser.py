@@ -106,12 +106,13 @@ class RequestParser:
         """How many bytes may be fed at once, at least `SLICE`."""
         return max(SLICE, self._length - self.body_size) if self._in_body and self._length else SLICE
 
-    def slice_of(self, data: memoryview) -> memoryview:
-        """Return as much of `data` as may be fed at once: of a request's beginning, no more than its head."""
-        if self._in_body:
-            return data[: self.appetite]
-        end = bytes(data[:SLICE]).find(HEAD_END)
-        return data[:SLICE] if end < 0 else data[: end + len(HEAD_END)]
+    def first_slice(self, data: memoryview) -> int:
+        """Return how many bytes of a read may be fed at once: where a head ends in the first slice, no more than it.
+
+        To be asked once for each read: a client could send the end of a head again and again.
+        """
+        end = -1 if self._in_body else bytes(data[:SLICE]).find(HEAD_END)
+        return self.appetite if end < 0 else end + len(HEAD_END)
 
     def make_room(self, come: int) -> None:
         """Have a long body of known length read to where it stays, if nothing of it was fed; `come`: bytes at hand.

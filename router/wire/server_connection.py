@@ -187,7 +187,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
 
     def _read_slices(self, data: memoryview) -> None:
         parser = self._parser
-        rest = data
+        rest, first = data, parser.first_slice(data)
         while rest and self._phase is not Phase.CLOSING:
             if self._received or self._blocked is not None:
                 self._hold(rest)
@@ -198,8 +198,9 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
                 parser.room[: len(piece)] = piece
                 parser.fill(len(piece))
             else:
-                piece = parser.slice_of(rest)
+                piece = rest[: first or parser.appetite]
                 parser.feed(piece)
+            first = 0
             rest = rest[len(piece) :]
             self._deliver()
 

@@ -11,6 +11,7 @@ import pytest
 from tornado.web import RequestHandler, stream_request_body
 
 from router.wire.limits import PIPELINED_BYTES
+from router.wire.request_parser import SLICE, RequestParser
 from router.wire.server import ServerLimits
 from router.wire.service import Refused
 from tests.wire.served import (
@@ -251,6 +252,26 @@ async def test_a_long_body_that_comes_at_once_is_delivered_in_one_piece() -> Non
         await client.send(LONG_POST + LONG)
         assert (await client.answer()).body == LONG
         assert served.events == [1]
+        await client.close()
+
+
+@on_uvloop
+async def test_the_end_of_a_head_is_searched_once_for_each_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searched for each slice, a flood of empty lines cost half a second for each read."""
+    searched: list[int] = []
+    search = RequestParser.first_slice
+
+    def counting(parser: RequestParser, data: memoryview) -> int:
+        searched.append(len(data))
+        return search(parser, data)
+
+    monkeypatch.setattr(RequestParser, "first_slice", counting)
+    async with serving(Ok) as served:
+        client = await Client.to(served.port)
+        await client.send(b"\r\n" * 100_000 + GET)
+        assert (await client.answer()).status == 200
+        assert searched
+        assert len(searched) <= 200_000 // SLICE + 1
         await client.close()
 
 
