@@ -5,12 +5,15 @@ at once, with sessions off (requests take turns) and on. A token that is not in 
 the first token of the answer, as computing it would. Told are the part of all tokens of prompts that caches held, as
 vLLM counts it, and the time to the first token of all turns but the first.
 
+`--cost`: what it takes of the router's CPU instead, without sockets, the fastest of some rounds each.
+
 A cache that holds all conversations helps also where requests take turns, once every server has seen each; one that
 holds a server's share of them helps only with affinity.
 """
 
 import argparse
 import asyncio
+import math
 import random
 import statistics
 import sys
@@ -23,7 +26,15 @@ import orjson
 import uvloop
 
 from router.app import App
+from router.backends.backend import BackendSpec
+from router.backends.health import HealthRules
+from router.backends.health import Seen as Probe
+from router.backends.registry import Registry
+from router.backends.sessions import SessionRules
 from router.config import Config
+from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
+from router.relay.route import Job, Route
+from router.relay.sessions import Sessions
 from router.simulator.server import Simulator
 from router.simulator.settings import DEFAULT_MODEL, Settings
 from router.wire.client import PooledHTTPClient, Request, parse_url
@@ -33,7 +44,9 @@ BACKENDS, CONVERSATIONS, TURNS = 4, 24, 12
 WORDS = 100  # of a question; about as many tokens
 SYSTEM = 300  # words of the system prompt that all conversations have
 PREFILL = 0.0002  # seconds for one token: 5000 tokens a second
+ROUTE = Route("/v1/chat/completions", "POST", is_chat=True)
 PAUSE = 0.05  # seconds between an answer and the next question
+COST_ROUNDS = 2000
 LARGE, SMALL = 1 << 20, 16 << 10  # tokens that a cache holds: everything, and somewhat more than a quarter of it
 
 
@@ -158,6 +171,50 @@ async def measured(size: Size, *, sessions: bool, seed: int = 1) -> Seen:
             await each.stop()
 
 
+def cost(backends: int, size: int, *, turns: int = 3, ident: bytes = b"", is_new: bool = False) -> float:
+    """Return the microseconds of one request of a session: finding it, placing it, and remembering who answered.
+
+    `size`: bytes of its texts; `ident`: the id that its client gives; `is_new`: it begins a session.
+    """
+    rules = HealthRules(rise=1, slow_start=0.0)
+    specs = [BackendSpec(f"10.0.0.{number}:8000", f"http://b{number}", models=("m",)) for number in range(backends)]
+    registry = Registry(specs, health_rules=rules)
+    for each in registry.backends:
+        registry.probed(each, Probe.PASSED, now=0.0)
+    sessions = Sessions(registry, SessionRules(enabled=True, headers=(b"x-session-id",)), clock=time.monotonic)
+    said = [{"role": role, "content": "a" * (size // turns // 2)} for role in ("user", "assistant")] * turns
+    body = orjson.dumps({"model": "m", "messages": [*said, {"role": "user", "content": "Go on."}]})
+    lines = [(b"Host", b"a"), (b"User-Agent", b"a"), (b"Accept", b"*/*"), (b"Content-Type", b"application/json")]
+    best = math.inf
+    for number in range(COST_ROUNDS):
+        headers = [*lines, (b"Authorization", b"Bearer %d" % (number if is_new else 0)), (b"X-Session-Id", ident)]
+        exchange = Exchange("id", ROUTE.path, "POST", 0.0)
+        job = Job(ROUTE, "chat/completions", headers, "", body, model="m")
+        began = time.perf_counter()
+        sessions.join(exchange, job)
+        assert job.visit is not None
+        backend = sessions.place(job.visit, job.model)
+        took = time.perf_counter() - began
+        assert backend is not None
+        exchange.attempts.append(Attempt(backend.spec.name, 0.0, AttemptOutcome.OK))
+        began = time.perf_counter()
+        exchange.close(Outcome.OK, 1.0)
+        best = min(best, took + time.perf_counter() - began) if number else best
+    return best * 1e6
+
+
+def print_costs() -> None:
+    """Print what requests take."""
+    for name, took in (
+        ("2 KB, a known session", cost(4, 2 << 10)),
+        ("128 KB, a known session", cost(4, 128 << 10, turns=20)),
+        ("128 KB, a known session with an id", cost(4, 128 << 10, turns=20, ident=b"a")),
+        ("2 KB, a new session, 4 backends", cost(4, 2 << 10, is_new=True)),
+        ("2 KB, a new session, 500 backends", cost(500, 2 << 10, is_new=True)),
+    ):
+        print(f"{name}: {took:.1f} us")
+
+
 async def compare(size: Size) -> None:
     """Print one table."""
     for name, cache in (("all conversations", LARGE), ("a server's share of them", SMALL)):
@@ -175,7 +232,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backends", type=int, default=BACKENDS)
     parser.add_argument("--conversations", type=int, default=CONVERSATIONS)
     parser.add_argument("--turns", type=int, default=TURNS)
+    parser.add_argument("--cost", action="store_true", help="what a request takes of the router's CPU")
     given = parser.parse_args(arguments)
+    if given.cost:
+        print_costs()
+        return 0
     print("| a cache holds | sessions | hits | first token, half within | 95 % within | tokens of a prompt, mean |")
     print("|---|---|---|---|---|---|")
     uvloop.run(compare(Size(given.backends, given.conversations, given.turns)))

@@ -13,7 +13,6 @@ Whatever stands in a body, it is read in one pass and within bounds, or not at a
 """
 
 import re
-from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -42,7 +41,8 @@ _PASSING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 # marks of such a thing would have backslashes.
 _MARKED = rb'"cache_control"\s*:\s*(?:null|\{[^{}]*\})'
 _MARK = re.compile(rb",\s*" + _MARKED + rb"|" + _MARKED + rb"\s*,\s*")
-_ERRORS = (msgspec.MsgspecError, orjson.JSONEncodeError, RecursionError, ValueError)
+# Of bodies that no backend would take: not JSON, too deep, half a surrogate pair, a role that is no text.
+_ERRORS = (msgspec.MsgspecError, RecursionError, ValueError, TypeError)
 
 
 class _Top(msgspec.Struct):
@@ -121,8 +121,7 @@ def _read(base: bytes, top: _Top) -> Keys | None:
         return None
     running = blake2b(base, digest_size=KEY_BYTES, person=b"session")
     running.update(_field(b"u", bytes(top.user)))
-    for before in (top.system, top.instructions):
-        running.update(b"\x01".join(_content(before)) + b"\x02")
+    told = [*_content(top.system), b"\x02", *_content(top.instructions), b"\x02"]  # and not hashed yet
     openings: list[bytes] = []
     prefixes: list[bytes] = []
     is_opening, first_prefix = True, len(messages) - MAX_PREFIXES
@@ -131,11 +130,16 @@ def _read(base: bytes, top: _Top) -> Keys | None:
         is_opening = is_opening and (role == "user" or role in _BEFORE)
         if message.type in _PASSING:
             continue
-        running.update(b"".join(_canonical(message)))
-        if is_opening and role == "user" and len(openings) < MAX_OPENINGS:
-            openings.append(running.digest())
-        if number >= first_prefix and not is_opening and role != "assistant":
-            prefixes.append(running.digest())
+        told += _canonical(message)
+        if is_opening:
+            into = openings if role == "user" and len(openings) < MAX_OPENINGS else None
+        else:
+            into = prefixes if number >= first_prefix and role != "assistant" else None
+        if into is not None:
+            running.update(b"".join(told))
+            told.clear()
+            into.append(running.digest())
+    running.update(b"".join(told))
     whole = running.digest()
     if not openings:
         return Keys((whole,))
@@ -145,40 +149,43 @@ def _read(base: bytes, top: _Top) -> Keys | None:
     return Keys(tuple(reversed(openings)), tuple(reversed(known)))
 
 
-def _canonical(message: _Message) -> Iterator[bytes]:
-    """Yield the bytes of a message. No JSON text has control characters in it: what stands between is unambiguous."""
+def _canonical(message: _Message) -> list[bytes]:
+    """Return the bytes of a message. No JSON text has control characters in it: what stands between is unambiguous."""
     role = message.role
-    yield b"\x03" + (role if isinstance(role, str) else "").encode(errors="surrogatepass")
-    for piece in _content(message.content):
-        yield b"\x01"
-        yield piece
-    for mark, value in (
-        (b"\x04", message.tool_calls),
-        (b"\x05", message.tool_call_id),
-        (b"\x06", message.name),
-        (b"\x07", message.call_id),
-        (b"\x08", message.arguments),
-        (b"\x0e", message.output),
-    ):
-        if value:
-            yield mark
-            yield bytes(value)
-    yield b"\x02"
+    pieces = [b"\x03", (role if isinstance(role, str) else "").encode(errors="surrogatepass")]
+    pieces += _content(message.content)
+    if message.tool_calls:
+        pieces += b"\x04", bytes(message.tool_calls)
+    if message.tool_call_id:
+        pieces += b"\x05", bytes(message.tool_call_id)
+    if message.name:
+        pieces += b"\x06", bytes(message.name)
+    if message.call_id:
+        pieces += b"\x07", bytes(message.call_id)
+    if message.arguments:
+        pieces += b"\x08", bytes(message.arguments)
+    if message.output:
+        pieces += b"\x0e", bytes(message.output)
+    pieces.append(b"\x02")
+    return pieces
 
 
-def _content(content: Raw) -> Iterator[bytes]:
-    """Yield the parts of a content that stay what they are."""
-    if bytes(content)[:1] != b"[":
-        yield bytes(content)
-        return
-    for raw in _PARTS.decode(content):
-        if bytes(raw)[:1] != b"{":
-            yield bytes(raw)
-            continue
-        part = _PART.decode(raw)
-        if part.type in _PASSING:
-            continue
-        if part.text:
-            yield bytes(part.text)
-        else:
-            yield _MARK.sub(b"", bytes(raw)) if b'"cache_control"' in bytes(raw) else bytes(raw)
+def _content(content: Raw) -> list[bytes]:
+    """Return the parts of a content that stay what they are, with a mark before each."""
+    whole = bytes(content)
+    return [b"\x01", whole] if whole[:1] != b"[" else _parts(whole)
+
+
+def _parts(content: bytes) -> list[bytes]:
+    pieces: list[bytes] = []
+    for raw in map(bytes, _PARTS.decode(content)):
+        if raw[:1] == b"{":
+            part = _PART.decode(raw)
+            if part.type in _PASSING:
+                continue
+            if part.text:
+                raw = bytes(part.text)
+            elif b'"cache_control"' in raw:
+                raw = _MARK.sub(b"", raw)
+        pieces += b"\x01", raw
+    return pieces

@@ -374,6 +374,7 @@ HOSTILE = {
     "half of a surrogate pair": b'{"messages":[{"role":"\\ud800","content":"\\udfff"}],"user":"\\ud800"}',
     "no UTF-8": b'{"messages":[{"role":"user","content":"\xff\xfe"}]}',
     "numbers that are no numbers": b'{"messages":[{"role":1e999,"content":-0}]}',
+    "roles and types that are no texts": b'{"messages":[{"role":["user"],"type":{}},{"role":"user","type":[]}]}',
     "a list": b"[]",
     "nothing": b"",
 }
