@@ -65,7 +65,12 @@ class Sessions:
         return self._table.figures()
 
     def join(self, exchange: Exchange, job: Job) -> bytes:
-        """Find the session of a request; return the header line that tells its client, b"" where it has none."""
+        """Find the session of a request; return the header line that tells its client, b"" where it has none.
+
+        For a model that nobody serves there is none: who makes up models must not take the room of others.
+        """
+        if not exchange.known_model:
+            return b""
         tenant, ident = self._whose(job.headers, exchange.client)
         keys = keys_of(job.route.path, job.body, tenant=tenant, model=job.model, ident=ident)
         if keys is None:

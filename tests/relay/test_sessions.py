@@ -351,6 +351,16 @@ def test_the_access_line_names_the_session_and_no_output_has_an_id_a_key_or_a_te
     run(test)
 
 
+def test_a_model_that_nobody_serves_has_no_sessions() -> None:
+    async def test() -> None:
+        async with front(config=ON) as it:
+            answer = await it.chat(model="made-up")
+            assert (answer.code, answer.headers.get("X-Router-Session")) == (404, None)
+            assert await it.metric("router_sessions_created_total") == 0
+
+    run(test)
+
+
 def test_backends_get_what_they_would_without_sessions() -> None:
     async def test() -> None:
         async with scripted(says(plain(200, {"choices": []})), config=ON) as (it, asked):
