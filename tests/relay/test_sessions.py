@@ -351,6 +351,18 @@ def test_the_access_line_names_the_session_and_no_output_has_an_id_a_key_or_a_te
     run(test)
 
 
+def test_what_has_expired_is_not_told_of_though_nobody_asks_any_more() -> None:
+    async def test() -> None:
+        async with front(config=merged(ON, {"sessions": {"ttl": "50ms"}})) as it:
+            for number in range(20):
+                await ask(it, [user(f"Question {number}")])
+            await asyncio.sleep(0.1)
+            assert await it.metric("router_sessions_active") == 0
+            assert await it.metric("router_sessions_expired_total") == 20
+
+    run(test)
+
+
 def test_a_model_that_nobody_serves_has_no_sessions() -> None:
     async def test() -> None:
         async with front(config=ON) as it:
