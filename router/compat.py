@@ -140,9 +140,15 @@ ALIASES: tuple[Alias, ...] = (
     _yaml("logging.max_file_size", "logging.max_size"),
     _yaml("logging.backup_count", "logging.backups"),
     _without_effect(Source.YAML, "session", _NOT_YET),
-    _without_effect(Source.YAML, "middlewares", _NOT_YET),
-    _without_effect(Source.YAML, "interceptors", _NOT_YET),
 )
+
+# Sections of other proxies that are ours under another name.
+SECTIONS = {"interceptors": "middlewares"}
+# Options of their middlewares that mean nothing here: by type.
+WITHOUT_EFFECT = {
+    "printer": ("show_sessions", "show_llm_calls", "show_tools"),
+    "trace": ("file_rotation",),  # files are rotated by max_files and max_total_size
+}
 
 
 def rows(source: Source) -> tuple[Alias, ...]:

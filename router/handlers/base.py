@@ -13,6 +13,7 @@ from router.backends.registry import Registry
 from router.errors import CODES, AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
 from router.exchange import Exchange, Outcome, Trace
 from router.handlers.cors import Cors
+from router.middleware.slot import Slot
 from router.observe.guard import Guard
 from router.observe.metrics import Metrics
 from router.observe.redaction import Select
@@ -54,6 +55,7 @@ class Context:
     debug: bool = False
     metrics_path: str | None = "/metrics"
     docs: bool = True  # /openapi.json, /docs and /redoc are served
+    middlewares: tuple[Slot, ...] = ()  # that see what is relayed
     logged_headers: Select | None = None  # picks what an access line tells of a request's headers
     guard: Guard = field(default_factory=lambda: Guard(Marks(), at_work=lambda: 0))  # whether there is too much at work
 
