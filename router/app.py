@@ -371,7 +371,7 @@ class App:
             started=self._began,
             worker=self._worker,
             guard=self._guard,
-            middlewares=self._tapping.slots,
+            middlewares=lambda: self._tapping.slots,
             **parts.answering(config),
         )
 

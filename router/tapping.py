@@ -43,12 +43,8 @@ class Tapping:
         self._entries: tuple[MiddlewareConfig, ...] = ()
         self._counts: dict[str, Counts] = {}
         self._ending: list[tuple[str, Background[Any]]] = []  # of those that are used no more
+        self.slots: tuple[Slot, ...] = ()  # what new exchanges go through, in order
         self.take(self.prepare(entries), entries)
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """Return what new exchanges go through, in order."""
-        return tuple(each.slot for each in self._built)
 
     def prepare(self, entries: Sequence[MiddlewareConfig]) -> tuple[Built, ...]:
         """Build what is new of these; nothing is used yet. Raises ConfigError where one cannot be built."""
@@ -80,6 +76,7 @@ class Tapping:
         """Use these from the next exchange on. `entries`: all that are configured."""
         self._forget_ended()
         before, self._built, self._entries = self._built, tuple(built), tuple(entries)
+        self.slots = tuple(each.slot for each in built)
         for each in before:
             if each not in self._built:
                 if each.background is not None:

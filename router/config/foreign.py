@@ -17,7 +17,7 @@ from pydantic import SecretStr, create_model
 from router.config.section import Section
 from router.config.values import FLAG, Kind, is_off, list_of, parse_text, show, whole
 from router.middleware.interface import HOOKS, Middleware
-from router.observe.redaction import is_secret, masked
+from router.observe.redaction import MAX_VALUE, is_secret, masked
 
 LARGEST = 10**15  # a whole number that is meant is less
 
@@ -119,13 +119,10 @@ def _simple_kind(wanted: object, name: str) -> Kind | None:
     if wanted is float:
         return Kind(_parse_number, show)
     if wanted is str:
-        return Kind(lambda value: _hidden(_parse_any_text(value), name), lambda value: _shown(value, name))
+        return Kind(lambda value: _hidden(_parse_any_text(value), name), show)
     if typing.get_origin(wanted) in (list, tuple) and typing.get_args(wanted)[0] is str:
         parse = list_of(_parse_any_text).parse
-        return Kind(
-            lambda value: tuple(_hidden(each, name) for each in parse(value)),
-            lambda value: show(tuple(each if isinstance(each, SecretStr) else masked(name, each) for each in value)),
-        )
+        return Kind(lambda value: tuple(_hidden(each, name) for each in parse(value)), show)
     return None
 
 
@@ -154,12 +151,8 @@ def _parse_any_text(value: object) -> str:
 
 
 def _hidden(text: str, name: str) -> str | SecretStr:
-    """Return a text in a form that shows itself to nobody, where its name says that it is a secret."""
-    return SecretStr(text) if is_secret(name) else text
-
-
-def _shown(value: str | SecretStr, name: str) -> str:
-    return show(value if isinstance(value, SecretStr) else masked(name, value))
+    """Return a text in a form that shows itself to nobody, where it is a secret by its name, or looks like one."""
+    return SecretStr(text) if is_secret(name) or masked(name, text) != text[:MAX_VALUE] else text
 
 
 def _bare(value: Any) -> Any:

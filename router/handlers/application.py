@@ -37,7 +37,7 @@ class FrontDoor(tornado.web.Application):
         """Answer so from the next request on; those under way keep what they began with."""
         self._context = context
         self._table = table
-        self._relayed: type[RelayedHandler] = TappedHandler if context.middlewares else RelayedHandler
+        self._relayed: type[RelayedHandler] = TappedHandler if context.middlewares() else RelayedHandler
         self._own: dict[str, type[BaseHandler]] = {
             "/": status.AboutHandler,
             "/health": status.HealthHandler,

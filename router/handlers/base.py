@@ -55,7 +55,7 @@ class Context:
     debug: bool = False
     metrics_path: str | None = "/metrics"
     docs: bool = True  # /openapi.json, /docs and /redoc are served
-    middlewares: tuple[Slot, ...] = ()  # that see what is relayed
+    middlewares: Callable[[], tuple[Slot, ...]] = tuple  # that see what is relayed, as of now
     logged_headers: Select | None = None  # picks what an access line tells of a request's headers
     guard: Guard = field(default_factory=lambda: Guard(Marks(), at_work=lambda: 0))  # whether there is too much at work
 

@@ -51,7 +51,7 @@ class TappedHandler(RelayedHandler):
         )
         try:
             wanted = tap.request(
-                had, self.context.middlewares, scheme=self.request.protocol or "http", wall_clock=time.time
+                had, self.context.middlewares(), scheme=self.request.protocol or "http", wall_clock=time.time
             )
         except StatusError:
             self.is_turned_away = True  # by an operator's rule: it says nothing of backends

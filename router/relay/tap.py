@@ -111,6 +111,8 @@ class Tap:
 
     def end(self, exchange: Exchange) -> None:
         """Tell everybody who has begun with the exchange that it is closed, once."""
+        if not self._calls:
+            return
         self._tell()
         calls, self._calls, self._wants_events = self._calls, [], False
         del self._exchange  # which knows us
