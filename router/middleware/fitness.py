@@ -1,14 +1,17 @@
 """Whether what a hook has returned may take the place of what it was given. Pure; raises ValueError that says why."""
 
 import re
+from collections.abc import Callable
 
-import orjson
+import msgspec
 
 from router.middleware.interface import Request
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a token, RFC 9110 section 5.6.2
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 MAX_HEADERS = 1000
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_anything = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def changed_request(before: Request, after: object, *, is_json: bool) -> Request:
@@ -51,18 +54,20 @@ def changed_body(after: object, *, is_json: bool) -> bytes:
 
 
 def is_object(body: bytes) -> bool:
-    """Return whether a body is a JSON object."""
-    try:
-        return isinstance(orjson.loads(body), dict)
-    except orjson.JSONDecodeError:
-        return False
+    """Return whether a body is a JSON object. Nothing is built of its values: it may be large."""
+    return _is(body, _object)
 
 
 def is_json_text(body: bytes) -> bool:
     """Return whether a body is JSON."""
+    return _is(body, _anything)
+
+
+def _is(body: bytes, decode: Callable[[bytes], object]) -> bool:
     try:
-        orjson.loads(body)
-    except orjson.JSONDecodeError:
+        decode(body)
+        body.decode()  # what is passed over was not looked at so closely
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return False
     return True
 

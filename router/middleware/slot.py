@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from router.errors import StatusError
 from router.middleware.interface import HOOKS, Middleware, Refusal
@@ -105,21 +106,24 @@ class Slot:
         except BaseException as error:  # SystemExit and CancelledError too: they are not the process' or the client's
             refused = _refusal(error) if hook == "on_request" else None
             if refused is None:
-                self.failed(hook, f"raised {type(error).__name__}{_place(error)}")
+                self._fail(hook, partial(_raised, error))
         took = self._clock() - began
         if took > SLOW:
             self.counts.slow[hook] += 1
-            self._tell("slow", hook, f"took {took * 1000:.0f} ms, in which nobody was served")
+            self._tell("slow", hook, lambda: f"took {took * 1000:.0f} ms, in which nobody was served")
         if refused is not None:
             raise refused
         return result
 
     def failed(self, hook: str, what: str) -> None:
         """Count a failure. `what`: completes "on_request of trace"; made of our own words and of names in code."""
+        self._fail(hook, lambda: what)
+
+    def _fail(self, hook: str, what: Callable[[], str]) -> None:
         self.counts.errors[hook] += 1
         self._tell("error", hook, what)
 
-    def _tell(self, kind: str, hook: str, what: str) -> None:
+    def _tell(self, kind: str, hook: str, what: Callable[[], str]) -> None:
         now = self._clock()
         key = f"{kind} {hook}"
         last, unsaid = self._told.get(key, (-QUIET, 0))
@@ -128,7 +132,7 @@ class Slot:
             return
         self._told[key] = (now, 0)
         more = f" (and {unsaid} times more since the last such line)" if unsaid else ""
-        log.warning("middleware %s: %s %s%s; requests go on without it", self.name, hook, what, more)
+        log.warning("middleware %s: %s %s%s; requests go on without it", self.name, hook, what(), more)
 
 
 def has_hook(kind: type, hook: str) -> bool:
@@ -148,8 +152,9 @@ def _refusal(error: BaseException) -> StatusError | None:
         return None
 
 
-def _place(error: BaseException) -> str:
-    """Return where in the code it was raised, nearest frame first."""
+def _raised(error: BaseException) -> str:
+    """Return of what type an error is and where in the code it was raised, nearest frame first."""
     walked = traceback.walk_tb(error.__traceback__)
     frames = traceback.StackSummary.extract(walked, limit=-FRAMES, lookup_lines=False)  # without reading sources
-    return "".join(f" at {os.path.basename(each.filename)}:{each.lineno} in {each.name}" for each in frames[:0:-1])
+    where = "".join(f" at {os.path.basename(each.filename)}:{each.lineno} in {each.name}" for each in frames[:0:-1])
+    return f"raised {type(error).__name__}{where}"

@@ -29,6 +29,9 @@ def test_headers_and_body_may_be_others() -> None:
         {"body": b"[]"},
         {"body": b""},
         {"body": b'"x"'},
+        {"body": b'{"a": "\xff"}'},
+        {"body": b'{"a": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"},
+        {"body": b'{"a": 1} x'},
         {"headers": []},
         {"headers": (("X-A",),)},
         {"headers": (("X-A", b"b"),)},
@@ -61,6 +64,6 @@ def test_anything_but_a_request_is_refused(after: object) -> None:
 def test_a_json_answer_stays_json() -> None:
     assert changed_body(b"[1]", is_json=True) == b"[1]"
     assert changed_body(b"x", is_json=False) == b"x"
-    for wanted in (b"x", b"", "{}", 7, bytearray(b"{}")):
+    for wanted in (b"x", b"", b'{"a": }', b'"\xff"', "{}", 7, bytearray(b"{}")):
         with pytest.raises(ValueError, match=r"JSON|bytes"):
             changed_body(wanted, is_json=True)
