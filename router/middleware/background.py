@@ -14,6 +14,9 @@ from typing import Generic, TypeVar
 RECORDS = 2000  # that wait
 BYTES = 64 << 20  # that they hold
 QUIET = 60.0  # seconds between two lines of the log about failures
+GATHER = 0.05  # seconds that records gather: a thread that is woken for each takes the loop's time
+BATCH = 256  # records that are taken out of the queue at a time ...
+BATCH_BYTES = 1 << 20  # ... but no more than make up so many bytes
 CLOSE_TIMEOUT = 5.0  # seconds that the end waits for a disk or a pipe that has stalled
 
 Record = TypeVar("Record")
@@ -25,12 +28,22 @@ class Background(Generic[Record]):
     """The queue and its thread."""
 
     def __init__(
-        self, name: str, work: Callable[[Record], None], *, records: int = RECORDS, most_bytes: int = BYTES
+        self,
+        name: str,
+        work: Callable[[Record], None],
+        *,
+        merge: Callable[[list[Record]], Record] | None = None,
+        records: int = RECORDS,
+        most_bytes: int = BYTES,
     ) -> None:
-        """`work` deals with one record in the thread, and may raise. The thread starts with the first record."""
+        """`work` deals with one record in the thread, and may raise. The thread starts with the first record.
+
+        `merge`: makes one record of several, so that they are dealt with together; None: each by itself.
+        """
         self.dropped = 0  # records that were not dealt with
         self._name = name
         self._work = work
+        self._merge = merge
         self._records = records
         self._most_bytes = most_bytes
         self._queue: deque[tuple[Record, int]] = deque()
@@ -56,12 +69,13 @@ class Background(Generic[Record]):
             if is_full or self._is_ending:
                 self.dropped += 1
                 return False
+            if not self._queue:
+                self._lock.notify()
             self._queue.append((record, size))
             self._held += size
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
-            self._lock.notify()
         return True
 
     def end(self) -> None:
@@ -76,20 +90,38 @@ class Background(Generic[Record]):
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        while True:
-            with self._lock:
-                while not self._queue:
-                    if self._is_ending:
-                        return
-                    self._lock.wait()
+        while records := self._take():
+            if self._merge is not None:
+                self._deal_with(self._merge(records), len(records))
+            else:
+                for record in records:
+                    self._deal_with(record, 1)
+
+    def _take(self) -> list[Record]:
+        """Return what is next, after a moment in which more may gather; nothing at the end."""
+        with self._lock:
+            while not self._queue:
+                if self._is_ending:
+                    return []
+                self._lock.wait()
+            if not self._is_ending:
+                self._lock.wait(GATHER)  # only the end cuts it short
+            taken: list[Record] = []
+            left = BATCH_BYTES
+            while self._queue and len(taken) < BATCH and left > 0:
                 record, size = self._queue.popleft()
+                taken.append(record)
+                left -= size
                 self._held -= size
-            try:
-                self._work(record)
-            except Exception as error:  # the last line of a thread
-                with self._lock:
-                    self.dropped += 1
-                self._complain(error)
+        return taken
+
+    def _deal_with(self, record: Record, count: int) -> None:
+        try:
+            self._work(record)
+        except Exception as error:  # the last line of a thread
+            with self._lock:
+                self.dropped += count
+            self._complain(error)
 
     def _complain(self, error: Exception) -> None:
         now = time.monotonic()

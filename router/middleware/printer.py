@@ -42,7 +42,7 @@ class Printer(Middleware):
         self._out = _standard_output() if out is None else out
         self._colour = has_colour(self._out, os.environ if environ is None else environ)
         self._clock = Clock()
-        self.background: Background[bytes] = Background("printer", self._write)
+        self.background: Background[bytes] = Background("printer", self._write, merge=b"".join)
 
     def on_request(self, call: Call, request: Request) -> None:
         """Print the request."""

@@ -54,10 +54,9 @@ class Slot:
         """Show what it is doing."""
         return f"<Slot {self.name} open={self._open}{' retired' if self._is_retired else ''}>"
 
-    @property
-    def wants_events(self) -> bool:
-        """Return whether events have to be shown to it."""
-        return "on_event" in self._hooks
+    def wants(self, hook: str) -> bool:
+        """Return whether it has a hook."""
+        return hook in self._hooks
 
     def enter(self) -> None:
         """An exchange begins with it."""

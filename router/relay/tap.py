@@ -46,7 +46,7 @@ class Tap:
         for slot in slots:
             call = Call(exchange.id, exchange.route, exchange.client, scheme, began)
             self._calls.insert(0, (slot, call))
-            self._wants_events = self._wants_events or slot.wants_events
+            self._wants_events = self._wants_events or slot.wants("on_event")
             slot.enter()
             wanted = slot.call("on_request", call, request)
             if wanted is None:
@@ -60,9 +60,10 @@ class Tap:
     def head(self, status: int, lines: bytes, *, is_stream: bool) -> None:
         """Show the head that goes out; `lines`: its serialised header lines."""
         self._tell()
-        head = Head(status, _pairs(lines), is_stream)
-        for slot, call in self._calls:
-            slot.call("on_response", call, head)
+        if any(slot.wants("on_response") for slot, _ in self._calls):
+            head = Head(status, _pairs(lines), is_stream)
+            for slot, call in self._calls:
+                slot.call("on_response", call, head)
 
     def events(self, block: bytes) -> bytes:
         """Show whole events that go out; return what goes out in their place."""

@@ -112,3 +112,26 @@ def test_the_end_waits_only_so_long_and_takes_nothing_more() -> None:
     work.go.set()
     background.join()
     assert background.has_ended
+
+
+def test_what_gathers_is_dealt_with_together_where_that_can_be_and_lost_together() -> None:
+    done: list[bytes] = []
+
+    def work(text: bytes) -> None:
+        if b"9" in text:
+            raise OSError(32, "Broken pipe")
+        done.append(text)
+
+    background: Background[bytes] = Background("printer", work, merge=b"".join)
+    for number in range(4):
+        background.put(b"%d" % number, 1)
+    background.end()
+    background.join()
+    failing: Background[bytes] = Background("printer", work, merge=b"".join)
+    for number in range(8, 11):
+        failing.put(b"%d" % number, 1)
+    failing.end()
+    failing.join()
+
+    assert done == [b"0123"]
+    assert failing.dropped == 3

@@ -24,10 +24,10 @@ class Clock:
 def test_only_hooks_of_its_own_are_called() -> None:
     slot = Slot("a", Changing("x"), counts := Counts())
 
-    assert slot.wants_events
+    assert slot.wants("on_event")
     assert slot.call("on_end", CALL, None) is None
     assert not counts.calls
-    assert not Slot("a", type("Quiet", (Middleware,), {"on_end": lambda *_: None})(), Counts()).wants_events
+    assert not Slot("a", type("Quiet", (Middleware,), {"on_end": lambda *_: None})(), Counts()).wants("on_event")
     assert has_hook(Changing, "on_event")
     assert not has_hook(Changing, "on_error")
 
