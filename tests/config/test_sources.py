@@ -103,6 +103,9 @@ def test_what_is_wrong_in_a_foreign_section_is_told_under_its_own_name() -> None
 
     assert sorted(fault.path for fault in report.faults) == ["llm.base_ulr", "llm.max_retries", "llm.timeout"]
     assert layered("llm: x", Given())[1].faults[0].path == "llm"
+    assert layered("session: x", Given())[1].faults[0].path == "session"
+    (fault,) = layered("session:\n  max_session: 5\n", Given())[1].faults
+    assert str(fault).startswith("session.max_session (line 2): unknown key")
 
 
 def test_a_variable_that_cannot_be_converted_is_told_with_its_name() -> None:
@@ -114,11 +117,11 @@ def test_a_variable_that_cannot_be_converted_is_told_with_its_name() -> None:
 
 
 def test_what_has_no_effect_is_noted_and_never_shown() -> None:
-    text = "session: {enabled: true}\n"
+    text = "session: {enabled: true, similarity_threshold: 0.85}\n"
 
     tree, report = layered(text, Given(environ={"PROXY_API_KEY": "canary", "WORKER_THREADS": "4"}))
 
-    assert plain(tree) == {}
+    assert plain(tree) == {"sessions": {"enabled": "true"}}
     assert not report.faults
     assert len(report.notices) == 3
     assert any("NOT asked for a key" in notice for notice in report.notices)

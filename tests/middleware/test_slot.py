@@ -44,7 +44,7 @@ def test_a_class_that_is_no_middleware_by_name_may_be_one_by_its_hooks() -> None
 def test_whatever_a_hook_raises_ends_here_and_is_counted(
     hook: str, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    slot = Slot("bad", Raising(what), counts := Counts())
+    slot = Slot("bad", Raising(what), counts := Counts(), clock=Clock())
 
     with caplog.at_level(logging.WARNING, "router.middleware"):
         assert slot.call(hook, CALL, REQUEST) is None
