@@ -138,8 +138,10 @@ class Tapping:
             self._ending.remove((name, background))
 
     def _build(self, entry: MiddlewareConfig, name: str, number: int) -> Built:
+        label = name if name in self._counts or len(self._counts) < MAX_NAMES else OTHER
         try:
             middleware, background = _made(entry)
+            return Built(entry, Slot(name, middleware, self._counts.setdefault(label, Counts())), background)
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
             raise ConfigError([ConfigFault(f"middlewares.{number}", f"cannot be used: {what}")]) from error
@@ -148,8 +150,6 @@ class Tapping:
         except BaseException as error:  # of a constructor that is not ours
             what = _without_secrets(f"its constructor raised {type(error).__name__}: {error}", entry)
             raise ConfigError([ConfigFault(f"middlewares.{number}", what)]) from error
-        label = name if name in self._counts or len(self._counts) < MAX_NAMES else OTHER
-        return Built(entry, Slot(name, middleware, self._counts.setdefault(label, Counts())), background)
 
 
 def _without_secrets(text: str, entry: MiddlewareConfig) -> str:

@@ -51,8 +51,8 @@ class Printer(Middleware):
             call.state[BODY], call.state[ROOM] = [], settings.max_body_size
         if not settings.log_requests:
             return
-        path, size = _short(request.path), len(request.body)
-        body = _shown([request.body], settings.max_body_size, size) if settings.log_body else ""
+        path, size, most = _short(request.path), len(request.body), settings.max_body_size
+        body = _shown([request.body[:most]], most, size) if settings.log_body else ""
         self._put(call.began, "->", f"{_short(request.method)} {path}", None, f"{size} bytes id={call.id}", body)
 
     def on_event(self, call: Call, data: bytes) -> None:

@@ -3,7 +3,6 @@
 Headers and the query are masked, bodies stand as they were: they are what a trace is for.
 """
 
-import contextlib
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,8 +10,11 @@ from typing import Any
 
 import orjson
 
+from router.middleware.fitness import is_json_text
 from router.middleware.interface import Ending, Headers
 from router.observe.redaction import MASKED, is_secret, masked
+
+MAX_PARSED = 64 * 1024  # bytes of a body that is set in lines
 
 
 @dataclass(slots=True)
@@ -89,7 +91,7 @@ def encoded(record: Record, wanted: Wanted, *, trace_id: str, when: Callable[[fl
     option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     try:
         return orjson.dumps(fields(parse=True), option=option)
-    except orjson.JSONEncodeError:  # what is nested deeper than it writes it may still be read
+    except orjson.JSONEncodeError:  # a body is nested deeper than it writes
         return orjson.dumps(fields(parse=False), option=option)
 
 
@@ -149,11 +151,18 @@ def _of_query(name: str, value: str) -> str:
 
 
 def _body(part: Part, wanted: Wanted, *, parse: bool) -> Any:
-    """Return a body: parsed where it is JSON, else as text; None where it is empty, unwanted or too long."""
+    """Return a body: as JSON where it is some, else as text; None where it is empty, unwanted or too long.
+
+    `parse`: set in lines, as the rest is. A large one stays as it came: reading it would hold up all other threads.
+    """
     if not wanted.body or not part.pieces:
         return None
     raw = b"".join(part.pieces)
-    if parse:
-        with contextlib.suppress(orjson.JSONDecodeError):
-            return orjson.loads(raw)
-    return raw.decode("utf-8", "replace")
+    if not is_json_text(raw):
+        return raw.decode("utf-8", "replace")
+    if not parse or len(raw) > MAX_PARSED:
+        return orjson.Fragment(raw)
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:  # half of a surrogate pair
+        return raw.decode("utf-8", "replace")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from router.middleware.interface import Ending, Headers
-from router.middleware.record import Part, Record, Wanted, encoded
+from router.middleware.record import MAX_PARSED, Part, Record, Wanted, encoded
 from router.observe.lines import Clock
 
 ALL = Wanted(headers=True, body=True, secret=frozenset({"x-mine"}))
@@ -74,10 +74,22 @@ def test_other_bodies_are_text_whatever_their_bytes() -> None:
     assert found["response"]["body"] == '{"half": "\\ud800"}'
 
 
-def test_what_is_nested_too_deep_to_be_written_is_text() -> None:
-    deep = b"[" * 500 + b"]" * 500
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 500 + b"]" * 500,
+        b'{"large": "' + b"x" * MAX_PARSED + b'", "n": 123456789012345678901234567890}',
+    ],
+    ids=["deep", "large"],
+)
+def test_a_body_that_is_deep_or_large_is_json_too(raw: bytes) -> None:
+    assert told(record(answer=part(raw, room=1 << 20)))["response"]["body"] == json.loads(raw)
 
-    assert told(record(answer=part(deep)))["response"]["body"] == deep.decode()
+
+def test_a_large_body_that_is_no_json_is_text() -> None:
+    raw = b'{"large": "' + b"x" * MAX_PARSED
+
+    assert told(record(answer=part(raw, room=1 << 20)))["response"]["body"] == raw.decode()
 
 
 def test_every_event_of_a_stream_is_kept() -> None:
