@@ -152,7 +152,7 @@ ALIASES: tuple[Alias, ...] = (
 SECTIONS = {"interceptors": "middlewares"}
 # Options of their middlewares that mean nothing here: by type.
 WITHOUT_EFFECT = {
-    "printer": ("show_sessions", "show_llm_calls", "show_tools"),
+    "printer": ("show_llm_calls", "show_tools"),
     "trace": ("file_rotation",),  # files are rotated by max_files and max_total_size
 }
 

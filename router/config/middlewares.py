@@ -35,6 +35,7 @@ class PrinterOptions(Options):
     log_requests: Annotated[bool, FLAG] = True
     log_responses: Annotated[bool, FLAG] = True
     log_body: Annotated[bool, FLAG] = False
+    show_sessions: Annotated[bool, FLAG] = True  # where they are known
     max_body_size: Annotated[int, SIZE] = 4 << 10  # of each body that is shown
 
 

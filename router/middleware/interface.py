@@ -90,6 +90,7 @@ class Call:
     began: float  # seconds since 1970
     model: str | None = None  # as asked for; known from on_response on
     is_stream: bool = False  # a stream was asked for; the same
+    session: str | None = None  # its name as in X-Router-Session, None where it has none; the same
     state: dict[str, Any] = field(default_factory=dict)  # the middleware's own, for as long as the exchange lasts
 
 

@@ -28,6 +28,8 @@ class Settings(Protocol):
     @property
     def log_body(self) -> bool: ...
     @property
+    def show_sessions(self) -> bool: ...
+    @property
     def max_body_size(self) -> int: ...  # bytes of a body that are shown
 
 
@@ -76,6 +78,7 @@ class Printer(Middleware):
             facts.append(f"model={_short(call.model)}")
         if ending.tokens is not None:
             facts.append(f"tokens={ending.tokens[0]}+{ending.tokens[1]}")
+        facts += [f"session={call.session}"] if call.session and settings.show_sessions else []
         facts += [f"error={_short(ending.error)}"] if ending.error else []
         facts += [f"via={_short(backend)}:{outcome}" for backend, outcome in ending.attempts]
         pieces = call.state.get(BODY)

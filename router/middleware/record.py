@@ -55,6 +55,7 @@ class Record:
     told: Headers = ()  # to the client
     is_stream: bool = False
     model: str | None = None
+    session: str | None = None  # its name
     ending: Ending | None = None
 
     @property
@@ -86,7 +87,7 @@ def encoded(record: Record, wanted: Wanted, *, trace_id: str, when: Callable[[fl
             "trace_id": trace_id,
             "request_id": record.id,
             "model": record.model,
-        }
+        } | ({"session": record.session} if record.session else {})
 
     option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     try:

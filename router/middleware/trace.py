@@ -77,7 +77,7 @@ class Trace(Middleware):
     def on_end(self, call: Call, ending: Ending) -> None:
         """Hand the record on."""
         record = _of(call)
-        record.ending, record.model = ending, call.model
+        record.ending, record.model, record.session = ending, call.model, call.session
         self.background.put(record, record.size)
 
     def close(self) -> None:

@@ -155,8 +155,9 @@ class Tap:
     def _tell(self) -> None:
         if self._calls and not self._is_told:
             self._is_told = True
+            exchange = self._exchange
             for _, call in self._calls:
-                call.model, call.is_stream = self._exchange.model, self._exchange.stream
+                call.model, call.is_stream, call.session = exchange.model, exchange.stream, exchange.session
 
 
 def is_fixed(event: bytes, marks: Collection[bytes]) -> bool:

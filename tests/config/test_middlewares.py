@@ -37,7 +37,7 @@ def test_the_configuration_of_another_proxy_is_one_of_ours(tmp_path: Path) -> No
         BACKENDS + "middlewares:\n  - type: trace\n    enabled: true\n"
         "    config: {directory: ./traces, include_headers: true, include_body: true, max_body_size: 1048576}\n"
         "  - type: printer\n    enabled: true\n"
-        "    config: {log_requests: true, log_responses: true, log_body: false}\n"
+        "    config: {log_requests: true, log_responses: true, log_body: false, show_sessions: true}\n"
     )
 
     loaded = load(path)
@@ -69,7 +69,7 @@ middlewares:
         'middlewares.0.config.directry (line 4): unknown key; did you mean directory?',
         "middlewares.0.config.max_body_size (line 4): must be a size such as 4096, 64KB, 64MB or 1GiB, not 'big'",
         'middlewares.1.config.max_files (line 6): unknown key; middlewares.1.config may have: log_requests,'
-        ' log_responses, log_body, max_body_size',
+        ' log_responses, log_body, show_sessions, max_body_size',
         'middlewares.2.type (line 7): nothing_of_this_name.x cannot be imported: ModuleNotFoundError: No'
         " module named 'nothing_of_this_name', not 'nothing_of_this_name.x:Y'",
         'middlewares.3.type (line 8): must be trace, printer or the place of a class, as'

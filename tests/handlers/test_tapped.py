@@ -293,3 +293,17 @@ def test_without_any_the_handler_and_the_answer_are_the_plain_ones() -> None:
             assert it.app.delegate._relayed.__name__ == "TappedHandler"
 
     run(test)
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_session_of_a_request_is_known_from_its_answer_on_where_sessions_are_on(is_on: bool) -> None:
+    async def test() -> None:
+        async with front(config=with_them(RECORDER, sessions={"enabled": is_on})) as it:
+            answer = await it.chat()
+            sessions = recorder(it).sessions
+            await until(lambda: len(sessions) == 3)
+            name = answer.headers.get("X-Router-Session")
+            assert (name is not None) is is_on
+            assert sessions == [("on_request", None), ("on_response", name), ("on_end", name)]
+
+    run(test)

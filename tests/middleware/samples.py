@@ -24,15 +24,18 @@ class Recorder(Middleware):
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, Any]] = []
+        self.sessions: list[tuple[str, str | None]] = []  # by hook
         self.closed = 0
 
     def on_request(self, call: Call, request: Request) -> None:
         self.seen.append(("on_request", request))
+        self.sessions.append(("on_request", call.session))
         call.state["mine"] = len(self.seen)
 
     def on_response(self, call: Call, head: Head) -> None:
         assert "mine" in call.state
         self.seen.append(("on_response", head))
+        self.sessions.append(("on_response", call.session))
 
     def on_event(self, call: Call, data: bytes) -> None:
         self.seen.append(("on_event", data))
@@ -42,6 +45,7 @@ class Recorder(Middleware):
 
     def on_end(self, call: Call, ending: Ending) -> None:
         self.seen.append(("on_end", (ending, call.model, call.is_stream)))
+        self.sessions.append(("on_end", call.session))
 
     def close(self) -> None:
         self.closed += 1

@@ -27,11 +27,17 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def told(
-    ends: tuple[int, int], *, path: str = "/v1/chat/completions", body: bytes = b'{"a": 1}', **options: object
+    ends: tuple[int, int],
+    *,
+    path: str = "/v1/chat/completions",
+    body: bytes = b'{"a": 1}',
+    session: str | None = None,
+    **options: object,
 ) -> str:
     one = Printer(PrinterOptions.model_validate(options), out=ends[1], environ={})
     call = Call("id-1", "/v1/chat/completions", "127.0.0.1", "http", 1769903999.5, model="m\x1b[31m")
     one.on_request(call, Request("POST", path, "", (("Authorization", "Bearer canary"),), body))
+    call.session = session
     one.on_event(call, b"data: answer\x1b]0;title\x07\n\n")
     one.on_event(call, b"data: more \xc2\x9b31m\n\n")
     one.on_end(call, ENDING)
@@ -50,6 +56,16 @@ def test_a_request_and_its_answer_have_a_line_each(pipe: tuple[int, int]) -> Non
     assert re.fullmatch(r"2026-01-31T23:59:59\.500Z -> POST /v1/chat/completions 8 bytes id=id-1", asked)
     assert " <- 200 ok /v1/chat/completions 0.812s first=0.101s model=m" in answered
     assert answered.endswith(" tokens=3+4 via=b1:cut via=b2:ok id=id-1")
+
+
+@pytest.mark.parametrize(("options", "is_shown"), [({}, True), ({"show_sessions": "off"}, False)])
+def test_the_session_is_named_unless_that_is_not_wanted(
+    options: dict[str, object], is_shown: bool, pipe: tuple[int, int]
+) -> None:
+    asked, answered = told(pipe, session="9da5d4fe58297d47", **options).splitlines()
+
+    assert "session" not in asked
+    assert (" session=9da5d4fe58297d47 " in answered) is is_shown
 
 
 @pytest.mark.parametrize(

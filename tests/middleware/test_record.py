@@ -56,6 +56,13 @@ def test_keys_stand_in_the_documented_order() -> None:
     assert text.startswith(b'{\n  "timestamp": "2026-01-31T23:59:59.12')
 
 
+def test_a_session_is_named_at_the_end_where_there_is_one() -> None:
+    found = told(record(session="9da5d4fe58297d47"))
+
+    assert list(found)[-2:] == ["model", "session"]
+    assert found["session"] == "9da5d4fe58297d47"
+
+
 def test_json_bodies_are_parsed_and_a_plain_answer_is_no_stream() -> None:
     found = told(record())
 
