@@ -3,18 +3,24 @@
 Headers and the query are masked, bodies stand as they were: they are what a trace is for.
 """
 
+import re
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import orjson
 
 from router.middleware.fitness import is_json_text
 from router.middleware.interface import Ending, Headers
 from router.observe.redaction import MASKED, is_secret, masked
 
-MAX_PARSED = 64 * 1024  # bytes of a body that is set in lines
+MAX_SET = 64 * 1024  # bytes of a body that is set in lines
+MAX_DEPTH = 32  # of one that is: each level makes all lines in it longer, so that a small body could fill a disk
+_BODY_INDENT = b"\n" + b" " * 4  # of what belongs to the request or the response
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 @dataclass(slots=True)
@@ -76,27 +82,19 @@ class Wanted:
 
 def encoded(record: Record, wanted: Wanted, *, trace_id: str, when: Callable[[float], str]) -> bytes:
     """Return the JSON of a record. `when`: the text of a time, given as seconds since 1970."""
+    fields = {
+        "timestamp": when(record.began),
+        "request": _request(record, wanted),
+        "response": _response(record, wanted) if record.status else None,
+        **_ending(record),
+        "trace_id": trace_id,
+        "request_id": record.id,
+        "model": _writable(record.model),
+    } | ({"session": record.session} if record.session else {})
+    return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-    def fields(*, parse: bool) -> dict[str, Any]:
-        return {
-            "timestamp": when(record.began),
-            "request": _request(record, wanted, parse=parse),
-            "response": _response(record, wanted, parse=parse) if record.status else None,
-            **_ending(record),
-            "trace_id": trace_id,
-            "request_id": record.id,
-            "model": record.model,
-        } | ({"session": record.session} if record.session else {})
-
-    option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    try:
-        return orjson.dumps(fields(parse=True), option=option)
-    except orjson.JSONEncodeError:  # a body is nested deeper than it writes
-        return orjson.dumps(fields(parse=False), option=option)
-
-
-def _request(record: Record, wanted: Wanted, *, parse: bool) -> dict[str, Any]:
+def _request(record: Record, wanted: Wanted) -> dict[str, Any]:
     query = [(name, _of_query(name, value)) for name, value in urllib.parse.parse_qsl(record.query, True)]
     host = next((value for name, value in record.sent if name.lower() == "host"), "")
     target = record.path + (f"?{urllib.parse.urlencode(query, safe='[]')}" if query else "")
@@ -104,18 +102,18 @@ def _request(record: Record, wanted: Wanted, *, parse: bool) -> dict[str, Any]:
         "method": record.method,
         "url": f"{record.scheme}://{host}{target}",
         "headers": _headers(record.sent, wanted),
-        "body": _body(record.asked, wanted, parse=parse),
+        "body": _body(record.asked, wanted),
         "query_params": dict(query) or None,
     } | _truncated(record.asked)
 
 
-def _response(record: Record, wanted: Wanted, *, parse: bool) -> dict[str, Any]:
+def _response(record: Record, wanted: Wanted) -> dict[str, Any]:
     is_stream = record.is_stream
     chunks = [piece.decode("utf-8", "replace") for piece in record.answer.pieces] if is_stream and wanted.body else []
     return {
         "status_code": record.status,
         "headers": _headers(record.told, wanted),
-        "body": None if is_stream else _body(record.answer, wanted, parse=parse),
+        "body": None if is_stream else _body(record.answer, wanted),
         "chunks": chunks,
         "is_streaming": is_stream,
     } | _truncated(record.answer)
@@ -128,7 +126,7 @@ def _ending(record: Record) -> dict[str, Any]:
     return {
         "duration_ms": round(ending.seconds * 1000, 3),
         "outcome": ending.outcome,
-        "error": ending.error,
+        "error": _writable(ending.error),
         "attempts": [{"backend": backend, "outcome": outcome} for backend, outcome in ending.attempts],
     }
 
@@ -151,19 +149,33 @@ def _of_query(name: str, value: str) -> str:
     return MASKED if is_secret(name) else masked("", value)
 
 
-def _body(part: Part, wanted: Wanted, *, parse: bool) -> Any:
+def _body(part: Part, wanted: Wanted) -> Any:
     """Return a body: as JSON where it is some, else as text; None where it is empty, unwanted or too long.
 
-    `parse`: set in lines, as the rest is. A large one stays as it came: reading it would hold up all other threads.
+    JSON stays what it is to the letter, numbers of any length and names that come twice too; it is only set in lines.
+    A large one is not even that: it would hold up all other threads.
     """
     if not wanted.body or not part.pieces:
         return None
     raw = b"".join(part.pieces)
     if not is_json_text(raw):
         return raw.decode("utf-8", "replace")
-    if not parse or len(raw) > MAX_PARSED:
+    if len(raw) > MAX_SET or _is_deep(raw):
         return orjson.Fragment(raw)
     try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:  # half of a surrogate pair
+        return orjson.Fragment(msgspec.json.format(raw, indent=2).replace(b"\n", _BODY_INDENT))
+    except msgspec.DecodeError:  # half of a surrogate pair
         return raw.decode("utf-8", "replace")
+
+
+def _is_deep(raw: bytes) -> bool:
+    """Return whether JSON is nested more than MAX_DEPTH deep."""
+    brackets = _STRING.sub(b"", raw).translate(None, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return bool(brackets)
+
+
+def _writable(text: str | None) -> str | None:
+    """Return a text that JSON can hold: a client may name a model with half of a surrogate pair."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()

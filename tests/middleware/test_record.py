@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from router.middleware.interface import Ending, Headers
-from router.middleware.record import MAX_PARSED, Part, Record, Wanted, encoded
+from router.middleware.record import MAX_DEPTH, MAX_SET, Part, Record, Wanted, encoded
 from router.observe.lines import Clock
 
 ALL = Wanted(headers=True, body=True, secret=frozenset({"x-mine"}))
@@ -85,7 +85,7 @@ def test_other_bodies_are_text_whatever_their_bytes() -> None:
     "raw",
     [
         b"[" * 500 + b"]" * 500,
-        b'{"large": "' + b"x" * MAX_PARSED + b'", "n": 123456789012345678901234567890}',
+        b'{"large": "' + b"x" * MAX_SET + b'", "n": 123456789012345678901234567890}',
     ],
     ids=["deep", "large"],
 )
@@ -93,8 +93,31 @@ def test_a_body_that_is_deep_or_large_is_json_too(raw: bytes) -> None:
     assert told(record(answer=part(raw, room=1 << 20)))["response"]["body"] == json.loads(raw)
 
 
+def test_json_is_told_to_the_letter_and_set_in_lines() -> None:
+    raw = b'{"seed":123456789012345678901234567890,"model":"a","model":"b","x":[1.10,"[{"]}'
+    text = encoded(record(asked=part(raw)), ALL, trace_id="t", when=Clock().text)
+
+    told_raw = text.partition(b'"body": ')[2].partition(b',\n    "query_params"')[0]
+    assert b"".join(line.strip().replace(b": ", b":") for line in told_raw.splitlines()) == raw
+    assert b'\n      "model": "a",\n      "model": "b",\n' in text
+
+
+def test_a_deep_body_does_not_grow_beyond_measure() -> None:
+    """Set in lines, each of its brackets would stand behind as many blanks as it is deep."""
+    deep = b"[" * (2 * MAX_DEPTH) + b"]" * (2 * MAX_DEPTH)
+    raw = b"[" + b",".join([deep] * (MAX_SET // (4 * MAX_DEPTH + 1) - 1)) + b"]"
+    text = encoded(record(asked=part(raw, room=MAX_SET)), ALL, trace_id="t", when=Clock().text)
+
+    assert len(text) < len(raw) + 5000
+    assert json.loads(text)["request"]["body"] == json.loads(raw)
+
+
+def test_a_model_with_half_of_a_surrogate_pair_is_told_escaped() -> None:
+    assert told(record(model="m\ud800"))["model"] == "m\\ud800"
+
+
 def test_a_large_body_that_is_no_json_is_text() -> None:
-    raw = b'{"large": "' + b"x" * MAX_PARSED
+    raw = b'{"large": "' + b"x" * MAX_SET
 
     assert told(record(answer=part(raw, room=1 << 20)))["response"]["body"] == raw.decode()
 
