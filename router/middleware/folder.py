@@ -6,6 +6,7 @@ there, and takes away the oldest.
 """
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -17,6 +18,8 @@ _OURS = re.compile(r"trace-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z-[0-9a-f]{32}\.j
 _HALF = re.compile(r"\.trace-.{1,80}\.tmp")
 STALE = 3600.0  # seconds after which a half-written file was left behind by a process that is gone
 AGE_INTERVAL = 60.0  # seconds between two looks for files that are too old
+DAY = 86400.0  # seconds; more than what a file server's clock is ever ahead of ours
+AHEAD = 60.0  # seconds by which a file of another process may be younger than now; beyond, a clock was wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,12 @@ class Folder:
 
     def __init__(self, path: str, bounds: Bounds, *, wall_clock: Callable[[], float]) -> None:
         """Make the folder if it is not there. Raises OSError. `wall_clock`: seconds since 1970."""
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(13, "Permission denied", path)
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except FileExistsError as error:  # a file, or a link to nothing
+            raise NotADirectoryError(errno.ENOTDIR, "it is there, and no folder", path) from error
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "its files cannot be listed and written by this user", path)
         self._path = path
         self._bounds = bounds
         self._wall_clock = wall_clock
@@ -51,23 +57,14 @@ class Folder:
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole, or not at all. Raises OSError."""
         folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        half = f".{name}.tmp"
         try:
-            fd = os.open(half, OPEN, 0o600, dir_fd=folder)
             try:
-                try:
-                    _write_all(fd, content)
-                finally:
-                    os.close(fd)
-                os.rename(half, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(half, dir_fd=folder)
-                raise
-            self._fresh_files += 1
-            self._fresh_size += len(content)
-            if self._must_look():
-                self._take_away(folder)
+                _put(folder, name, content)
+                self._fresh_files += 1
+                self._fresh_size += len(content)
+            finally:  # where the disk is full, it is the more needed
+                if self._must_look():
+                    self._take_away(folder)
         finally:
             os.close(folder)
 
@@ -79,7 +76,8 @@ class Folder:
             return True
         if bounds.size is not None and self._fresh_size >= bounds.size // 10:
             return True
-        return bounds.age is not None and self._wall_clock() - looked >= min(AGE_INTERVAL, bounds.age)
+        since = abs(self._wall_clock() - looked)  # a clock that was put back must not stop it
+        return bounds.age is not None and since >= min(AGE_INTERVAL, bounds.age)
 
     def _take_away(self, folder: int) -> None:
         """Take away what is too old, and the oldest of what is too much: a tenth more, for those that come next."""
@@ -91,10 +89,11 @@ class Folder:
         size = None if bounds.size is None else bounds.size - bounds.size // 10
         kept_files = kept_size = 0
         is_full = False
-        for name, each_size, age in sorted(found, reverse=True):  # names begin with the time
+        # Names begin with the time. Those of a clock that was ahead go first, else none that comes now would stay.
+        for name, each_size, age in sorted(found, key=lambda each: (each[2] >= -AHEAD, each[0]), reverse=True):
             kept_files, kept_size = kept_files + 1, kept_size + each_size
             is_full = is_full or (most is not None and kept_files > most) or (size is not None and kept_size > size)
-            if is_full or (bounds.age is not None and age > bounds.age):
+            if is_full or (bounds.age is not None and (age > bounds.age or age < -max(bounds.age, DAY))):
                 with contextlib.suppress(FileNotFoundError):  # another process was faster
                     os.unlink(name, dir_fd=folder)
 
@@ -116,6 +115,22 @@ class Folder:
                     elif age > STALE:
                         os.unlink(entry.name, dir_fd=folder)
         return found
+
+
+def _put(folder: int, name: str, content: bytes) -> None:
+    """Have a file appear whole in a folder, or not at all. Raises OSError."""
+    half = f".{name}.tmp"
+    fd = os.open(half, OPEN, 0o600, dir_fd=folder)
+    try:
+        try:
+            _write_all(fd, content)
+        finally:
+            os.close(fd)
+        os.rename(half, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(half, dir_fd=folder)
+        raise
 
 
 def _write_all(fd: int, content: bytes) -> None:

@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,12 @@ def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path: Path) -> 
 def test_a_folder_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(OSError, match="file"):
-        folder(tmp_path / "file")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+
+    for name_of_it in ("file", "link"):
+        with pytest.raises(OSError, match="no folder") as caught:
+            folder(tmp_path / name_of_it)
+        assert caught.value.filename == str(tmp_path / name_of_it)
 
 
 def test_readers_see_whole_files_only(tmp_path: Path) -> None:
@@ -132,15 +137,80 @@ def test_all_files_together_are_never_larger_than_allowed(tmp_path: Path) -> Non
 
 
 def test_old_files_are_taken_away_and_half_ones_of_dead_processes(tmp_path: Path) -> None:
-    one = folder(tmp_path / "t", Bounds(None, None, 100.0), now=1_000_000.0)
+    one = folder(tmp_path / "t", Bounds(None, None, 100.0), now=(now := time.time()))
     half, fresh_half = tmp_path / "t" / f".{name(7)}.tmp", tmp_path / "t" / f".{name(8)}.tmp"
     for number, age in ((1, 101), (2, 99)):
         (tmp_path / "t" / name(number)).write_bytes(b"{}")
-        os.utime(tmp_path / "t" / name(number), (1_000_000 - age,) * 2)
+        os.utime(tmp_path / "t" / name(number), (now - age,) * 2)
     for path, age in ((half, 4000), (fresh_half, 10)):
         path.write_bytes(b"{")
-        os.utime(path, (1_000_000 - age,) * 2)
+        os.utime(path, (now - age,) * 2)
 
     one.write(name(3), b"{}")
 
     assert files(tmp_path / "t") == [fresh_half.name, name(2), name(3)]
+
+
+def test_a_link_to_a_folder_is_as_good_as_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "t")
+
+    folder(tmp_path / "link", Bounds(3, None, None)).write(name(1), b"{}")
+
+    assert files(tmp_path / "t") == [name(1)]
+
+
+def test_a_pipe_under_the_name_of_a_trace_holds_nobody_up(tmp_path: Path) -> None:
+    one = folder(tmp_path / "t", Bounds(1, None, 1.0))
+    os.mkfifo(tmp_path / "t" / name(1))
+    os.mkfifo(tmp_path / "t" / f".{name(2)}.tmp")
+
+    one.write(name(3), b"{}")
+
+    assert name(3) in files(tmp_path / "t")
+    with pytest.raises(FileExistsError):
+        one.write(name(2), b"{}")
+
+
+@pytest.mark.row(66)
+def test_room_is_made_also_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """Else who lowers a limit because the disk is full would wait for the disk to have room."""
+    before = folder(tmp_path / "t")
+    for number in range(20):
+        before.write(name(number), b"x" * 100)
+    (tmp_path / "t" / name(50)).mkdir()  # takes no file of this name: to the folder it is as a disk that is full
+
+    with pytest.raises(OSError, match="directory"):
+        folder(tmp_path / "t", Bounds(10, None, None)).write(name(50), b"x")
+
+    assert files(tmp_path / "t") == [*(name(number) for number in range(11, 20)), name(50)]
+
+
+@pytest.mark.row(66)
+def test_files_of_a_clock_that_was_ahead_do_not_push_out_those_of_now(tmp_path: Path) -> None:
+    one = folder(tmp_path / "t", Bounds(5, None, None), now=time.time())
+    for number in range(9):
+        ahead = tmp_path / "t" / name(number).replace("2026", "2099")
+        ahead.write_bytes(b"{}")
+        os.utime(ahead, (time.time() + 9_000_000,) * 2)
+    for number in range(3):
+        one.write(name(number), b"{}")
+
+    assert {name(0), name(1), name(2)} <= set(files(tmp_path / "t"))
+    assert len(files(tmp_path / "t")) <= 5
+
+
+def test_a_clock_that_was_put_back_keeps_no_old_files_and_none_of_the_future(tmp_path: Path) -> None:
+    real = time.time()
+    now = [real + 50_000]
+    one = Folder(str(tmp_path / "t"), Bounds(None, None, 100.0), wall_clock=lambda: now[0])
+    (tmp_path / "t" / name(9)).mkdir()  # what cannot be written makes it look, and leaves no file
+    with pytest.raises(OSError, match="directory"):
+        one.write(name(9), b"{}")
+    now[0] = real
+    for number, age in ((1, 101), (2, -90_000), (3, 0), (4, -101)):
+        (tmp_path / "t" / name(number)).write_bytes(b"{}")
+        os.utime(tmp_path / "t" / name(number), (real - age,) * 2)
+    one.write(name(5), b"{}")
+
+    assert files(tmp_path / "t") == [name(3), name(4), name(5), name(9)]
