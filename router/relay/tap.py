@@ -23,6 +23,8 @@ from router.wire.sse import event_data, split_events
 
 # Header lines that tell of the very bytes of a body.
 _OF_THE_BYTES = (b"etag:", b"content-md5:", b"content-digest:", b"digest:", b"repr-digest:")
+# What an event may end with: some backends write CRLF.
+_EMPTY_LINES = (b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\r")
 
 
 class Tap:
@@ -133,7 +135,7 @@ class Tap:
             raise ValueError(f"returned {type(wanted).__name__}, not bytes")
         if is_fixed(event, marks):
             raise ValueError("returned something for an end mark or an error, which cannot be changed")
-        is_whole = not wanted or wanted.endswith(b"\n\n")
+        is_whole = not wanted or wanted.endswith(_EMPTY_LINES)
         if not is_whole or any(is_fixed(each, marks) for each in split_events(wanted)):
             raise ValueError("returned something else than whole events of an answer that goes on")
         return wanted

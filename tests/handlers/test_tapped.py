@@ -13,8 +13,8 @@ from router.simulator.settings import Settings
 from tests.front import CHAT, QUICK, Front, broken, front, merged, run, until
 from tests.middleware.samples import RAISED, Recorder
 from tests.relay.scripted import DONE as MARK
+from tests.relay.scripted import END, ROLE, TEXT, chunk, says, scripted
 from tests.relay.scripted import HEAD as STREAM_HEAD
-from tests.relay.scripted import ROLE, TEXT, chunk, scripted
 
 SAMPLES = "tests.middleware.samples"
 RECORDER = {"type": f"{SAMPLES}:Recorder"}
@@ -305,5 +305,18 @@ def test_the_session_of_a_request_is_known_from_its_answer_on_where_sessions_are
             name = answer.headers.get("X-Router-Session")
             assert (name is not None) is is_on
             assert sessions == [("on_request", None), ("on_response", name), ("on_end", name)]
+
+    run(test)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_events_may_be_changed_whatever_their_lines_end_with(line_end: bytes) -> None:
+    async def test() -> None:
+        events = [event.replace(b"\n", line_end) for event in (ROLE, TEXT, TEXT, MARK)]
+        answer = STREAM_HEAD + b"".join(map(chunk, events)) + END
+        async with scripted(says(answer), config=with_them(changing("1"))) as (it, _):
+            _, text = await text_of(it)
+            assert text == b"".join(events).replace(b'"content":"', b'"content":"1')
+            assert await it.metric("router_middleware_errors_total") == 0
 
     run(test)
