@@ -21,8 +21,10 @@ _SWITCHES = {  # the key that a scalar in the place of a section is likely meant
     "metrics": "enabled",
     "resume": "mode",
     "server.cors": "enabled",
+    "sessions": "enabled",
     "tracing": "enabled",
 }
+_ENTRIES = {"backends": "write - url: http://...", "middlewares": "write - type: trace"}  # how one of a list begins
 _MAX_QUOTED = 80  # characters of a value that a fault quotes
 
 
@@ -55,13 +57,14 @@ def _fault(item: Any, tree: Branch) -> ConfigFault:
     if kind == "missing":
         return fault_at(tree, path, "is missing")
     if kind == "value_error":
-        tail = quoted(node, path) if isinstance(node, Leaf) else ""
-        return fault_at(tree, path, f"{item['ctx']['error']}{tail}")
+        said = str(item["ctx"]["error"])  # "must be ...", to which the value belongs, or what is the matter with it
+        tail = quoted(node, path) if isinstance(node, Leaf) and said.startswith(("must", "item ")) else ""
+        return fault_at(tree, path, f"{said}{tail}")
     if kind in ("tuple_type", "list_type"):
         return fault_at(tree, path, "must be a list", hint="each item on a line of its own, after a dash")
     if kind.startswith(("model_", "dict_")):
-        hint = "write - url: http://..." if path[0] == "backends" and len(path) == 2 else "keys below it, indented"
-        return fault_at(tree, path, "must be a section", hint=_switch(node, path) or hint)
+        hint = _ENTRIES.get(str(path[0])) if len(path) == 2 else None
+        return fault_at(tree, path, "must be a section", hint=hint or _switch(node, path) or "keys below it, indented")
     return fault_at(tree, path, str(item["msg"]))
 
 

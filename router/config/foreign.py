@@ -52,7 +52,9 @@ def class_at(path: str) -> type:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # of code that is not ours: SystemExit too
-        raise ValueError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
+        is_unknown = isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]
+        hint = "; PYTHONPATH must name the folder that it lies in" if is_unknown else ""
+        raise ValueError(f"{module_name} cannot be imported: {type(error).__name__}: {error}{hint}") from error
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)

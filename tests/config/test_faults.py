@@ -26,6 +26,8 @@ def faults(text: str) -> list[str]:
         ("backends:\n  - weight: 1", "backends.0.url (line 2): is missing"),
         ("backends: http://a", "backends (line 1): must be a list; each item on a line of its own, after a dash"),
         ("backends:\n  - http://a", "backends.0 (line 2): must be a section; write - url: http://..."),
+        ("middlewares:\n  - trace", "middlewares.0 (line 2): must be a section; write - type: trace"),
+        ("sessions: on", "sessions (line 1): must be a section; did you mean sessions.enabled: on?"),
         ("server: 5", "server (line 1): must be a section; keys below it, indented"),
         ("resume: off", "resume (line 1): must be a section; did you mean resume.mode: off?"),
         ("resume: exact", "resume (line 1): must be a section; did you mean resume.mode: exact?"),

@@ -71,7 +71,7 @@ middlewares:
         'middlewares.1.config.max_files (line 6): unknown key; middlewares.1.config may have: log_requests,'
         ' log_responses, log_body, show_sessions, max_body_size',
         'middlewares.2.type (line 7): nothing_of_this_name.x cannot be imported: ModuleNotFoundError: No'
-        " module named 'nothing_of_this_name', not 'nothing_of_this_name.x:Y'",
+        " module named 'nothing_of_this_name'; PYTHONPATH must name the folder that it lies in",
         'middlewares.3.type (line 8): must be trace, printer or the place of a class, as'
         " package.module:Class, not 'Trace'",
         'middlewares.4.config.api_key (line 9): must be a text, and not empty',

@@ -110,6 +110,19 @@ def test_a_worker_whose_parent_goes_before_its_first_word_ends_at_once() -> None
         worker.kill()
 
 
+def test_what_only_a_worker_can_find_wrong_is_told_where_the_router_was_started(start: Starter, tmp_path: Path) -> None:
+    """Middlewares are built in workers, so that the parent has found nothing wrong with the file."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(AssertionError) as caught:
+        start(2, {"middlewares": [{"type": "trace", "config": {"directory": str(tmp_path / "file")}}]})
+
+    said = str(caught.value)
+    fault = f"middlewares.0: cannot be used: {tmp_path / 'file'}: it is there, and no folder"
+    assert f"devstral-router: the configuration cannot be used: {fault}" in said
+    assert "Traceback" not in said
+
+
 def test_facts_of_other_code_than_its_own_do_no_harm(tmp_path: Path) -> None:
     """A worker that is started again after an installation has new code, the others the old one."""
     path = tmp_path / "router.yaml"
