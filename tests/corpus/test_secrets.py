@@ -1,17 +1,23 @@
 """Row 63: what is secret stays where it belongs. Canaries go in wherever a secret can, then all outputs are searched.
 
 One router, as processes: two workers, an admin listener with a token, keys of backends in the file and from the
-environment, the log at its most talkative. Clients send canaries in every place that is theirs, and make every kind of
-failure. What a backend gets, and what a client sent and is told back about itself, is no leak; all else is.
+environment, the log at its most talkative; sessions, tracing and middlewares are on. Clients send canaries in every
+place that is theirs, and make every kind of failure. What a backend gets, and what a client sent and is told back about
+itself, is no leak; all else is.
 """
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGHUP
+from typing import Any
 
 import pytest
 import uvloop
@@ -22,6 +28,7 @@ from tests.chaos.cluster import exchange
 from tests.corpus.notation import steps, written
 from tests.corpus.play import GOOD, PATIENCE
 from tests.corpus.stand import Stand, stand
+from tests.tracing.test_tracer import Collector
 
 KEY_IN_FILE, KEY_IN_ENVIRONMENT, ADMIN_TOKEN = "canary-key-file", "canary-key-env", "canary-admin-token"
 VARIABLE = "CORPUS_BACKEND_KEY"
@@ -155,43 +162,84 @@ def leaks(outputs: dict[str, bytes], words: tuple[str, ...]) -> list[str]:
     return [f"{word} in {name}: {text.partition(word.encode())[0][-200:]!r}" for word, name, text in found]
 
 
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    """Take spans."""
+    collector = Collector()
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    try:
+        yield collector
+    finally:
+        collector.shutdown()
+        collector.server_close()
+
+
+def middlewares(folder: Path) -> list[dict[str, object]]:
+    """Return ours, without bodies, and users' own ones: one that breaks, and one with a secret."""
+    return [
+        {"type": "trace", "config": {"directory": str(folder), "include_body": False}},
+        {"type": "printer"},
+        {"type": "tests.middleware.samples:Raising"},
+        {"type": "tests.middleware.samples:Strict", "config": {"word": "a", "api_key": "${" + VARIABLE + "}"}},
+    ]
+
+
+async def searched(config: dict[str, Any], ours: tuple[str, ...]) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return what clients were told, and all else that came out of a router with these secrets."""
+    async with stand(config) as it:
+        first = it.router.config["backends"][0]
+        second = {**first, "api_key": "${" + VARIABLE + "}", "url": first["url"].replace("127.0.0.1", "localhost")}
+        tree = {**it.router.config, "backends": [first, second]}
+        await reloaded(it, yaml.safe_dump(tree), "ok")
+        told = await provoke(it)
+        keys = {line for each in it.backend.requests for line in each.split(b"\r\n") if b"uthorization" in line}
+        assert keys == {f"Authorization: Bearer {key}".encode() for key in ours[:2]}  # and never a client's
+        await break_the_file(it)
+        shown = {**await pages(it), **commands(it)}
+        processes = {
+            f"the command line of {pid}": Path(f"/proc/{pid}/cmdline").read_bytes() for pid in it.router.pids
+        }
+        loaded = load(it.router.file, environ=os.environ)
+        written_down = {
+            "the log": it.router.lines.read_bytes(),
+            "what the process said": it.router.said().encode(),
+            "repr of the configuration": f"{loaded!r} {loaded.config!s} {loaded.config.backends!r}".encode(),
+        }
+    assert len(processes) >= 3
+    return told, {**shown, **processes, **written_down}
+
+
 @pytest.mark.row(62, 63)
 def test_no_secret_comes_out_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(VARIABLE, KEY_IN_ENVIRONMENT)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    traces = tmp_path / "traces"
     ours = (KEY_IN_FILE, KEY_IN_ENVIRONMENT, ADMIN_TOKEN)
-    config = {
+    config: dict[str, Any] = {
         "server": {"workers": 2, "watch_config": False},
         "admin": {"enabled": True, "token": ADMIN_TOKEN},
         "backend": {"api_key": KEY_IN_FILE},
         "timeouts": {"idle": "1s"},
         "sessions": {"enabled": True},
+        "middlewares": middlewares(traces),
         "logging": {"level": "debug", "headers": [line.partition(":")[0] for line in CLIENTS.splitlines()]},
     }
 
     async def test() -> None:
-        async with stand(config) as it:
-            first = it.router.config["backends"][0]
-            second = {**first, "api_key": "${" + VARIABLE + "}", "url": first["url"].replace("127.0.0.1", "localhost")}
-            tree = {**it.router.config, "backends": [first, second]}
-            await reloaded(it, yaml.safe_dump(tree), "ok")
-            told = await provoke(it)
-            keys = {line for each in it.backend.requests for line in each.split(b"\r\n") if b"uthorization" in line}
-            assert keys == {f"Authorization: Bearer {key}".encode() for key in ours[:2]}  # and never a client's
-            await break_the_file(it)
-            shown = {**await pages(it), **commands(it)}
-            processes = {
-                f"the command line of {pid}": Path(f"/proc/{pid}/cmdline").read_bytes() for pid in it.router.pids
-            }
-            loaded = load(it.router.file, environ=os.environ)
-            written_down = {
-                "the log": it.router.lines.read_bytes(),
-                "what the process said": it.router.said().encode(),
-                "repr of the configuration": f"{loaded!r} {loaded.config!s} {loaded.config.backends!r}".encode(),
-            }
-        assert len(processes) >= 3
-        assert b'"authorization":"[redacted]"' in written_down["the log"]
-        assert leaks({**told, **shown, **processes, **written_down}, ours) == []
-        assert leaks({**shown, **processes, **written_down}, ("canary",)) == []
+        with collecting() as collector:
+            config["tracing"] = {"enabled": True, "endpoint": f"http://127.0.0.1:{collector.server_port}"}
+            told, shown = await searched(config, ours)
+            shown["spans"] = b"".join(collector.requests)
+        found = [each.read_bytes() for each in traces.iterdir()]
+        shown["traces"] = b"".join(found).replace(b"canary-host", b"")  # whom a client has asked is no secret
+        assert len(found) > 20
+        assert all(json.loads(each)["request"]["headers"]["authorization"] == "[redacted]" for each in found)
+        assert sum("session" in json.loads(each) for each in found) > 5
+        assert b"/v1/chat/completions" in shown["spans"]
+        assert b" <- 200 ok /v1/chat/completions " in shown["what the process said"]
+        assert b'"authorization":"[redacted]"' in shown["the log"]
+        assert leaks({**told, **shown}, ours) == []
+        assert leaks(shown, ("canary",)) == []
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(test())
