@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 OPEN = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OURS = re.compile(r"trace-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z-[0-9a-f]{32}\.json")
 _HALF = re.compile(r"\.trace-.{1,80}\.tmp")
 STALE = 3600.0  # seconds after which a half-written file was left behind by a process that is gone
@@ -56,7 +57,7 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole, or not at all. Raises OSError."""
-        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = self._open()
         try:
             try:
                 _put(folder, name, content)
@@ -67,6 +68,14 @@ class Folder:
                     self._take_away(folder)
         finally:
             os.close(folder)
+
+    def _open(self) -> int:
+        """Open the folder; make it anew where somebody has taken it away, and not only what was in it."""
+        try:
+            return os.open(self._path, _FOLDER)
+        except FileNotFoundError:
+            os.makedirs(self._path, mode=0o700, exist_ok=True)
+            return os.open(self._path, _FOLDER)
 
     def _must_look(self) -> bool:
         bounds, looked = self._bounds, self._looked

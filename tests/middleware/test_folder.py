@@ -214,3 +214,14 @@ def test_a_clock_that_was_put_back_keeps_no_old_files_and_none_of_the_future(tmp
     one.write(name(5), b"{}")
 
     assert files(tmp_path / "t") == [name(3), name(4), name(5), name(9)]
+
+
+def test_a_folder_that_was_taken_away_is_made_anew(tmp_path: Path) -> None:
+    one = folder(tmp_path / "t", Bounds(3, None, None), now=time.time())
+    one.write(name(1), b"{}")
+    (tmp_path / "t").rename(tmp_path / "elsewhere")
+
+    one.write(name(2), b"{}")
+
+    assert files(tmp_path / "t") == [name(2)]
+    assert stat.S_IMODE((tmp_path / "t").stat().st_mode) == 0o700
