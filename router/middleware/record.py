@@ -16,6 +16,7 @@ from router.middleware.fitness import is_json_text
 from router.middleware.interface import Ending, Headers
 from router.observe.redaction import MASKED, is_secret, masked
 
+LEAST = 64  # bytes that an event counts as, however short: so much it takes in memory beside its text
 MAX_SET = 64 * 1024  # bytes of a body that is set in lines
 MAX_DEPTH = 32  # of one that is: each level makes all lines in it longer, so that a small body could fill a disk
 _BODY_INDENT = b"\n" + b" " * 4  # of what belongs to the request or the response
@@ -40,7 +41,7 @@ class Part:
             if not is_event:
                 self.pieces.clear()
             return
-        self.room -= len(piece)
+        self.room -= max(len(piece), LEAST) if is_event else len(piece)
         self.pieces.append(piece)
 
 

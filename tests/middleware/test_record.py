@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from router.middleware.interface import Ending, Headers
-from router.middleware.record import MAX_DEPTH, MAX_SET, Part, Record, Wanted, encoded
+from router.middleware.record import LEAST, MAX_DEPTH, MAX_SET, Part, Record, Wanted, encoded
 from router.observe.lines import Clock
 
 ALL = Wanted(headers=True, body=True, secret=frozenset({"x-mine"}))
@@ -124,7 +124,7 @@ def test_a_large_body_that_is_no_json_is_text() -> None:
 
 def test_every_event_of_a_stream_is_kept() -> None:
     events = [b'data: {"x": %d}\n\n' % number for number in range(300)]
-    found = told(record(is_stream=True, answer=part(*events, room=10_000, is_event=True)))["response"]
+    found = told(record(is_stream=True, answer=part(*events, room=20_000, is_event=True)))["response"]
 
     assert found["chunks"] == [event.decode() for event in events]
     assert (found["body"], found["is_streaming"]) == (None, True)
@@ -139,6 +139,13 @@ def test_beyond_the_cap_the_beginning_of_a_stream_is_kept_and_nothing_of_a_body(
     assert stream["response"]["truncated"] is True
     assert (body["response"]["body"], body["response"]["truncated"]) == (None, True)
     assert (body["request"]["body"], body["request"]["truncated"]) == (None, True)
+
+
+def test_the_cap_bounds_the_number_of_events_too() -> None:
+    """Each of them takes memory beside its text: a stream of empty ones would fill it."""
+    one = part(*[b"\n\n"] * 1000, room=10 * LEAST, is_event=True)
+
+    assert (len(one.pieces), one.is_truncated) == (10, True)
 
 
 def test_secrets_in_headers_are_masked_and_repeated_headers_are_joined() -> None:

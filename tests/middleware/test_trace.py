@@ -94,17 +94,18 @@ def test_bodies_are_neither_kept_nor_written_where_they_are_not_wanted(tmp_path:
 
 
 def test_what_is_written_is_bounded_by_the_size_of_bodies(tmp_path: Path) -> None:
-    one = trace(tmp_path / "t", max_body_size=100)
-    exchange(one, events=(b"data: x\n\n",) * 1000)
+    one = trace(tmp_path / "t", max_body_size=1000)
+    exchange(one, events=(b"data: %b\n\n" % (b"x" * 92),) * 1000)
 
     (found,) = written(one, tmp_path / "t")
-    assert len(found["response"]["chunks"]) == 11
+    assert len(found["response"]["chunks"]) == 10
     assert found["response"]["truncated"]
 
 
-def test_a_folder_that_is_gone_costs_the_files_and_nothing_else(tmp_path: Path) -> None:
+def test_a_folder_that_is_none_any_more_costs_the_files_and_nothing_else(tmp_path: Path) -> None:
     one = trace(tmp_path / "t")
     (tmp_path / "t").rmdir()
+    (tmp_path / "t").write_text("a file")
     began = time.monotonic()
     for number in range(500):
         exchange(one, str(number))
