@@ -124,9 +124,11 @@ def test_records_that_were_dropped_count_over_reloads_too(tmp_path: Path) -> Non
         call = Call("a", "/v1", "c", "http", 0.0)
         tapping.slots[0].call("on_request", call, Request("POST", "/", "", (), b""))
         path.rmdir()
+        path.write_text("a file, which no folder can take the place of")
         tapping.slots[0].call("on_end", call, ending)
         reload(tapping)
         tapping.join()
+        path.unlink()
         reload(tapping, entry("trace", directory=str(path)))
         assert tapping.told()[0]["dropped"] == number + 1
     assert not tapping._ending
