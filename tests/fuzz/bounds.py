@@ -2,6 +2,7 @@
 
 import faulthandler
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -46,7 +47,7 @@ def watched() -> Iterator[Callable[[], None]]:
     """
 
     def alive() -> None:
-        faulthandler.dump_traceback_later(SILENCE, exit=True)
+        faulthandler.dump_traceback_later(SILENCE, exit=True, file=sys.__stderr__)
 
     alive()
     try:
