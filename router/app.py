@@ -89,7 +89,7 @@ class App:
         self._is_draining = False
         self._began = time.monotonic()
         self._worker = worker
-        self.securing = Securing(read_credentials(config.server.tls))
+        self.securing = Securing(read_credentials(config))
         self._logs = logs.setup(config.logging, worker=worker)
         self.registry = Registry(
             [parts.spec(backend, config) for backend in config.backends],
@@ -252,7 +252,7 @@ class App:
 
         Whole or not at all, in one step. Raises ConfigError where it cannot be used; nothing has changed then.
         """
-        credentials = read_credentials(loaded.config.server.tls)
+        credentials = read_credentials(loaded.config)
         return [*self._changing.apply(loaded), *self.securing.take(credentials)]
 
     def carry_out(self, order: Order) -> Report:
