@@ -57,7 +57,7 @@ test: lint $(MISTRAL)
 	@$(VENV)/bin/python -m pytest --quiet
 
 nightly: $(TEST) $(MISTRAL)
-	@ROUTER_NIGHTLY=1 $(VENV)/bin/python -m pytest --quiet tests/translate/test_conversations.py tests/translate/test_streams_random.py tests/wire/test_connection_machine.py tests/handlers/openapi/test_fuzzed.py
+	@ROUTER_NIGHTLY=1 $(VENV)/bin/python -m pytest --quiet tests/translate/test_conversations.py tests/translate/test_streams_random.py tests/wire/test_connection_machine.py tests/wire/test_backend_machine.py tests/handlers/openapi/test_fuzzed.py
 
 test-vllm: $(TEST)
 	@PYTHON=$(VENV)/bin/python bash tests/vllm/run.sh
