@@ -98,6 +98,7 @@ class Exchange:
     error: str | None = None  # code of the error we told, from our own table
     param: str | None = None  # the place in the request that it is about
     queued: float = 0.0  # seconds that it waited for a free backend
+    session: str | None = None  # the name of the conversation that it belongs to, None where that is not known
     resumed: int = 0  # how often its broken answer was continued on another backend
     resume_mode: str | None = None  # how, the last time
     trace: Trace | None = None  # None where the client names none and nobody is told of spans

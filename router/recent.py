@@ -89,6 +89,7 @@ class Told:
     slices: tuple[Slice, ...] = ()  # by number; those in which nothing ended are missing
     tries: dict[str, Tries] = field(default_factory=dict)  # of the last minute, by backend
     incidents: tuple[Incident, ...] = ()  # oldest first
+    sessions: dict[str, int] | None = None  # counts of conversations; None where they are off
 
 
 class Recent:
@@ -143,7 +144,7 @@ class Recent:
             elif attempt.outcome not in NOBODYS_FAULT:
                 tries.failed += 1
 
-    def told(self, in_flight: int, now: float) -> Told:
+    def told(self, in_flight: int, now: float, *, sessions: dict[str, int] | None = None) -> Told:
         """Return what is told at `now`. It is what goes on being counted: read it before anything else is counted."""
         oldest, first_lap = int(now / SPAN) - SLICES, int(now / LAP) - LAPS
         tries: dict[str, Tries] = defaultdict(Tries)
@@ -151,7 +152,7 @@ class Recent:
             if number >= first_lap:
                 _add_tries(tries, lap)
         slices = tuple(each for each in self._slices if each.number >= oldest)
-        return Told(in_flight, 1, slices, dict(tries), tuple(self._incidents))
+        return Told(in_flight, 1, slices, dict(tries), tuple(self._incidents), sessions)
 
 
 def incident(exchange: Exchange, wall: float) -> Incident:
@@ -176,11 +177,15 @@ def joined(tellings: Iterable[Told]) -> Told:
     slices: dict[int, Slice] = {}
     tries: dict[str, Tries] = defaultdict(Tries)
     incidents: list[Incident] = []
+    sessions: dict[str, int] | None = None
     for told in tellings:
         in_flight += told.in_flight
         workers += told.workers
         incidents += told.incidents
         _add_tries(tries, told.tries)
+        if told.sessions is not None:
+            had = sessions or {}
+            sessions = {name: count + had.get(name, 0) for name, count in told.sessions.items()}
         for each in told.slices:
             into = slices.setdefault(each.number, Slice(each.number))
             into.requests += each.requests
@@ -189,7 +194,7 @@ def joined(tellings: Iterable[Told]) -> Told:
             _add_bins(into.whole, each.whole)
     incidents.sort(key=lambda each: each.at)
     ordered = tuple(slices[number] for number in sorted(slices))
-    return Told(in_flight, workers, ordered, dict(tries), tuple(incidents[-INCIDENTS:]))
+    return Told(in_flight, workers, ordered, dict(tries), tuple(incidents[-INCIDENTS:]), sessions)
 
 
 def _add_tries(into: dict[str, Tries], more: dict[str, Tries]) -> None:

@@ -131,6 +131,14 @@ def test_what_several_processes_tell_is_added_up_by_time() -> None:
     assert [each.requests for each in one.slices] == [1, 1], "what was told is left alone"
 
 
+def test_sessions_of_several_processes_are_added_up_and_none_is_told_where_they_are_off() -> None:
+    one, other = Told(sessions={"active": 2, "kept": 5}), Told(sessions={"active": 1, "kept": 0})
+
+    assert joined([one, other, Told()]).sessions == {"active": 3, "kept": 5}
+    assert joined([Told(), Told()]).sessions is None
+    assert Recent().told(0, 0.0, sessions={"active": 1}).sessions == {"active": 1}
+
+
 def test_it_goes_to_another_process_as_it_is() -> None:
     told = counted(closed(100.0), closed(101.0, outcome=Outcome.TIMEOUT), now=101.0)
 

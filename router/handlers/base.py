@@ -22,6 +22,7 @@ from router.recent import Told
 from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
 from router.relay.relay import Relay
+from router.relay.sessions import Sessions
 from router.tracing.tracer import without_tracing
 from router.wire.headers import RequestHeaders
 from router.wire.server import ServerConnection
@@ -45,6 +46,7 @@ class Context:
     dialect_of: Callable[[str], dict[str, str]]  # what a status page tells of a backend's dialect, by its name
     scrape: Callable[[str], Awaitable[tuple[str, bytes]]]  # metrics of all processes, in the form an Accept asks for
     recent: Callable[[], Awaitable[Told]]  # what happened lately in all processes
+    sessions: Sessions | None = None  # None where they are off
     open_trace: Callable[[str | None, str], Trace | None] = without_tracing  # of a traceparent and an exchange's id
     deadline_header: str = "X-Request-Timeout"
     total_timeout: float | None = None  # seconds

@@ -100,6 +100,8 @@ class RelayedHandler(BaseHandler):
         job = self._job(self._routes[self.request.method or ""], body)
         connection = self.request.connection
         assert isinstance(connection, ServerConnection)
+        if self.context.sessions is not None:
+            self.own_lines += self.context.sessions.join(self.exchange, job)
         answer = Answer(connection, self.exchange, self.own_lines, named_events=job.route.named_events)
         assert self.task is not None
         self.headers_in.forget()  # what may be long from now on is the answer

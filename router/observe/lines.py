@@ -82,7 +82,11 @@ def access_fields(
         "events": exchange.events,
         **({"tokens_in": exchange.tokens[0], "tokens_out": exchange.tokens[1]} if exchange.tokens is not None else {}),
         **({"rules": ",".join(sorted(exchange.rules, key=_rule_order))} if exchange.rules else {}),
-        **(_rare_fields(exchange) if exchange.resumed or exchange.hedged or exchange.queued else {}),
+        **(
+            _rare_fields(exchange)
+            if exchange.resumed or exchange.hedged or exchange.queued or exchange.session is not None
+            else {}
+        ),
         "attempts": [_attempt_fields(attempt) for attempt in exchange.attempts],
         **({"headers": exchange.headers} if exchange.headers else {}),
         **({"sample": sample} if sample is not None else {}),
@@ -90,8 +94,9 @@ def access_fields(
 
 
 def _rare_fields(exchange: Exchange) -> dict[str, Any]:
-    """Return what is seldom told: of waits, of second attempts beside the first, and of streams that were taken up."""
+    """Return what is seldom told: of sessions, waits, second attempts beside the first, streams that were taken up."""
     return {
+        **({"session": exchange.session} if exchange.session is not None else {}),
         **({"queued": _micro(exchange.queued)} if exchange.queued else {}),
         **({"hedged": True} if exchange.hedged else {}),
         **({"resumed": exchange.resumed, "resume_mode": exchange.resume_mode} if exchange.resumed else {}),

@@ -197,6 +197,11 @@ class Chooser:
         )
 
     def _pick(self, tried: Collection[Backend]) -> Backend | Unavailable:
+        visit = self._job.visit
+        if visit is not None and not tried and not self.tried:
+            backend = self._shared.sessions.place(visit, self._job.model)
+            if backend is not None:
+                return backend
         return self._shared.cluster.registry.pick(self._job.model, now=self._shared.outside.clock(), tried=tried)
 
     def why_not(self, unavailable: Unavailable) -> AnswerError:

@@ -14,6 +14,7 @@ from router.exchange import Exchange, Outcome
 from router.relay.answer import Answer
 from router.relay.course import Course
 from router.relay.route import Job
+from router.relay.sessions import Sessions
 from router.relay.shared import Shared
 
 # Seconds that exchanges get to tell their clients that the router stops.
@@ -46,6 +47,11 @@ class Relay:
     def backend_down(self, name: str) -> None:
         """A backend went down: attempts there that are silent end, and their exchanges go on elsewhere."""
         self._shared.running.backend_down(name)
+
+    @property
+    def sessions(self) -> Sessions:
+        """Return what is known of the conversations that exchanges belong to."""
+        return self._shared.sessions
 
     @property
     def answers(self) -> Answers:
