@@ -12,6 +12,7 @@ import pytest
 from router.errors import InvalidRequest
 from router.relay.envelope import peek_json
 from router.relay.forms import peek_multipart
+from router.relay.history import keys_of
 from router.wire.answer import AnswerLimits
 from router.wire.limits import ServerLimits
 from router.wire.sse import EventSplitter, event_data, split_events
@@ -73,6 +74,24 @@ JSON: dict[str, Shape] = {
     "white space": lambda n: b" " * n + b"x",
     "text that ends badly": lambda n: "é".encode() * (n // 2) + b"\xff",
 }
+ROLES: dict[str, Shape] = {
+    "an object as the last answer": lambda n: b'{"previous_response_id":' + NUMBERED(n) + b"}",
+    "an object as a role": lambda n: b'{"messages":[{"role":' + NUMBERED(n) + b"}]}",
+    "an object as the type of a part": lambda n: b'{"messages":[{"content":[{"type":' + NUMBERED(n) + b"}]}]}",
+}
+CONVERSATIONS: dict[str, Shape] = {
+    **ROLES,
+    "many messages": lambda n: b'{"messages":[' + b",".join([b'{"role":"user","content":"a"}'] * (n // 30)) + b"]}",
+    "many parts": lambda n: b'{"messages":[{"content":[' + b",".join([b'{"type":"a"}'] * (n // 13)) + b"]}]}",
+    "marks for caches": lambda n: b'{"messages":[{"content":[{' + b'"cache_control":{' * (n // 17),
+    "a part of marks": lambda n: (
+        b'{"messages":[{"content":[{' + b",".join([b'"cache_control" :  null'] * (n // 23)) + b"}]}]}"
+    ),
+    "white space before a mark": lambda n: (
+        b'{"messages":[{"content":[{"a":1' + (b"," + b" " * 500) * (n // 501) + b'"cache_control":1}]}]}'
+    ),
+    "one text": lambda n: b'{"messages":"' + b"a" * n + b'"}',
+}
 PART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
 FORMS: dict[str, Shape] = {
     "many parts": lambda n: (PART + b"\r\n") * (n // len(PART)),
@@ -107,6 +126,10 @@ def peek_form(data: bytes, size: int) -> None:
         return
 
 
+def recognise(data: bytes, size: int) -> None:
+    keys_of("/v1/chat/completions", data, tenant=b"", model="m", ident=None)
+
+
 def cut(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
@@ -133,6 +156,7 @@ CASES = [
     *((f"answer: {name}, at once", fetch, shape, BIG, 65536) for name, shape in ANSWERS.items()),
     *((f"answer: {name}, byte by byte", fetch, shape, SMALL, 1) for name, shape in ANSWERS.items()),
     *((f"JSON: {name}", peek, shape, BIG, 0) for name, shape in JSON.items()),
+    *((f"conversation: {name}", recognise, shape, BIG, 0) for name, shape in CONVERSATIONS.items()),
     *((f"form: {name}", peek_form, shape, BIG, 0) for name, shape in FORMS.items()),
     *((f"events: {name}, at once", split, shape, BIG, 65536) for name, shape in EVENTS.items()),
     *((f"events: {name}, byte by byte", split, shape, SMALL, 1) for name, shape in EVENTS.items()),
@@ -174,3 +198,15 @@ def test_a_value_of_another_type_costs_no_more_than_one_that_is_passed_over(key:
     with pytest.raises(InvalidRequest, match=key):
         peek_json(of_type)
     assert min(cost(peek, of_type, 0) for _ in range(3)) < min(cost(peek, passed_over, 0) for _ in range(3))
+
+
+@pytest.mark.row(56)
+@pytest.mark.parametrize("shape", ROLES.values(), ids=ROLES)
+def test_a_conversation_is_not_looked_at_where_a_word_of_it_is_none(shape: Shape) -> None:
+    """Whatever stands there is no word, and costs no more than it would elsewhere."""
+    value = shape(2 << 20)
+    assert keys_of("/v1/chat/completions", value, tenant=b"", model="m", ident=None) is None
+    passed_over = value
+    for name in (b"previous_response_id", b"role", b"type"):
+        passed_over = passed_over.replace(b'"%b":' % name, b'"odd":')
+    assert min(cost(recognise, value, 0) for _ in range(3)) < min(cost(recognise, passed_over, 0) for _ in range(3))
