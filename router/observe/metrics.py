@@ -24,9 +24,11 @@ from router.observe.page import render
 from router.observe.states import (
     MAX_MODELS,
     OTHER,
+    Hooked,
     Reloads,
     Vitals,
     add_backends,
+    add_middlewares,
     add_process,
     add_tls,
     add_vitals,
@@ -90,6 +92,7 @@ class Metrics:
         dropped_log_lines: Callable[[], int] | None = None,
         tls: Callable[[], tuple[float | None, int]] | None = None,
         vitals: Callable[[], Vitals] | None = None,
+        middlewares: Callable[[], Iterable[Hooked]] = tuple,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """All but `wall_clock` (seconds since 1970) are asked at each dump.
@@ -102,6 +105,7 @@ class Metrics:
         self._dropped = dropped_log_lines
         self._tls = tls
         self._vitals = vitals
+        self._middlewares = middlewares
         self._wall_clock = wall_clock
         self._series: dict[tuple[str, str], _Series] = {}
         self._gaps: dict[str, Distribution] = {}  # by model
@@ -220,6 +224,7 @@ class Metrics:
         self._add_exchanges(sheet)
         self._add_attempts(sheet)
         self._add_ways_out(sheet)
+        add_middlewares(sheet, self._middlewares())
         self._add_process(sheet)
         backends = None if self._backends is None else self._backends()
         if self._vitals is not None:
