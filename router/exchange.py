@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 class AttemptOutcome(enum.Enum):
     """How one try at one backend ended."""
 
+    __hash__ = object.__hash__  # each member is there once; Enum's own is a function of Python, called at each look-up
+
     OK = "ok"
     REFUSED = "refused"  # nobody listens there: nothing was sent
     CONNECT_FAILED = "connect_failed"  # no connection for another reason, or not in time
@@ -35,6 +37,8 @@ class AttemptOutcome(enum.Enum):
 
 class Outcome(enum.Enum):
     """How an exchange ended."""
+
+    __hash__ = object.__hash__  # as above
 
     OK = "ok"
     REJECTED = "rejected"  # refused by us: no backend was bothered

@@ -23,8 +23,8 @@ class Observer:
     def __init__(self, metrics: Metrics, access: logs.AccessLog, tracer: Tracer | None = None) -> None:
         """All are told of every exchange."""
         self._metrics = metrics
-        self.recent = Recent()
-        closers = (metrics.exchange_closed, access.write, self._note)
+        self.recent = Recent(time.time)
+        closers = (metrics.exchange_closed, access.write, self.recent.exchange_closed)
         self._closers: tuple[Callable[[Exchange], None], ...] = closers
         if tracer is not None:
             self._closers += (tracer.exchange_closed,)
@@ -34,9 +34,6 @@ class Observer:
         """Count an exchange, and be told of its end."""
         self._metrics.exchange_opened(exchange)
         exchange.on_close.extend(self._closers)
-
-    def _note(self, exchange: Exchange) -> None:
-        self.recent.exchange_closed(exchange, wall=time.time())
 
     def attempt_closed(self, attempt: Attempt, exchange: Exchange) -> None:
         """Count an attempt."""

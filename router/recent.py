@@ -7,10 +7,10 @@ are monotonic seconds, which all processes of a machine share, so that slices of
 What a worker has counted ends with it.
 """
 
+from bisect import bisect
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from math import log2
 
 from router.exchange import AttemptOutcome, Exchange, Outcome
 
@@ -23,6 +23,7 @@ INCIDENTS = 50  # of each process, and told of all
 LONGEST = 128  # characters of a text of an incident
 BINS = 4  # per doubling of a time: a time read from its bin is at most 9 % off
 LEAST = 1e-4  # seconds: all shorter times are one bin
+DOUBLINGS = 30  # more than a day: all longer times are one bin too
 
 FAILED = frozenset({Outcome.BACKEND_ERROR, Outcome.NO_BACKEND, Outcome.BROKEN, Outcome.TIMEOUT, Outcome.INTERNAL})
 # Tries that say nothing against the backend; to be full is told, though nothing is broken.
@@ -34,6 +35,9 @@ NOBODYS_FAULT = frozenset(
 )
 
 Bins = dict[int, int]  # how many times fell into each bin
+
+_EDGES = tuple(LEAST * 2 ** (number / BINS) for number in range(1, BINS * DOUBLINGS))
+_OK, _TRY_OK = Outcome.OK, AttemptOutcome.OK
 
 
 @dataclass(slots=True)
@@ -94,8 +98,9 @@ class Told:
 class Recent:
     """Counts what happens in one process."""
 
-    def __init__(self) -> None:
-        """Nothing has happened."""
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
+        """Nothing has happened. `wall_clock`: seconds since 1970."""
+        self._wall_clock = wall_clock
         self._slice = Slice(-1)
         self._slices: deque[Slice] = deque(maxlen=SLICES + 1)  # and the one that is not over
         self._lap: dict[str, Tries] = {}
@@ -103,8 +108,8 @@ class Recent:
         self._laps: deque[tuple[int, dict[str, Tries]]] = deque(maxlen=LAPS + 1)
         self._incidents: deque[Incident] = deque(maxlen=INCIDENTS)
 
-    def exchange_closed(self, exchange: Exchange, *, wall: float) -> None:
-        """Count an exchange. `wall`: seconds since 1970."""
+    def exchange_closed(self, exchange: Exchange) -> None:
+        """Count an exchange."""
         closed, outcome = exchange.closed or 0.0, exchange.outcome
         number = int(closed / SPAN)
         current = self._slice
@@ -114,14 +119,14 @@ class Recent:
         current.requests += 1
         began = exchange.began
         if began is not None:
-            current.first[bin_of(began - exchange.opened)] += 1
-        if outcome is Outcome.OK:
-            current.whole[bin_of(closed - exchange.opened)] += 1
+            current.first[bisect(_EDGES, began - exchange.opened)] += 1
+        if outcome is _OK:
+            current.whole[bisect(_EDGES, closed - exchange.opened)] += 1
         elif outcome in FAILED:
             current.failed += 1
-            self._incidents.append(incident(exchange, wall))
+            self._incidents.append(incident(exchange, self._wall_clock()))
         if exchange.resumed and outcome not in FAILED:
-            self._incidents.append(incident(exchange, wall))
+            self._incidents.append(incident(exchange, self._wall_clock()))
         if exchange.attempts:
             self._count_tries(exchange, int(closed / LAP))
 
@@ -135,7 +140,7 @@ class Recent:
             if tries is None:
                 tries = lap[attempt.backend] = Tries()
             tries.count += 1
-            if attempt.outcome is AttemptOutcome.OK:
+            if attempt.outcome is _TRY_OK:
                 # A broken answer had begun elsewhere, before this try did.
                 if began is not None and began >= attempt.started:
                     tries.answered += 1
@@ -204,7 +209,7 @@ def _add_bins(into: Bins, more: Bins) -> None:
 
 def bin_of(seconds: float) -> int:
     """Return the bin of a time."""
-    return int(log2(seconds / LEAST) * BINS) if seconds > LEAST else 0
+    return bisect(_EDGES, seconds)
 
 
 def share_of(bins: Bins, part: float) -> float | None:
