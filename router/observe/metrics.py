@@ -228,6 +228,9 @@ class Metrics:
             add_vitals(sheet, self._vitals(), backends or [])
         if backends is not None:
             add_backends(sheet, backends)
+            changes = sheet.families["router_backend_changes"].samples
+            for one in backends:  # Prometheus sees no increase of a series that was not there before
+                changes.setdefault(label_text(backend=one.name, change=ChangeKind.ALARM.value, to=""), 0)
         return sheet.families
 
     def render(self, accept: str = "") -> tuple[str, bytes]:

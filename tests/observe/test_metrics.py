@@ -424,3 +424,8 @@ def test_models_without_end_that_a_backend_lists_are_told_apart_up_to_a_bound() 
     assert series(metrics) == before
     assert len([name for name, _ in before if name == "router_tokens"]) == 2 * (MAX_MODELS + 1)
     assert len([name for name, _ in before if name == "router_attempts"]) == MAX_ATTEMPTS + 1
+
+
+def test_what_an_alert_asks_the_increase_of_is_there_before_it_increases() -> None:
+    """Prometheus sees no increase in a series that begins with 1: the first alarm would be nobody's."""
+    assert value(counted(), "router_backend_changes_total", backend="a:1", change="alarm", to="") == 0
