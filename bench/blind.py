@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 
 from router import app
 from router.exchange import Attempt, AttemptOutcome, Exchange
-from router.observe.metrics import Metrics
 from router.observer import Observer
 from router.relay import course
 from router.relay.flow import Flow
@@ -32,17 +31,7 @@ UNTIMED = {
 class Blind(Observer):
     """Is told everything, and notes nothing but how many exchanges are open."""
 
-    def __init__(self, metrics: Metrics, *others: object) -> None:
-        """`others`: who would be told too."""
-        super().__init__(metrics, *others)  # type: ignore[arg-type]
-        self._closers = (self._closed,)
-
-    def exchange_opened(self, exchange: Exchange) -> None:
-        """Count it in, and out when it ends."""
-        self._metrics.in_flight += 1
-        exchange.on_close.append(self._closed)
-
-    def _closed(self, exchange: Exchange) -> None:
+    def _exchange_closed(self, exchange: Exchange) -> None:
         self._metrics.in_flight -= 1
 
     def attempt_closed(self, attempt: Attempt, exchange: Exchange) -> None:

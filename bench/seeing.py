@@ -28,9 +28,9 @@ from bench.lockstep import ANSWER
 from bench.processes import core_plan, free_port, running
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
 from router.observe.logs import AccessLog
-from router.observe.metrics import Metrics
+from router.observe.metrics import Metrics, model_label
 from router.observe.writer import LineWriter
-from router.observer import Observer
+from router.recent import Recent
 from router.relay.flow import MAX_GAPS
 from router.relay.usage import tokens_of
 from router.tracing.context import read
@@ -154,13 +154,13 @@ def times(work: Path, rounds: int = 100) -> list[list[str]]:
     """Return the rows of a table of what each part takes in this process: the fastest of rounds."""
     metrics, writer = Metrics(), LineWriter(str(work / "log"))
     access = AccessLog(writer)
-    observer = Observer(metrics, access)
+    recent = Recent(time.time)
     gaps = [0.01 + number * 1e-5 for number in range(MAX_GAPS)]
     parts: dict[str, Callable[[Exchange], object]] = {
         "nothing": lambda one: None,
         "metrics of the exchange": metrics.exchange_closed,
-        "metrics of its attempt": lambda one: observer.attempt_closed(one.attempts[0], one),
-        "the status page's lists": observer.recent.exchange_closed,
+        "metrics of its attempt": lambda one: metrics.attempt_closed(one.attempts[0], model_label(one), began=100.2),
+        "the status page's lists": recent.exchange_closed,
         "the access line": access.write,
         "reading its tokens": lambda one: tokens_of(ANSWER),
         "reading a traceparent": lambda one: read(TRACEPARENT),

@@ -181,7 +181,7 @@ class App:
 
     def recently(self) -> Told:
         """Return what happened lately in this process; to be read at once."""
-        return self._observer.recent.told(self.in_flight, time.monotonic())
+        return self._observer.told(time.monotonic())
 
     # From its start to its end
 
@@ -194,7 +194,7 @@ class App:
         )
         shared = self._share(client)
         relay = self.looking.relay = Relay(shared)
-        self._observer.on_down = relay.backend_down
+        self._observer.on_down, self._observer.later = relay.backend_down, asyncio.get_running_loop().call_later
         checker = Checker(
             self.registry,
             client,
@@ -237,6 +237,7 @@ class App:
             await running.prober.stop()
             running.client.close()
             running.resolver.close()
+        self._observer.settle()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)
         self._logs.close()

@@ -4,7 +4,7 @@ Of several workers' dumps `exposition.merged` makes one; `page.render` makes the
 
 Every name begins with `router_` (but prometheus_client's own `process_...`). Label values come from our route table,
 the configuration, enums, and models that a backend has listed; another model is "other", no model is "none".
-The loop's thread counts; `dump` may run in any thread.
+The loop's thread counts, and dumps.
 """
 
 import time
@@ -99,6 +99,7 @@ class Metrics:
         there was no TLS.
         """
         self.in_flight = 0
+        self.before_dump: Callable[[], None] = lambda: None  # counts what is still to be counted
         self._backends = backends
         self._dropped = dropped_log_lines
         self._tls = tls
@@ -128,13 +129,8 @@ class Metrics:
         self._reloads = Reloads()
         self._process = ProcessCollector(registry=None)
 
-    def exchange_opened(self, exchange: Exchange) -> None:
-        """Count an exchange in."""
-        self.in_flight += 1
-
     def exchange_closed(self, exchange: Exchange) -> None:
-        """Count an exchange out, with all that its record tells."""
-        self.in_flight -= 1
+        """Count an exchange, with all that its record tells; `in_flight` is whose who counts it in and out."""
         model = model_label(exchange)
         series = self._series.get((exchange.route, model)) or self._series_of(exchange.route, model)
         opened, began, closed = exchange.opened, exchange.began, exchange.closed
@@ -218,6 +214,7 @@ class Metrics:
 
     def dump(self) -> Families:
         """Return all counts as plain families."""
+        self.before_dump()
         sheet = Sheet()
         self._add_exchanges(sheet)
         self._add_attempts(sheet)
