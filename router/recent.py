@@ -20,6 +20,8 @@ MINUTE = 60.0  # seconds for which the tries at each backend are told
 LAP = 10.0  # seconds of a slice of them: there may be many backends
 LAPS = int(MINUTE / LAP)
 INCIDENTS = 50  # of each process, and told of all
+TURNS = 50  # the same
+TOGETHER = 5.0  # seconds within which several processes see the same
 LONGEST = 128  # characters of a text of an incident
 BINS = 4  # per doubling of a time: a time read from its bin is at most 9 % off
 LEAST = 1e-4  # seconds: all shorter times are one bin
@@ -85,6 +87,18 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A backend that became worse or better, or was ordered to."""
+
+    at: float  # seconds since 1970
+    backend: str
+    kind: str  # "health", "breaker" ...
+    before: str
+    after: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What one process tells, or several together."""
 
@@ -93,6 +107,7 @@ class Told:
     slices: tuple[Slice, ...] = ()  # by number; those in which nothing ended are missing
     tries: dict[str, Tries] = field(default_factory=dict)  # of the last minute, by backend
     incidents: tuple[Incident, ...] = ()  # oldest first
+    turns: tuple[Turn, ...] = ()  # oldest first
 
 
 class Recent:
@@ -107,6 +122,11 @@ class Recent:
         self._lap_number = -1
         self._laps: deque[tuple[int, dict[str, Tries]]] = deque(maxlen=LAPS + 1)
         self._incidents: deque[Incident] = deque(maxlen=INCIDENTS)
+        self._turns: deque[Turn] = deque(maxlen=TURNS)
+
+    def turned(self, backend: str, kind: str, before: str, after: str, cause: str) -> None:
+        """Keep what has changed of a backend."""
+        self._turns.append(Turn(self._wall_clock(), backend, kind, before, after, cause))
 
     def exchange_closed(self, exchange: Exchange) -> None:
         """Count an exchange."""
@@ -156,7 +176,7 @@ class Recent:
             if number >= first_lap:
                 _add_tries(tries, lap)
         slices = tuple(each for each in self._slices if each.number >= oldest)
-        return Told(in_flight, 1, slices, dict(tries), tuple(self._incidents))
+        return Told(in_flight, 1, slices, dict(tries), tuple(self._incidents), tuple(self._turns))
 
 
 def incident(exchange: Exchange, wall: float) -> Incident:
@@ -181,10 +201,12 @@ def joined(tellings: Iterable[Told]) -> Told:
     slices: dict[int, Slice] = {}
     tries: dict[str, Tries] = defaultdict(Tries)
     incidents: list[Incident] = []
+    turns: list[Turn] = []
     for told in tellings:
         in_flight += told.in_flight
         workers += told.workers
         incidents += told.incidents
+        turns += told.turns
         _add_tries(tries, told.tries)
         for each in told.slices:
             into = slices.setdefault(each.number, Slice(each.number))
@@ -194,7 +216,19 @@ def joined(tellings: Iterable[Told]) -> Told:
             _add_bins(into.whole, each.whole)
     incidents.sort(key=lambda each: each.at)
     ordered = tuple(slices[number] for number in sorted(slices))
-    return Told(in_flight, workers, ordered, dict(tries), tuple(incidents[-INCIDENTS:]))
+    return Told(in_flight, workers, ordered, dict(tries), tuple(incidents[-INCIDENTS:]), _once(turns))
+
+
+def _once(turns: list[Turn]) -> tuple[Turn, ...]:
+    """Return them oldest first; what several processes have seen at about the same time is one."""
+    found: list[Turn] = []
+    seen: dict[tuple[str, str, str, str], float] = {}
+    for each in sorted(turns, key=lambda each: each.at):
+        what = (each.backend, each.kind, each.before, each.after)
+        if each.at - seen.get(what, -TOGETHER) >= TOGETHER:
+            seen[what] = each.at
+            found.append(each)
+    return tuple(found[-TURNS:])
 
 
 def _add_tries(into: dict[str, Tries], more: dict[str, Tries]) -> None:

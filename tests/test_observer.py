@@ -71,6 +71,17 @@ def test_only_a_backend_that_goes_down_is_told_as_such() -> None:
     assert told == ["b"]
 
 
+def test_what_becomes_of_a_backend_is_kept_but_not_that_it_is_there() -> None:
+    """At the start there would be a line for each."""
+    one = observer()
+    one.changed(Change("a", ChangeKind.HEALTH, "unknown", "up", "passed"))
+    one.changed(Change("a", ChangeKind.MODELS, "", "m", "listed"))
+    one.changed(Change("a", ChangeKind.BREAKER, "closed", "open", "cut"))
+
+    (turn,) = one.told(0.0).turns
+    assert (turn.backend, turn.kind, turn.before, turn.after, turn.cause) == ("a", "breaker", "closed", "open", "cut")
+
+
 def test_an_exchange_is_told_to_who_keeps_what_happened_lately() -> None:
     one, exchange = observer(), Exchange("id", "/v1/models", "GET", 100.0)
     one.exchange_opened(exchange)

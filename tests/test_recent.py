@@ -14,6 +14,8 @@ from router.recent import (
     MINUTE,
     SLICES,
     SPAN,
+    TOGETHER,
+    TURNS,
     Recent,
     Told,
     bin_of,
@@ -130,6 +132,28 @@ def test_what_several_processes_tell_is_added_up_by_time() -> None:
     assert together.tries["one"].count == 3
     assert len(together.incidents) == 1
     assert [each.requests for each in one.slices] == [1, 1], "what was told is left alone"
+
+
+def turned(at: float, name: str = "one", after: str = "down") -> Told:
+    recent = Recent(lambda: at)
+    recent.turned(name, "health", "up", after, "refused")
+    return recent.told(0, at)
+
+
+def test_what_several_processes_have_seen_of_a_backend_is_told_once() -> None:
+    together = joined([turned(1000.3), turned(1000.0), turned(1001.0, "two"), turned(1000.0 + TOGETHER)])
+
+    assert [(each.at, each.backend) for each in together.turns] == [(1000.0, "one"), (1001.0, "two"), (1005.0, "one")]
+
+
+def test_turns_are_kept_up_to_a_bound() -> None:
+    recent = Recent(lambda: 1000.0)
+    for number in range(3 * TURNS):
+        recent.turned(f"b{number}", "breaker", "closed", "open", "cut")
+    told = recent.told(0, 1.0)
+
+    assert [each.backend for each in told.turns] == [f"b{number}" for number in range(2 * TURNS, 3 * TURNS)]
+    assert len(joined([told, turned(2000.0)]).turns) == TURNS
 
 
 def test_it_goes_to_another_process_as_it_is() -> None:
