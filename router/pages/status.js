@@ -249,7 +249,7 @@ function reason(each) {
 
 function load(each) {
   if (each.running === null || each.health === "down") return "–"; // what it told before it went is no load
-  const cache = each.kv_usage === null ? "" : `, KV ${Math.round(each.kv_usage * 100)} %`;
+  const cache = each.kv_usage === null ? "" : `, KV\u00a0${Math.round(each.kv_usage * 100)}\u00a0%`;
   return `${each.running} running, ${each.waiting ?? 0} waiting${cache}`;
 }
 
@@ -264,7 +264,7 @@ const COLUMNS = [
   ["First token", (each) => [seconds(each.first)], (each) => each.first ?? -1, true],
   ["Tries", (each) => [String(each.tries)], (each) => each.tries, true],
   ["Failed", (each) => [String(each.failed), "", each.failed ? "bad" : ""], (each) => each.failed, true],
-  ["Weight", (each) => [each.share === 1 ? String(each.weight) : `${each.weight}, ${Math.round(each.share * 100)} % of it now`], (each) => each.weight * each.share, true],
+  ["Weight", (each) => [each.share === 1 ? String(each.weight) : `${each.weight}, ${Math.round(each.share * 100)}\u00a0% of it now`], (each) => each.weight * each.share, true],
   ["Dialect", (each) => [each.dialect ?? "–", each.profile ?? ""], (each) => `${each.dialect} ${each.profile ?? ""}`],
   ["Version", (each) => [each.version ?? "–"], (each) => each.version ?? ""],
 ];
