@@ -24,7 +24,7 @@ from router.backends.health import HealthRules, Seen
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome, Trace
 from router.observe.exposition import OPENMETRICS_TYPE, merged
 from router.observe.metrics import Metrics
-from router.observe.page import JSON_TYPE, render
+from router.observe.page import JSON_TYPE, packed, render
 from router.observe.states import Vitals
 
 BACKENDS = 500
@@ -99,12 +99,13 @@ def fastest(act: Callable[[], object], rounds: int) -> tuple[float, float]:
 def inside(count: int, rounds: int) -> list[tuple[str, float, float, int]]:
     """Return (what, CPU, wall, bytes) of each form."""
     metrics = everything(count)
-    dump = metrics.dump()
+    dump, text = metrics.dump(), metrics.render()
     acts: dict[str, Callable[[], tuple[str, bytes]]] = {
         "text": metrics.render,
         "OpenMetrics": lambda: metrics.render(OPENMETRICS_TYPE),
         "JSON": lambda: metrics.render(JSON_TYPE),
         f"text of {WORKERS} workers, as one": lambda: render(merged([dump] * WORKERS)),
+        "packing it": lambda: (text[0], packed(text[1])),
     }
     return [(name, *fastest(act, rounds), len(act()[1])) for name, act in acts.items()]
 
