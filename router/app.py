@@ -181,7 +181,7 @@ class App:
 
     def recently(self) -> Told:
         """Return what happened lately in this process; to be read at once."""
-        return self._observer.told(time.monotonic())
+        return self._observer.told(time.monotonic(), sessions=self.looking.sessions())
 
     # From its start to its end
 
@@ -316,6 +316,7 @@ class App:
         )
         shared.set_rules(parts.retry_rules(config), parts.queue_rules(config), parts.hedge_rules(config))
         shared.resume_rules = parts.resume_rules(config)
+        shared.sessions.set_rules(parts.session_rules(config))
         shared.reveal = config.server.reveal_backend
 
     # What it is built of
@@ -347,6 +348,7 @@ class App:
             queue_rules=parts.queue_rules(config),
             hedge_rules=parts.hedge_rules(config),
             resume_rules=parts.resume_rules(config),
+            session_rules=parts.session_rules(config),
             reveal=config.server.reveal_backend,
         )
 
@@ -365,6 +367,7 @@ class App:
             dialect_of=self._dialects.describe,
             scrape=self.control.metrics,
             recent=self.control.recent,
+            sessions=relay.sessions if config.sessions.enabled else None,
             open_trace=without_tracing if self._tracer is None else self._tracer.open,
             started=self._began,
             worker=self._worker,

@@ -91,6 +91,7 @@ def _without_effect(source: Source, name: str, note: str) -> Alias:
 
 _ONE_PROCESS = "no threads serve requests: it has no effect; server.workers sets processes"
 _NOT_YET = "this version does not have it: it has no effect"
+_NO_GUESSES = "conversations are told apart exactly, never by likeness: it has no effect"
 _OPEN = "clients are NOT asked for a key: keep the router in a trusted network"
 
 ALIASES: tuple[Alias, ...] = (
@@ -139,7 +140,13 @@ ALIASES: tuple[Alias, ...] = (
     _yaml("llm.max_retries", "retry.max_attempts", attempts_from_retries),
     _yaml("logging.max_file_size", "logging.max_size"),
     _yaml("logging.backup_count", "logging.backups"),
-    _without_effect(Source.YAML, "session", _NOT_YET),
+    _yaml("session.enabled", "sessions.enabled"),
+    _yaml("session.max_sessions", "sessions.max_sessions"),
+    _yaml("session.session_ttl_seconds", "sessions.ttl"),
+    _without_effect(Source.YAML, "session.enable_fuzzy_matching", _NO_GUESSES),
+    _without_effect(Source.YAML, "session.similarity_threshold", _NO_GUESSES),
+    _without_effect(Source.YAML, "session.max_messages_for_new_session", _NO_GUESSES),
+    _without_effect(Source.YAML, "session.reset_phrases", _NO_GUESSES),
     _without_effect(Source.YAML, "middlewares", _NOT_YET),
     _without_effect(Source.YAML, "interceptors", _NOT_YET),
 )

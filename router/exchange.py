@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 class AttemptOutcome(enum.Enum):
     """How one try at one backend ended."""
 
-    __hash__ = object.__hash__  # each member is there once; Enum's own is a function of Python, called at each look-up
+    __hash__ = object.__hash__  # each member is one object; Enum computes it from the name, in Python
 
     OK = "ok"
     REFUSED = "refused"  # nobody listens there: nothing was sent
@@ -38,7 +38,7 @@ class AttemptOutcome(enum.Enum):
 class Outcome(enum.Enum):
     """How an exchange ended."""
 
-    __hash__ = object.__hash__  # as above
+    __hash__ = object.__hash__
 
     OK = "ok"
     REJECTED = "rejected"  # refused by us: no backend was bothered
@@ -98,6 +98,7 @@ class Exchange:
     error: str | None = None  # code of the error we told, from our own table
     param: str | None = None  # the place in the request that it is about
     queued: float = 0.0  # seconds that it waited for a free backend
+    session: str | None = None  # the name of the conversation that it belongs to, None where that is not known
     resumed: int = 0  # how often its broken answer was continued on another backend
     resume_mode: str | None = None  # how, the last time
     trace: Trace | None = None  # None where the client names none and nobody is told of spans

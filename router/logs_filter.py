@@ -23,7 +23,7 @@ class Wanted:
     backend: str | None = None  # of any attempt
     route: str | None = None
     client: str | None = None
-    ident: str | None = None  # X-Request-ID, or the trace's
+    ident: str | None = None  # X-Request-ID, or the trace's, or the session's
     slower_than: float | None = None  # seconds
     since: str | None = None  # as lines write it: they sort as text
     level: str | None = None  # of application lines, and higher ones; lines of exchanges have none
@@ -54,7 +54,7 @@ class Wanted:
             )
             and (self.client is None or get("client") == self.client)
             and (self.backend is None or self.backend in backends)
-            and (self.ident is None or self.ident in (get("id"), get("trace")))
+            and (self.ident is None or self.ident in (get("id"), get("trace"), get("session")))
             and (self.slower_than is None or (isinstance(duration, int | float) and duration > self.slower_than))
             and not (self.failed and get("outcome") == "ok")
         )

@@ -86,10 +86,10 @@ class Observer:
             if tracer is not None:
                 tracer.exchange_closed(exchange)
 
-    def told(self, now: float) -> Told:
-        """Return what happened lately, with all that has ended at `now`; to be read at once."""
+    def told(self, now: float, *, sessions: dict[str, int] | None = None) -> Told:
+        """Return what happened lately, with all that has ended at `now`, and `sessions`; to be read at once."""
         self.settle()
-        return self._recent.told(self._metrics.in_flight, now)
+        return self._recent.told(self._metrics.in_flight, now, sessions=sessions)
 
     def retried(self, cause: AttemptOutcome) -> None:
         """Count a retry."""

@@ -16,6 +16,7 @@ from router.access.overload import Marks
 from router.backends.backend import BackendSpec
 from router.backends.breaker import BreakerRules
 from router.backends.health import HealthRules
+from router.backends.sessions import SessionRules
 from router.config import BackendConfig, Config
 from router.config.checks import TRACING_HINT
 from router.errors import ConfigError, ConfigFault
@@ -247,6 +248,13 @@ def resume_rules(config: Config) -> ResumeRules:
     """Return how a broken stream is finished on another backend."""
     resume = config.resume
     return ResumeRules(Mode(resume.mode), resume.max_attempts, resume.max_length)
+
+
+def session_rules(config: Config) -> SessionRules:
+    """Return how conversations are known again."""
+    sessions = config.sessions
+    headers = tuple(name.lower().encode() for name in sessions.headers)
+    return SessionRules(**sessions.model_dump(exclude={"headers"}), headers=headers)
 
 
 def timeouts(config: Config) -> Timeouts:

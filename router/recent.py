@@ -108,6 +108,7 @@ class Told:
     tries: dict[str, Tries] = field(default_factory=dict)  # of the last minute, by backend
     incidents: tuple[Incident, ...] = ()  # oldest first
     turns: tuple[Turn, ...] = ()  # oldest first
+    sessions: dict[str, int] | None = None  # counts of conversations; None where they are off
 
 
 class Recent:
@@ -168,7 +169,7 @@ class Recent:
             elif attempt.outcome not in NOBODYS_FAULT:
                 tries.failed += 1
 
-    def told(self, in_flight: int, now: float) -> Told:
+    def told(self, in_flight: int, now: float, *, sessions: dict[str, int] | None = None) -> Told:
         """Return what is told at `now`. It is what goes on being counted: read it before anything else is counted."""
         oldest, first_lap = int(now / SPAN) - SLICES, int(now / LAP) - LAPS
         tries: dict[str, Tries] = defaultdict(Tries)
@@ -176,7 +177,8 @@ class Recent:
             if number >= first_lap:
                 _add_tries(tries, lap)
         slices = tuple(each for each in self._slices if each.number >= oldest)
-        return Told(in_flight, 1, slices, dict(tries), tuple(self._incidents), tuple(self._turns))
+        turns = tuple(self._turns)
+        return Told(in_flight, 1, slices, dict(tries), tuple(self._incidents), turns, sessions)
 
 
 def incident(exchange: Exchange, wall: float) -> Incident:
@@ -202,12 +204,16 @@ def joined(tellings: Iterable[Told]) -> Told:
     tries: dict[str, Tries] = defaultdict(Tries)
     incidents: list[Incident] = []
     turns: list[Turn] = []
+    sessions: dict[str, int] | None = None
     for told in tellings:
         in_flight += told.in_flight
         workers += told.workers
         incidents += told.incidents
         turns += told.turns
         _add_tries(tries, told.tries)
+        if told.sessions is not None:
+            had = sessions or {}
+            sessions = {name: count + had.get(name, 0) for name, count in told.sessions.items()}
         for each in told.slices:
             into = slices.setdefault(each.number, Slice(each.number))
             into.requests += each.requests
@@ -216,7 +222,7 @@ def joined(tellings: Iterable[Told]) -> Told:
             _add_bins(into.whole, each.whole)
     incidents.sort(key=lambda each: each.at)
     ordered = tuple(slices[number] for number in sorted(slices))
-    return Told(in_flight, workers, ordered, dict(tries), tuple(incidents[-INCIDENTS:]), _once(turns))
+    return Told(in_flight, workers, ordered, dict(tries), tuple(incidents[-INCIDENTS:]), _once(turns), sessions)
 
 
 def _once(turns: list[Turn]) -> tuple[Turn, ...]:

@@ -36,7 +36,13 @@ class Looking:
             max_connections=parts.limits(config).connections,
             usage=self._guard.usage(),
             marks=self._guard.marks,
+            sessions=None if relay is None else relay.sessions.figures,
         )
+
+    def sessions(self) -> dict[str, int] | None:
+        """Return what people are shown of sessions, None where they are off."""
+        figures = None if self.relay is None else self.relay.sessions.figures
+        return None if figures is None else figures.told()
 
     def _hash_of(self, config: Config) -> str:
         if self._hashed is None or self._hashed[0] is not config:

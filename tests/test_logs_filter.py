@@ -8,8 +8,8 @@ import pytest
 from router.logs_filter import Wanted, parse_since, parse_statuses
 
 LINE: dict[str, Any] = {
-    "time": "2026-01-31T12:00:00.000Z", "id": "req-1", "trace": "abc", "client": "10.0.0.9", "route": "/v1/models",
-    "model": "m", "status": 502, "outcome": "backend_error", "duration": 2.5,
+    "time": "2026-01-31T12:00:00.000Z", "id": "req-1", "trace": "abc", "session": "f00", "client": "10.0.0.9",
+    "route": "/v1/models", "model": "m", "status": 502, "outcome": "backend_error", "duration": 2.5,
     "attempts": [{"backend": "a", "outcome": "refused"}, {"backend": "b", "outcome": "server_error"}],
 }  # fmt: skip
 RECORD = {"time": LINE["time"], "level": "warning", "message": "backend a: health up -> down (req-1)"}
@@ -28,6 +28,7 @@ RECORD = {"time": LINE["time"], "level": "warning", "message": "backend a: healt
         (Wanted(client="10.0.0.9"), Wanted(client="10.0.0.1")),
         (Wanted(ident="req-1"), Wanted(ident="req")),
         (Wanted(ident="abc"), Wanted(ident="ab")),
+        (Wanted(ident="f00"), Wanted(ident="f0")),
         (Wanted(slower_than=2.0), Wanted(slower_than=2.5)),
         (Wanted(since="2026-01-31T12:00:00.000Z"), Wanted(since="2026-01-31T12:00:00.001Z")),
         (Wanted(failed=True), Wanted(level="debug")),

@@ -5,6 +5,7 @@ import resource
 
 from router import parts
 from router.access.overload import Marks
+from router.backends.sessions import SessionRules
 from router.config import Config
 from router.observe.guard import memory_limit
 from router.relay.dialects import Dialects
@@ -105,6 +106,15 @@ def test_the_mark_of_memory_is_each_workers_share() -> None:
         assert parts.marks(config).memory == (None if limit is None else int(limit * parts.MEMORY_SHARE / workers))
     config = Config.model_validate({**ONE, "overload": {"max_memory": "100MB"}, "server": {"workers": 4}})
     assert parts.marks(config).memory == 100 << 20
+
+
+def test_sessions_are_as_configured() -> None:
+    tree = {**ONE, "sessions": {"enabled": True, "max_sessions": 100, "ttl": "1m", "headers": "X-A, X-B"}}
+
+    assert parts.session_rules(Config.model_validate(tree)) == SessionRules(
+        enabled=True, max_sessions=100, ttl=60.0, affinity=True, headers=(b"x-a", b"x-b")
+    )
+    assert not parts.session_rules(Config.model_validate(ONE)).enabled
 
 
 def test_what_waits_and_what_is_hedged_is_as_configured() -> None:

@@ -156,6 +156,14 @@ def test_turns_are_kept_up_to_a_bound() -> None:
     assert len(joined([told, turned(2000.0)]).turns) == TURNS
 
 
+def test_sessions_of_several_processes_are_added_up_and_none_is_told_where_they_are_off() -> None:
+    one, other = Told(sessions={"active": 2, "kept": 5}), Told(sessions={"active": 1, "kept": 0})
+
+    assert joined([one, other, Told()]).sessions == {"active": 3, "kept": 5}
+    assert joined([Told(), Told()]).sessions is None
+    assert Recent(lambda: 0.0).told(0, 0.0, sessions={"active": 1}).sessions == {"active": 1}
+
+
 def test_it_goes_to_another_process_as_it_is() -> None:
     told = counted(closed(100.0), closed(101.0, outcome=Outcome.TIMEOUT), now=101.0)
 

@@ -21,6 +21,8 @@ JITTER_SHARE = 0.2  # an open time is longer by up to this share, so that breake
 class BreakerState(enum.Enum):
     """Whether requests go through."""
 
+    __hash__ = object.__hash__  # each member is one object; Enum computes it from the name, in Python
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"  # one trial is under way
@@ -28,6 +30,8 @@ class BreakerState(enum.Enum):
 
 class BreakerEvent(enum.Enum):
     """What a breaker is told."""
+
+    __hash__ = object.__hash__
 
     SUCCESS = "success"
     FAILURE = "failure"

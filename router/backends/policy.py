@@ -183,6 +183,14 @@ class Pool:
         """Return the members that have a standing."""
         return [backend for backend, each in self._standings.items() if each is standing]
 
+    def standing(self, backend: Backend) -> Standing | None:
+        """Return the standing of a backend, None of one that is no member."""
+        return self._standings.get(backend)
+
+    def best(self) -> Standing | None:
+        """Return the standing of those whom `take` would take first, None where nobody is usable."""
+        return next((Standing(rank) for rank, each in enumerate(self._rotations) if each.members), None)
+
     def take(self, tried: Collection[Backend]) -> Backend | None:
         """Return the usable backend whose turn it is; None where there is none but `tried`."""
         for rotation in self._rotations:

@@ -33,6 +33,7 @@ from router.backends.effects import EFFECTS
 from router.backends.engine import NOTHING_KNOWN, Figures
 from router.backends.health import HealthRules, HealthState, Seen
 from router.backends.places import Places
+from router.backends.policy import Pool
 from router.backends.roster import Updated, compare
 from router.backends.verdicts import is_held, observe, record
 from router.exchange import AttemptOutcome
@@ -106,6 +107,12 @@ class Registry:
         if backend.breaker.state is not BreakerState.CLOSED:
             self._try_out(backend)
         return backend
+
+    def pool(self, model: str | None, *, now: float) -> Pool | None:
+        """Return the backends of a model as they stand at `now`, None where nobody has ever listed it."""
+        self._now = now
+        self._places.wake(now)
+        return self._pools.get(model)
 
     def has_free(self, model: str | None, *, now: float, tried: Collection[Backend] = ()) -> bool:
         """Return whether `pick` would find a usable backend, trials apart. Spends no turn and no trial."""

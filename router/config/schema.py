@@ -310,6 +310,16 @@ class TranslationConfig(Section):
     clamp_max_tokens: Annotated[bool, FLAG] = False
 
 
+class SessionsConfig(Section):
+    """How conversations are known again, and kept at the backend that has them in its cache (docs/sessions.md)."""
+
+    enabled: Annotated[bool, FLAG] = False
+    max_sessions: Annotated[int, whole(100, 1_000_000)] = 10_000  # of each worker
+    ttl: Annotated[float, DURATION] = 3600.0  # without a request
+    affinity: Annotated[bool, FLAG] = True
+    headers: Annotated[tuple[str, ...], HEADERS] = ("X-Session-Id", "X-Cylestio-Conversation-Id")  # that carry an id
+
+
 class PoolConfig(Section):
     """Connections to backends between requests."""
 
@@ -367,6 +377,7 @@ class Config(Section):
     overload: OverloadConfig = OverloadConfig()
     timeouts: TimeoutsConfig = TimeoutsConfig()
     translation: TranslationConfig = TranslationConfig()
+    sessions: SessionsConfig = SessionsConfig()
     pool: PoolConfig = PoolConfig()
     logging: LoggingConfig = LoggingConfig()
     metrics: MetricsConfig = MetricsConfig()

@@ -15,6 +15,8 @@ from router.config.substitute import expand
 from router.config.tree import Branch, Leaf, Node, Path, dotted, find, leaves, put, take
 from router.errors import ConfigFault
 
+_FOREIGN = ("llm", "session")  # sections of another proxy's file
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -152,16 +154,17 @@ def _from_yaml(tree: Branch, report: Report) -> Iterable[Statement]:
 
 
 def _drop_emptied(tree: Branch, report: Report) -> None:
-    """Take out foreign sections (`llm`) whose keys have all been read; what is left in them is unknown."""
-    known = [row.name for row in compat.rows(Source.YAML) if row.name.startswith("llm.")]
-    node = take(tree, ("llm",))
-    if isinstance(node, Leaf) and not node.is_empty:
-        report.faults.append(ConfigFault("llm", "must be a section", line=node.line))
-    elif isinstance(node, Branch) and isinstance(node.items, dict):
-        for word, below in node.items.items():
-            if f"llm.{word}" not in known:
-                hint = "llm may have: " + ", ".join(name.removeprefix("llm.") for name in known)
-                report.faults.append(ConfigFault(f"llm.{word}", "unknown key", line=below.line, hint=hint))
+    """Take out foreign sections whose keys have all been read; what is left in them is unknown."""
+    for section in _FOREIGN:
+        known = [row.name for row in compat.rows(Source.YAML) if row.name.startswith(f"{section}.") and row.path]
+        node = take(tree, (section,))
+        if isinstance(node, Leaf) and not node.is_empty:
+            report.faults.append(ConfigFault(section, "must be a section", line=node.line))
+        elif isinstance(node, Branch) and isinstance(node.items, dict):
+            for word, below in node.items.items():
+                if f"{section}.{word}" not in known:
+                    hint = f"{section} may have: " + ", ".join(name.removeprefix(f"{section}.") for name in known)
+                    report.faults.append(ConfigFault(f"{section}.{word}", "unknown key", line=below.line, hint=hint))
 
 
 def _enter(tree: Branch, said: Statement, report: Report) -> None:

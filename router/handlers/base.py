@@ -4,8 +4,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 import orjson
+import tornado.httputil
 import tornado.web
 
 from router.access.overload import Marks
@@ -20,6 +22,7 @@ from router.recent import Told
 from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
 from router.relay.relay import Relay
+from router.relay.sessions import Sessions
 from router.tracing.tracer import without_tracing
 from router.wire.headers import RequestHeaders
 from router.wire.server import ServerConnection
@@ -43,6 +46,7 @@ class Context:
     dialect_of: Callable[[str], dict[str, str]]  # what a status page tells of a backend's dialect, by its name
     scrape: Callable[[str], Awaitable[tuple[str, bytes]]]  # metrics of all processes, in the form an Accept asks for
     recent: Callable[[], Awaitable[Told]]  # what happened lately in all processes
+    sessions: Sessions | None = None  # None where they are off
     open_trace: Callable[[str | None, str], Trace | None] = without_tracing  # of a traceparent and an exchange's id
     deadline_header: str = "X-Request-Timeout"
     total_timeout: float | None = None  # seconds
@@ -71,14 +75,29 @@ class BaseHandler(tornado.web.RequestHandler):
     is_turned_away = False  # refused because there is too much at work, which says nothing of backends
     has_named_errors = False  # errors of this API carry a `type`
 
+    def __init__(
+        self, application: tornado.web.Application, request: tornado.httputil.HTTPServerRequest, **kwargs: Any
+    ) -> None:
+        """Set what Tornado's constructor sets, but for what templates use."""
+        self.application = application
+        self.request = request
+        self._headers_written = self._finished = False
+        self._auto_finish = True
+        self._prepared_future = None
+        self.clear()
+        assert isinstance(request.connection, ServerConnection)
+        request.connection.set_close_callback(self.on_connection_close)
+        self.initialize(**kwargs)
+
     def initialize(self, context: Context) -> None:
         """Open the exchange."""
         self.context = context
         request = self.request
         assert isinstance(request.headers, RequestHeaders)
         self.headers_in = request.headers
-        asked = self.headers_in.first("X-Request-Id")
-        ident = asked if asked is not None and HARMLESS_ID.fullmatch(asked) else context.new_id()
+        fields = self.headers_in.fields
+        asked = fields.get("X-Request-Id")
+        ident = asked[0] if asked is not None and HARMLESS_ID.fullmatch(asked[0]) else context.new_id()
         self.exchange = Exchange(
             ident, self.route_label, request.method or "", context.clock(), client=request.remote_ip or ""
         )
@@ -191,13 +210,17 @@ class BaseHandler(tornado.web.RequestHandler):
         self.exchange.close(Outcome.INTERNAL if status == 500 else outcome, self.context.clock())
 
     def on_connection_close(self) -> None:
+        """Close the exchange, and end the wait for the rest of the body."""
+        self.close_early()
+        super().on_connection_close()
+
+    def close_early(self) -> None:
         """Close the exchange of a client that left before its answer, or that the wire has refused meanwhile."""
         connection = self.request.connection
         refused = connection.refused if isinstance(connection, ServerConnection) else None
         if refused is not None:
             self.exchange.status, self.exchange.error = refused, CODES.get(refused)
         self.exchange.close(Outcome.CLIENT_GONE if refused is None else Outcome.REJECTED, self.context.clock())
-        super().on_connection_close()  # ends the wait for the rest of the body
 
     def end_below(self) -> None:
         """Tell Tornado that the answer is written; it was, below RequestHandler's own ways."""

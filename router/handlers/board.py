@@ -82,6 +82,7 @@ def board(facts: Facts, told: Told, rows: list[Row]) -> Board:
         "operators": facts.is_operators,
         "in_flight": told.in_flight,
         "usable": sum(bool(each["usable"]) for each in rows),
+        "sessions": told.sessions,
         "minute": _last_minute(told.slices, newest),
         "plots": plots(told.slices, newest),
         "incidents": [_incident_fields(each) for each in reversed(told.incidents)],

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 # Header lines of ours that a page may read.
-_EXPOSED = "X-Request-Id, X-Router-Backend, X-Router-Attempts, X-Router-Translation, Retry-After"
+_EXPOSED = "X-Request-Id, X-Router-Backend, X-Router-Attempts, X-Router-Session, X-Router-Translation, Retry-After"
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,15 +120,12 @@ class Dispatch(HTTPMessageDelegate):
 class Receiving(HTTPMessageDelegate):
     """Receives a request that is to be relayed; its handler runs when it is whole, or is refused by its head."""
 
-    __slots__ = ("_handler", "_is_refused", "_loop")
+    __slots__ = ("_handler", "_loop")
 
     def __init__(self, application: Application, request: LeanRequest, settings: dict[str, Any]) -> None:
         """`settings`: for `RelayedHandler.initialize`."""
         self._handler = RelayedHandler(application, request, **settings)
         self._loop = asyncio.get_running_loop()
-        self._is_refused = False
-        request._body_future = self._loop.create_future()  # what a handler of a streamed body waits for
-        request._body_future.set_result(None)
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -140,9 +137,7 @@ class Receiving(HTTPMessageDelegate):
         try:
             self._handler.prepare()
         except AnswerError:
-            self._is_refused = True
-            self._run()
-            return self._handler.task
+            return self._run()
         return None
 
     def data_received(self, chunk: bytes) -> None:
@@ -151,13 +146,20 @@ class Receiving(HTTPMessageDelegate):
 
     def finish(self) -> None:
         """Run the handler."""
-        if not self._is_refused:
+        handler = self._handler
+        if handler.is_prepared:
+            handler.task = self._loop.create_task(handler.serve())
+        elif handler.task is None:
             self._run()
 
     def on_connection_close(self) -> None:
         """The client has left while it was sending."""
         self._handler.on_connection_close()
 
-    def _run(self) -> None:
+    def _run(self) -> "asyncio.Task[None]":
+        """Let Tornado run a handler that relays nothing: it asks `prepare` once more, and tells what that raises."""
         handler = self._handler
-        handler.task = self._loop.create_task(handler._execute([]))
+        body = handler.request._body_future = self._loop.create_future()  # what a handler of a streamed body waits for
+        body.set_result(None)
+        task = handler.task = self._loop.create_task(handler._execute([]))
+        return task

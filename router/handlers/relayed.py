@@ -6,6 +6,7 @@ then hands over to the relay. A client that leaves cancels it, wherever it is.
 
 import asyncio
 import logging
+import sys
 from collections.abc import Mapping
 
 from router.access.overload import Strain
@@ -37,7 +38,7 @@ class RelayedHandler(BaseHandler):
         self.task: asyncio.Task[None] | None = None  # that runs this handler, from when its request is whole
         self._is_relaying = False
         self._is_gone = False
-        self._is_prepared = False
+        self.is_prepared = False  # it is to be relayed: `serve` it
         route = routes.get(self.request.method or "") or next(iter(routes.values()))
         self.route_label = route.path
         self.has_named_errors = route.named_events
@@ -51,7 +52,7 @@ class RelayedHandler(BaseHandler):
 
     def prepare(self) -> None:
         """Refuse what need not be read to be refused. Called with the head, and by Tornado when the handler runs."""
-        if self._is_prepared:
+        if self.is_prepared:
             return
         method = self.request.method or ""
         if method not in self._routes:
@@ -62,13 +63,10 @@ class RelayedHandler(BaseHandler):
             self.is_turned_away = True
             raise TooMuch("The router has too much at work to take more.", retry_after=SHED_RETRY)
         fields = self.headers_in.fields
-        for name in ("Content-Type", "Content-Encoding"):
-            if len(fields.get(name, ())) > 1:
-                raise InvalidRequest(f"There must be one {name} header.", param=name)
-        _check_type(self._routes[method].body, self.headers_in.first("Content-Type") or "")
-        if (self.headers_in.first("Content-Encoding") or "identity").lower() != "identity":
+        _check_type(self._routes[method].body, _sole(fields, "Content-Type"))
+        if _sole(fields, "Content-Encoding").lower() not in ("", "identity"):
             raise UnsupportedMediaType("Compressed request bodies are not taken; send it without Content-Encoding.")
-        self._is_prepared = True
+        self.is_prepared = True
 
     def _ask_guard(self, context: Context) -> Strain | None:
         strain = context.guard.refusal() if self.request.method in self._routes else None
@@ -79,6 +77,16 @@ class RelayedHandler(BaseHandler):
     def data_received(self, chunk: bytes) -> None:
         """Collect the body; the wire bounds it."""
         self._chunks.append(chunk)
+
+    async def serve(self) -> None:
+        """Do for a request that is prepared and whole what Tornado's `_execute` does, without what is done already."""
+        self._transforms = []  # as there: of what Tornado writes, where the router answers itself
+        try:
+            await self.post()
+        except Exception:
+            self.log_exception(*sys.exc_info())
+            if not self._finished:
+                self.send_error(500, exc_info=sys.exc_info())  # `write_error` finds the status
 
     async def post(self, *args: str) -> None:  # type: ignore[override]
         """Relay it."""
@@ -92,6 +100,8 @@ class RelayedHandler(BaseHandler):
         job = self._job(self._routes[self.request.method or ""], body)
         connection = self.request.connection
         assert isinstance(connection, ServerConnection)
+        if self.context.sessions is not None:
+            self.own_lines += self.context.sessions.join(self.exchange, job)
         answer = Answer(connection, self.exchange, self.own_lines, named_events=job.route.named_events)
         assert self.task is not None
         self.headers_in.forget()  # what may be long from now on is the answer
@@ -120,7 +130,7 @@ class RelayedHandler(BaseHandler):
             self._is_gone = True
             self.task.cancel()
         else:
-            super().on_connection_close()
+            self.close_early()  # nobody waits for the rest of the body
 
     def _job(self, route: Route, body: bytes) -> Job:
         request, context = self.request, self.context
@@ -142,7 +152,7 @@ class RelayedHandler(BaseHandler):
             route,
             f"{self._rest}?{request.query}" if request.query else self._rest,
             headers=headers.raw if content_type or route.body is not Body.JSON else _with_json_type(headers.raw),
-            connection=",".join(headers.get_list("Connection")),
+            connection=",".join(headers.fields.get("Connection", ())),
             body=body,
             model=envelope.model,
             stream=self.exchange.stream,
@@ -201,8 +211,18 @@ def _peek_any(body: bytes) -> Envelope:
         return NO_BODY
 
 
+def _sole(fields: dict[str, list[str]], name: str) -> str:
+    """Return the value of a header, "" where there is none. Raises `InvalidRequest` where there are several."""
+    values = fields.get(name)
+    if values is None:
+        return ""
+    if len(values) > 1:
+        raise InvalidRequest(f"There must be one {name} header.", param=name)
+    return values[0]
+
+
 def _check_type(body: Body, content_type: str) -> None:
-    if body in (Body.NONE, Body.ANY):
+    if (body is Body.JSON and content_type == "application/json") or body in (Body.NONE, Body.ANY):
         return
     kind = content_type.partition(";")[0].strip().lower()
     if body is Body.FORM:

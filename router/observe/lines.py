@@ -84,7 +84,7 @@ def access_fields(
         fields["tokens_in"], fields["tokens_out"] = exchange.tokens
     if exchange.rules:
         fields["rules"] = ",".join(sorted(exchange.rules, key=_rule_order))
-    if exchange.resumed or exchange.hedged or exchange.queued:
+    if exchange.resumed or exchange.hedged or exchange.queued or exchange.session is not None:
         fields.update(_rare_fields(exchange))
     fields["attempts"] = [_attempt_fields(attempt) for attempt in exchange.attempts]
     if exchange.headers:
@@ -95,8 +95,9 @@ def access_fields(
 
 
 def _rare_fields(exchange: Exchange) -> dict[str, Any]:
-    """Return what is seldom told: of waits, of second attempts beside the first, and of streams that were taken up."""
+    """Return what is seldom told: of sessions, waits, second attempts beside the first, streams that were taken up."""
     return {
+        **({"session": exchange.session} if exchange.session is not None else {}),
         **({"queued": _micro(exchange.queued)} if exchange.queued else {}),
         **({"hedged": True} if exchange.hedged else {}),
         **({"resumed": exchange.resumed, "resume_mode": exchange.resume_mode} if exchange.resumed else {}),

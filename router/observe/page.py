@@ -76,9 +76,32 @@ def as_json(families: Families, now: datetime.datetime) -> bytes:
             "service": SERVICE,
             "version": __version__,
             "timestamp": now.isoformat(timespec="seconds"),
+            "sessions": session_statistics(families),
             "metrics": {name: _family(family) for name, family in families.items()},
         }
     )
+
+
+def session_statistics(families: Families) -> dict[str, object]:
+    """Return what is told of sessions, under the names that users of older proxies know; off: that they are off."""
+    if "router_sessions_active" not in families:
+        return {"enabled": False}
+
+    def value(name: str, *results: str) -> float:
+        samples = families[name].samples
+        return sum(samples[f'result="{result}"'] for result in results) if results else samples[""]
+
+    return {
+        "enabled": True,
+        "sessions_created": value("router_sessions_created"),
+        "sessions_expired": value("router_sessions_expired"),
+        "sessions_evicted": value("router_sessions_evicted"),
+        "cache_hits": value("router_session_lookups", "hit", "explicit"),
+        "cache_misses": value("router_session_lookups", "miss"),
+        "active_sessions": value("router_sessions_active"),
+        "max_sessions": value("router_sessions_limit"),
+        "session_ttl_seconds": value("router_session_ttl_seconds"),
+    }
 
 
 def _family(family: Family) -> dict[str, object]:

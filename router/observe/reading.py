@@ -14,7 +14,8 @@ _HEAD = ("status", "method", "route")
 # In this order; what is not named here follows them.
 _PAIRS = (
     *("outcome", "error", "param", "path", "model", "duration", "first", "queued", "attempts", "hedged", "resumed"),
-    *("resume_mode", "rules", "tokens_in", "tokens_out", "events", "bytes_in", "bytes_out", "id", "trace", "client"),
+    *("resume_mode", "rules", "tokens_in", "tokens_out", "events", "bytes_in", "bytes_out", "id", "trace"),
+    *("session", "client"),
 )
 _SECONDS = frozenset({"duration", "first", "queued"})
 _TOLD = frozenset({*_HEAD, *_PAIRS, "time", "logger", "worker", "level", "stream"})

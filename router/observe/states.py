@@ -13,6 +13,7 @@ from router.access.overload import Marks, Usage
 from router.backends.backend import BackendStatus
 from router.backends.breaker import BreakerState
 from router.backends.health import HealthState
+from router.backends.sessions import SessionFigures
 from router.observe.exposition import Kind, Sheet, label_text
 
 MAX_MODELS = 1000  # that are told apart: a bound on what a scrape costs, should a backend list models without end
@@ -32,6 +33,7 @@ class Vitals:
     max_connections: int | None
     usage: Usage
     marks: Marks  # above which new requests are refused
+    sessions: SessionFigures | None = None  # None where they are off
 
 
 class Reloads:
@@ -104,6 +106,25 @@ def add_vitals(sheet: Sheet, vitals: Vitals, backends: list[BackendStatus]) -> N
     ratios = [(label_text(resource=name), ratio) for name, ratio in _saturation(vitals, backends)]
     meaning = "What part of a limit is in use, in the process that is nearest to it."
     sheet.gauge("router_saturation_ratio", meaning, ratios, across=Kind.LARGEST)
+    if vitals.sessions is not None:
+        _add_sessions(sheet, vitals.sessions)
+
+
+def _add_sessions(sheet: Sheet, sessions: SessionFigures) -> None:
+    """Add what is known of conversations; one that two processes see counts in both."""
+    sheet.gauge("router_sessions_active", "Conversations that are known.", [("", sessions.active)])
+    sheet.gauge("router_sessions_limit", "Conversations that are known at most.", [("", sessions.max_sessions)])
+    meaning = "After how long without a request one is forgotten."
+    sheet.gauge("router_session_ttl_seconds", meaning, [("", sessions.ttl)], across=Kind.LARGEST)
+    sheet.counter("router_sessions_created", "Conversations that began.", [("", sessions.created)])
+    sheet.counter("router_sessions_expired", "Conversations forgotten after their time.", [("", sessions.expired)])
+    sheet.counter("router_sessions_evicted", "Conversations forgotten to make room.", [("", sessions.evicted)])
+    lookups = [(label_text(result=result), count) for result, count in sessions.lookups.items()]
+    meaning = "Requests of conversations, by whether theirs was known: by its history, by the client's id, or not."
+    sheet.counter("router_session_lookups", meaning, lookups)
+    affinity = [(label_text(result=result), count) for result, count in sessions.affinity.items()]
+    meaning = "Requests of conversations, by whether they went to the backend that has theirs in its cache."
+    sheet.counter("router_affinity", meaning, affinity)
 
 
 def _saturation(vitals: Vitals, backends: list[BackendStatus]) -> Iterable[tuple[str, float]]:

@@ -158,7 +158,17 @@ const FIGURES = [
   ["Requests in flight", () => String(state.in_flight)],
   ["Requests, last minute", () => String(state.minute.requests)],
   ["Failed, last minute", () => String(state.minute.failed)],
+  ["Sessions", sessions],
+  ["Kept at their backend", () => state.sessions ? keptShare(state.sessions) : "–"],
 ];
+
+function sessions() {
+  return state.sessions ? `${state.sessions.active} of ${state.sessions.most}` : "off";
+}
+
+function keptShare({ kept, moved }) {
+  return kept + moved ? `${Math.round(100 * kept / (kept + moved))} %` : "–";
+}
 
 function showFigures() {
   const list = byId("now");

@@ -125,7 +125,8 @@ class Attempt:
         except EventTooLong:
             return self._ended or failed(AttemptOutcome.BAD_RESPONSE, begun=self._reading.begun)
         finally:
-            fetch.cancel()
+            if not fetch.done():
+                fetch.cancel()
             self._fetch = None
             self._reading.release()
             if self._timer is not None:

@@ -15,7 +15,7 @@ from router.relay.outcomes import Ended
 from router.relay.retry import GONE, Failed, GiveUp, decide
 from router.relay.route import Job
 from router.relay.shared import Shared
-from router.relay.translation import Outgoing, Translation
+from router.relay.translation import Translation
 from router.translate.mistral.values import UNSUPPORTED
 from router.translate.notes import Rule
 
@@ -46,7 +46,7 @@ class Chooser:
         self._exchange = exchange
         self._job = job
         self._translation = Translation(job, shared.cluster.dialects, new_id=shared.outside.new_call_id)
-        self.outgoing = Outgoing(job.body)  # as the backend takes it that was chosen last
+        self.outgoing = self._translation.as_it_is  # as the backend takes it that was chosen last
         self.refusal: InvalidRequest | None = None  # of a backend whose dialect cannot say what was asked
         self.tried: list[Backend] = []
         self.overloaded: list[Ended] = []  # attempts that ended with "not now"
@@ -197,6 +197,11 @@ class Chooser:
         )
 
     def _pick(self, tried: Collection[Backend]) -> Backend | Unavailable:
+        visit = self._job.visit
+        if visit is not None and not tried and not self.tried:
+            backend = self._shared.sessions.place(visit, self._job.model)
+            if backend is not None:
+                return backend
         return self._shared.cluster.registry.pick(self._job.model, now=self._shared.outside.clock(), tried=tried)
 
     def why_not(self, unavailable: Unavailable) -> AnswerError:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
+from functools import partial
 
 from router.backends.backend import Backend
 from router.exchange import Attempt as AttemptRecord
@@ -19,7 +21,7 @@ from router.relay.route import Job
 from router.relay.shared import Shared
 from router.relay.translation import Outgoing, note_rules
 from router.relay.usage import tokens_of
-from router.tracing.context import told_to_backend
+from router.tracing.context import Headers, told_to_backend
 from router.tracing.spans import attempt_number
 from router.wire.wheel import Wait
 
@@ -126,15 +128,15 @@ class Course:
         self._answer.fail(broken.error)
         return Outcome.BROKEN
 
-    async def _attempt(self, backend: Backend, step: Next | None = None) -> Ended:
+    def _attempt(self, backend: Backend, step: Next | None = None) -> Awaitable[Ended]:
         """Make one attempt, or two beside each other; `step`: it goes on with a stream that broke."""
         after = self._shared.hedge_rules.wait_for(self._job.route) if step is None else None
         if after is None:
-            return await self._try(backend, self._answer, step)
+            return self._try(backend, self._answer, step)
         race = Race(
             self._shared, self._exchange, self._job, answer=self._answer, chooser=self._chooser, try_at=self._try
         )
-        return await race.run(backend, after=after)
+        return race.run(backend, after=after)
 
     async def _try(self, backend: Backend, answer: Answer | Contender, step: Next | None = None) -> Ended:
         """Make one attempt. `answer`: the client's, or as much of it as is this attempt's."""
@@ -145,7 +147,9 @@ class Course:
         outgoing = self._chooser.outgoing if step is None else step.outgoing
         if step is None:
             kept, outgoing = kept_for(shared, job, backend, outgoing)
-        headers = told_to_backend(job.headers, exchange.trace, attempt_number(len(exchange.attempts)))
+        headers: Headers = job.headers
+        if exchange.trace is not None:
+            headers = told_to_backend(headers, exchange.trace, attempt_number(len(exchange.attempts)))
         record = AttemptRecord(name, clock())
         exchange.attempts.append(record)
         self._chooser.tried.append(backend)
@@ -179,16 +183,16 @@ class Course:
     ) -> None:
         """Let the client's answer be this attempt's; where two run, that of the one that claims it."""
         number = len(self._exchange.attempts)
-
-        def speak() -> None:
-            self._kept, self._latest, self._speaking = kept, attempt, outgoing
-            self._answer.tell(outgoing.lines)
-            if self._shared.reveal:
-                self._answer.reveal(name, number)
-
         if isinstance(answer, Contender):
-            answer.on_won, answer.on_lost = speak, attempt.on_verdict
-        speak()
+            answer.on_won = partial(self._speak, attempt, outgoing, kept, name=name, number=number)
+            answer.on_lost = attempt.on_verdict
+        self._speak(attempt, outgoing, kept, name=name, number=number)
+
+    def _speak(self, attempt: Attempt, outgoing: Outgoing, kept: Kept | None, *, name: str, number: int) -> None:
+        self._kept, self._latest, self._speaking = kept, attempt, outgoing
+        self._answer.tell(outgoing.lines)
+        if self._shared.reveal:
+            self._answer.reveal(name, number)
 
     def _close(
         self,
@@ -201,7 +205,8 @@ class Course:
     ) -> None:
         """Tell everybody how an attempt ended."""
         shared = self._shared
-        self._note_translation(backend, outgoing, record.outcome)
+        if outgoing.rules or outgoing.repair is not None:
+            self._note_translation(backend, outgoing, record.outcome)
         record.ended, record.status = shared.outside.clock(), attempt.status
         if record.outcome is not None:
             shared.report(backend, record.outcome, retry_after=retry_after)
@@ -210,8 +215,7 @@ class Course:
 
     def _note_translation(self, backend: Backend, outgoing: Outgoing, outcome: AttemptOutcome | None) -> None:
         repair = outgoing.repair
-        if outgoing.rules or repair is not None:
-            note_rules(self._exchange, outgoing)
+        note_rules(self._exchange, outgoing)
         if repair is None or repair.translator is None or outcome is not AttemptOutcome.OK or not repair.asked.tools:
             return
         name = backend.spec.name

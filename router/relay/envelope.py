@@ -7,8 +7,7 @@ the last one wins, as in vLLM.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -16,8 +15,7 @@ import orjson
 from router.errors import InvalidRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """The part of a request that routing needs."""
 
     model: str | None  # None where the client named none

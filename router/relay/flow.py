@@ -58,7 +58,6 @@ class Flow:
         self._clock = outside.clock
         self._is_flowing = False  # a stream that has begun and not ended: events pass on as they come
         self.last = outside.clock()  # when the last byte came
-        self._look_for(NONE)
 
     @property
     def continues(self) -> bool:
@@ -68,6 +67,7 @@ class Flow:
     def _open_path(self) -> None:
         """Find out what the events of a stream go through, and who tells which of them are plain."""
         kept, repair = self._kept, self._repair
+        self._look_for(NONE)
         if kept is not None:
             self._translate = kept.path(repair)
         elif repair is not None:

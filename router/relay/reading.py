@@ -91,8 +91,7 @@ class Reading(Flow):
         self._head: Head | None = None
         self._lines = b""
         self._is_good = False  # by its status
-        self._is_stream = False
-        self._is_opaque = False  # a stream whose events cannot be read
+        self._is_stream = self._is_opaque = False  # opaque: a stream whose events cannot be read
         self.begun = False
         self.is_generating = False  # the backend has begun, but a translator holds all of it back, or has left it out
         self.whole = False  # the end mark has been seen
@@ -120,8 +119,9 @@ class Reading(Flow):
         """Want no further byte, and let go of who listens: a circle would keep both bodies until it is found."""
         self._listener = None
         self._is_flowing = False
-        self._settle()
-        self._tell_gaps()
+        if self._is_stream:
+            self._settle()
+            self._tell_gaps()
 
     def on_chunk(self, data: bytes) -> Awaitable[None] | None:
         """Take bytes of the body. An awaitable means: the client is slow, read on when it is done."""

@@ -14,6 +14,7 @@ from router.exchange import Exchange, Outcome
 from router.relay.answer import Answer
 from router.relay.course import Course
 from router.relay.route import Job
+from router.relay.sessions import Sessions
 from router.relay.shared import Shared
 
 # Seconds that exchanges get to tell their clients that the router stops.
@@ -48,6 +49,11 @@ class Relay:
         self._shared.running.backend_down(name)
 
     @property
+    def sessions(self) -> Sessions:
+        """Return what is known of the conversations that exchanges belong to."""
+        return self._shared.sessions
+
+    @property
     def answers(self) -> Answers:
         """Return what is known of the answers under way, for those who judge backends."""
         running = self._shared.running
@@ -76,7 +82,10 @@ class Relay:
         shared.streams += job.stream
         shared.budget.earn()
         try:
-            outcome = await self._within_deadline(course, job)
+            if shared.is_stopping:
+                raise shutting_down()
+            limit = job.deadline
+            outcome = await (course.attempts() if limit is None else self._within_deadline(course, limit))
         except TimeoutError:
             outcome = Outcome.OK if answer.is_whole else Outcome.TIMEOUT
             answer.fail(BackendTimeout("The deadline of the request has passed."), final=True)
@@ -101,12 +110,8 @@ class Relay:
             shared.streams -= job.stream
             exchange.close(outcome, shared.outside.clock())
 
-    async def _within_deadline(self, course: Course, job: Job) -> Outcome:
-        if self._shared.is_stopping:
-            raise shutting_down()
-        if job.deadline is None:
-            return await course.attempts()
-        async with asyncio.timeout(max(0.0, job.deadline - self._shared.outside.clock())) as course.limit:
+    async def _within_deadline(self, course: Course, deadline: float) -> Outcome:
+        async with asyncio.timeout(max(0.0, deadline - self._shared.outside.clock())) as course.limit:
             return await course.attempts()
         raise AssertionError("asyncio.timeout passes on or raises")
 

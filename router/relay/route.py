@@ -3,8 +3,12 @@
 import enum
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from router.translate.mistral.request import Shape
+
+if TYPE_CHECKING:
+    from router.relay.sessions import Visit
 
 
 class Body(enum.Enum):
@@ -44,4 +48,5 @@ class Job:
     model: str | None = None
     stream: bool = False
     deadline: float | None = None  # monotonic seconds; the client's own, or the configured total
+    visit: "Visit | None" = None  # of its session; None: it has none, or sessions are off
     shape: Shape | None = None  # of a conversation, what reading the envelope has told besides; until it is translated

@@ -1,11 +1,12 @@
 """What all exchanges of a relay share: the backends, the world, the rules, and who is told what happens."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Protocol
 
 from router.backends.backend import Backend, Change, Standing
 from router.backends.registry import Registry
+from router.backends.sessions import SessionRules
 from router.exchange import Attempt as AttemptRecord
 from router.exchange import AttemptOutcome, Exchange
 from router.relay.dialects import Dialects
@@ -16,6 +17,7 @@ from router.relay.outside import Outside
 from router.relay.queue import Queue, QueueRules
 from router.relay.resume import ResumeRules
 from router.relay.retry import RetryBudget, RetryRules
+from router.relay.sessions import Sessions
 
 
 class Watcher(Protocol):
@@ -63,6 +65,7 @@ class Shared:
     queue_rules: QueueRules = QueueRules()  # noqa: RUF009  # frozen
     hedge_rules: HedgeRules = HedgeRules()  # noqa: RUF009  # frozen
     resume_rules: ResumeRules = ResumeRules()  # noqa: RUF009  # frozen
+    session_rules: InitVar[SessionRules] = SessionRules()  # noqa: RUF009  # frozen
     reveal: bool = False  # tell clients which backend answered, and after how many attempts
     live: int = 0  # exchanges under way
     streams: int = 0  # those of them that have asked for a stream
@@ -70,12 +73,14 @@ class Shared:
     budget: RetryBudget = field(init=False)
     running: Live = field(init=False)  # attempts
     queue: Queue = field(init=False)  # of those who wait for a free backend
+    sessions: Sessions = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, session_rules: SessionRules) -> None:
         """Start with the whole budget, and nothing under way."""
         outside = self.outside
         self.budget = RetryBudget(self.retry_rules)
         self.running = Live(outside.loop, clock=outside.clock, is_down=self.is_down)
+        self.sessions = Sessions(self.cluster.registry, session_rules, clock=outside.clock)
         self.queue = Queue(
             self.queue_rules, self, loop=outside.loop, clock=outside.clock, rejected=self.watcher.queue_rejected
         )

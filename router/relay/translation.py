@@ -86,19 +86,20 @@ class Translation:
         self._dialects = dialects
         self._new_id = new_id
         self._requests: dict[Profile, tuple[Outgoing, Asked] | Refusal] = {}
+        self.as_it_is = Outgoing(job.body)
 
     def outgoing(self, backend: str) -> Outgoing:
         """Return the request for a backend. Raises `InvalidRequest` for what no backend of its dialect could take."""
         job = self._job
         if not job.route.is_chat:
-            return Outgoing(job.body)
+            return self.as_it_is
         known = self._dialects.of(backend)
         if known.translates:
             request, asked = self._translated(known.profile)
         elif known.repairs or known.emulates:
-            request, asked = Outgoing(job.body), asked_of(job.body)
+            request, asked = self.as_it_is, asked_of(job.body)
         else:
-            return Outgoing(job.body)
+            return self.as_it_is
         emulates = known.emulates and job.stream and bool(asked.tools) and asked.tool_choice is not ToolChoice.NONE
         # Names that were changed for the backend are the client's own again whatever else is left as it is (R12, S6).
         if known.repairs or emulates or asked.names:

@@ -5,11 +5,14 @@ in its bytes are replaced each time. A streamed answer is events by moment: thos
 token of every choice), those right after the last step.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+
+from router.simulator.prefixes import blocks_of
+from router.simulator.settings import Settings
 
 # Marks, long enough not to occur by chance. The one of time is a number, as the field is.
 IDENT = "8c1f5e0ab7d94f63"
@@ -33,6 +36,12 @@ class Answer:
     closing: tuple[bytes, ...] = ()  # right after the last step
     aborted: tuple[bytes, ...] = ()  # what ends it instead, when the server shuts down
     moments: int = 1  # how many tokens' time it takes
+    blocks: tuple[int, ...] = ()  # of the prompt, where there is a prefix cache
+
+
+def with_prompt(answer: Answer, prompt: Sequence[int], settings: Settings) -> Answer:
+    """Return an answer that knows what of its prompt a prefix cache may hold."""
+    return replace(answer, blocks=blocks_of(prompt)) if settings.prefix_cache else answer
 
 
 def dress(data: bytes, ident: bytes, created: bytes) -> bytes:

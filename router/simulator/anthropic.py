@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from router.simulator.answers import Answer, named_event, plain
+from router.simulator.answers import Answer, named_event, plain, with_prompt
 from router.simulator.body import Body, items, model_of, required
 from router.simulator.chat import ID, Chat, finish_of, read_chat
 from router.simulator.generation import Generation
@@ -87,7 +87,8 @@ def answer_messages(body: Body, settings: Settings) -> Answer:
     required(body, "max_tokens")
     chat = read_chat(as_chat(body), settings)
     generation = chat.generations()[0]
-    return _streamed(chat, generation) if chat.stream else _whole(chat, generation)
+    answer = _streamed(chat, generation) if chat.stream else _whole(chat, generation)
+    return with_prompt(answer, chat.prompt, settings)
 
 
 def count_tokens(body: Body, settings: Settings) -> Answer:

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from router.simulator.answers import CREATED, DONE, IDENT, Answer, event, interleave, plain
+from router.simulator.answers import CREATED, DONE, IDENT, Answer, event, interleave, plain, with_prompt
 from router.simulator.body import Body, check_length, check_sampling, integer, model_of
 from router.simulator.generation import Generation, Piece, Sampling, generate, logprob, read_sampling
 from router.simulator.prompt import messages_of, render, text_of, truncated
@@ -90,7 +90,7 @@ def forced_text(wanted: Any) -> str | None:
 def answer_chat(body: Body, settings: Settings) -> Answer:
     """Return the answer to a chat completion. Raises Refusal."""
     chat = read_chat(body, settings)
-    return _streamed(chat) if chat.stream else _whole(chat)
+    return with_prompt(_streamed(chat) if chat.stream else _whole(chat), chat.prompt, settings)
 
 
 def _whole(chat: Chat) -> Answer:

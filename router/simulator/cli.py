@@ -21,7 +21,8 @@ from router.simulator.settings import DEFAULT_MODEL, Settings
 _DEFAULTS = Settings()
 _PORT = 8000  # vLLM's
 _LIMITS = (
-    *("ttft", "itl", "tokens", "max_model_len", "max_num_seqs", "max_num_queued_reqs", "shutdown_timeout", "keepalive"),
+    *("ttft", "itl", "prefill", "prefix_cache", "tokens", "max_model_len", "max_num_seqs", "max_num_queued_reqs"),
+    *("shutdown_timeout", "keepalive"),
 )
 
 
@@ -48,6 +49,8 @@ def _add_limits(limits: "argparse._ArgumentGroup") -> None:
     for name, read, text in (
         ("--ttft", _delay, "time to the first token, as 0.2 or 200ms (0)"),
         ("--itl", _delay, "time between two tokens, as 0.02 or 20ms (0)"),
+        ("--prefill", _delay, "time for each token of the prompt that is not in the prefix cache (0)"),
+        ("--prefix-cache", _count, "tokens of prompts that the prefix cache holds (none)"),
         ("--tokens", _count, f"length of an answer that nothing cuts ({_DEFAULTS.tokens})"),
         ("--max-model-len", _count, f"tokens of prompt and answer ({_DEFAULTS.max_model_len})"),
         ("--max-num-seqs", _count, f"requests that run at a time ({_DEFAULTS.max_num_seqs})"),

@@ -14,6 +14,7 @@ from typing import Protocol
 from router.simulator.answers import Answer, dress
 from router.simulator.faults import Break, Faults
 from router.simulator.metrics import Figures
+from router.simulator.prefixes import PrefixCache
 from router.simulator.settings import Settings
 from router.simulator.wheel import TimerWheel
 
@@ -41,7 +42,7 @@ class Run:
     """One answer on its way."""
 
     __slots__ = (
-        *("answer", "created", "faults", "ident", "outlet", "state", "taken"),
+        *("answer", "cached", "created", "faults", "first", "ident", "outlet", "state", "taken"),
         *("_counted", "_due", "_engine", "_position", "_sent"),
     )
 
@@ -61,6 +62,8 @@ class Run:
         self._counted = 0  # steps that the metrics know of
         self._sent = 0  # events
         self._due = 0.0
+        self.cached = 0  # tokens of its prompt
+        self.first = 0.0  # seconds until its first token
 
     # ---- called by the engine
 
@@ -84,7 +87,9 @@ class Run:
         """Begin to generate."""
         self.state = "running"
         settings = self._engine.settings
-        first = settings.ttft + (self.faults.ttft if self.faults else 0.0)
+        self.cached = self._engine.prefixes.take(self.answer.blocks) if self.answer.blocks else 0
+        self.first = settings.ttft + settings.prefill * (self.answer.prompt_tokens - self.cached)
+        first = self.first + (self.faults.ttft if self.faults else 0.0)
         if self.answer.body is not None:
             first += settings.itl * (self.answer.moments - 1)
         self._due = now + first
@@ -214,6 +219,7 @@ class Engine:
         self.figures = figures
         self.wheel = wheel
         self.dead = dead
+        self.prefixes = PrefixCache(settings.prefix_cache)
         self._waiting: deque[Run] = deque()
         self._running: set[Run] = set()
         self._held: list[Run] = []  # those that are due while the engine stands still
@@ -297,11 +303,13 @@ class Engine:
         counters = figures.counters
         counters["prompt_tokens"] += answer.prompt_tokens
         counters["prefix_cache_queries"] += answer.prompt_tokens
+        counters["prefix_cache_hits"] += run.cached
+        counters["prompt_tokens_cached"] += run.cached
         counters["generation_tokens"] += answer.completion_tokens
         figures.finished["stop" if answer.finish == "tool_calls" else answer.finish] += 1
         figures.prompts.observe(answer.prompt_tokens)
         figures.generations.observe(answer.completion_tokens)
-        figures.first_token.observe(settings.ttft)
+        figures.first_token.observe(run.first)
         figures.between.observe(settings.itl, max(0, answer.moments - 1))
         figures.whole.observe(self.wheel.time() - run.taken)
 

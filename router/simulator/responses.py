@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from router.simulator.answers import CREATED, IDENT, Answer, named_event, plain
+from router.simulator.answers import CREATED, IDENT, Answer, named_event, plain, with_prompt
 from router.simulator.body import Body, integer, items, required
 from router.simulator.chat import Chat, read_chat
 from router.simulator.generation import Generation
@@ -43,10 +43,11 @@ def answer_response(body: Body, settings: Settings) -> Answer:
     chat = read_chat(as_chat(body), settings)
     generation = chat.generations()[0]
     if chat.stream:
-        return _streamed(body, chat, generation)
+        return with_prompt(_streamed(body, chat, generation), chat.prompt, settings)
     count = len(generation.pieces)
     payload = _response(body, chat, generation)
-    return plain(payload, prompt=len(chat.prompt), completion=count, finish=generation.finish, moments=count)
+    answer = plain(payload, prompt=len(chat.prompt), completion=count, finish=generation.finish, moments=count)
+    return with_prompt(answer, chat.prompt, settings)
 
 
 def _response(body: Body, chat: Chat, generation: Generation | None) -> dict[str, Any]:

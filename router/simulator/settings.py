@@ -20,6 +20,8 @@ class Settings:
     port: int = 0  # 0: any free one
     ttft: float = 0.0  # until the first token, once the request runs
     itl: float = 0.0  # between two tokens
+    prefill: float = 0.0  # for each token of the prompt that is not in the prefix cache, before the first token
+    prefix_cache: int = 0  # tokens of prompts that are kept; 0: none
     tokens: int = 32  # of an answer that nothing cuts; its end-of-sequence token is one of them
     max_model_len: int = 32768  # prompt and answer together
     max_num_seqs: int = 256  # requests that run at a time; the others wait in order
@@ -46,4 +48,4 @@ class Settings:
     @property
     def instant(self) -> bool:
         """Whether answers take no time."""
-        return self.ttft <= 0 and self.itl <= 0
+        return self.ttft <= 0 and self.itl <= 0 and self.prefill <= 0

@@ -7,6 +7,8 @@ from typing import NamedTuple
 class Rule(enum.Enum):
     """Every rule, by the id under which docs/translation.md explains it. The value says what it does."""
 
+    __hash__ = object.__hash__  # each member is one object; Enum computes it from the name, in Python
+
     R1 = "keys of messages that the backend does not know are left out"
     R2 = "roles get the names that the backend knows"
     R3 = "ids of tool calls become nine letters or digits, the same on their results"

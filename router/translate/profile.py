@@ -4,7 +4,7 @@ What is not known counts as the strictest: a request that suits the strictest ba
 """
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 class Renderer(enum.Enum):
@@ -26,6 +26,16 @@ class Profile:
     bridge: bool = True  # between a tool result and a user message an assistant must speak (R22)
     strict_tools: bool = False  # `strict` of a function is understood (R24)
     max_model_len: int | None = None  # tokens
+    _hash: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Keep the hash: it is asked for with every request."""
+        known = (self.renderer, self.version, self.vision, self.thinking, self.nine_ids, self.bridge, self.strict_tools)
+        object.__setattr__(self, "_hash", hash((*known, self.max_model_len)))
+
+    def __hash__(self) -> int:
+        """Return the kept hash."""
+        return self._hash
 
     @property
     def is_mistral_common(self) -> bool:

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from router.wire.limits import MOST_UNSENT, READ_SIZE
+from router.wire.limits import MOST_UNSENT
 from router.wire.server_connection import ServerConnection
 from router.wire.service import Service
 
@@ -96,9 +96,11 @@ class Handshake(asyncio.Protocol):
 
     def _pass_on(self, data: bytes) -> None:
         assert self._connection is not None
-        for start in range(0, len(data), READ_SIZE):
-            piece = data[start : start + READ_SIZE]
-            self._connection.get_buffer(len(piece))[: len(piece)] = piece
+        rest = data
+        while rest:
+            buffer = self._connection.get_buffer(len(rest))
+            piece, rest = rest[: len(buffer)], rest[len(buffer) :]
+            buffer[: len(piece)] = piece
             self._connection.buffer_updated(len(piece))
 
     # What the transport calls, where it is quicker than our task.

@@ -31,7 +31,7 @@ class RequestHeaders(HTTPHeaders):
         # The base's __init__ is left out on purpose: it would validate and normalise line by line.
         self.raw = raw
         self._combined_cache: dict[str, str] = {}
-        self._fields: dict[str, list[str]] | None = self._read()
+        self._fields: dict[str, list[str]] | None = None  # read when somebody asks
 
     @property
     def fields(self) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ that are no path, Host, Transfer-Encoding on HTTP/1.0 or other than chunked, Exp
 """
 
 import re
+from io import BytesIO
 from typing import Any, Final
 
 from httptools import (
@@ -21,10 +22,11 @@ from httptools import (
 from tornado.httputil import RequestStartLine
 
 from router.wire.headers import RequestHeaders
-from router.wire.limits import ServerLimits
+from router.wire.limits import ROOM_FROM, ROOM_SHARE, ROOM_UP_TO, ServerLimits
 
 SLICE = 16 * 1024  # fed at once outside a body of known length: bounds how many pipelined requests are parsed ahead
 FRAMING_RATIO = 16  # bytes of chunk framing allowed per byte of body; a 1-byte chunk needs 6
+HEAD_END = b"\r\n\r\n"
 METHOD_PREFIX = 32  # bytes kept to tell an unknown method from something that is not HTTP
 LOOKS_LIKE_METHOD = re.compile(rb"[\r\n]*[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]*(?: |\Z)")
 UNSUPPORTED_VERSION = frozenset({"Invalid HTTP version", "Pause on PRI/Upgrade"})  # llhttp's words
@@ -68,8 +70,8 @@ class RequestParser:
 
     __slots__ = (
         *("_cause", "_completed", "_ended", "_fed", "_feeding", "_in_body", "_keep_alive", "_length"),
-        *("_limits", "_llhttp", "_pairs", "_pieces", "_prefix", "_replaying", "_upgrading", "_url"),
-        *("body_size", "events", "in_head"),
+        *("_limits", "_llhttp", "_pairs", "_pieces", "_prefix", "_replaying", "_upgrading", "_url", "_whole"),
+        *("body_size", "events", "in_head", "room"),
     )
 
     def __init__(self, limits: ServerLimits) -> None:
@@ -77,6 +79,8 @@ class RequestParser:
         self.events: list[Event] = []  # few: a deque would take 700 bytes of every connection
         self.in_head = False  # some bytes of a request have come, but not its empty line
         self.body_size = 0  # bytes so far of the body being read
+        self.room: memoryview | None = None  # where the rest of the body is to be written to, instead of `feed`
+        self._whole: BytesIO | None = None  # the body that `room` is a part of
         self._limits = limits
         self._ended = False  # refused, or the client announced that this was its last request
         self._in_body = False
@@ -101,6 +105,40 @@ class RequestParser:
     def appetite(self) -> int:
         """How many bytes may be fed at once, at least `SLICE`."""
         return max(SLICE, self._length - self.body_size) if self._in_body and self._length else SLICE
+
+    def first_slice(self, data: memoryview) -> int:
+        """Return how many bytes of a read may be fed at once: where a head ends in the first slice, no more than it.
+
+        To be asked once for each read: a client could send the end of a head again and again.
+        """
+        end = -1 if self._in_body else bytes(data[:SLICE]).find(HEAD_END)
+        return self.appetite if end < 0 else end + len(HEAD_END)
+
+    def make_room(self, come: int) -> None:
+        """Have a long body of known length read to where it stays, if nothing of it was fed; `come`: bytes at hand.
+
+        Nothing in it is to be parsed, and a body that llhttp delivers piece by piece would be copied twice.
+        """
+        length = self._length
+        if length is None or not ROOM_FROM <= length <= ROOM_UP_TO or self.body_size or not self._in_body:
+            return
+        if length <= come * ROOM_SHARE:
+            # The bytes belong to nobody else: the view is onto what `getvalue` returns.
+            self._whole = BytesIO(bytes(length))
+            self.room = self._whole.getbuffer()
+
+    def fill(self, size: int) -> None:
+        """So many bytes were written to `room`."""
+        room, whole = self.room, self._whole
+        assert room is not None
+        assert whole is not None
+        self.body_size += size
+        self.room = room[size:]
+        if not self.room:
+            self.room = self._whole = None
+            self.events.append(whole.getvalue())
+            self._llhttp = HttpRequestParser(self)  # the one before still waits for the body
+            self._end()
 
     def feed(self, data: bytes | memoryview) -> None:
         """Read bytes; never raises for what a client sent. Ignored after a refusal or a client's last request."""
@@ -131,6 +169,7 @@ class RequestParser:
         self.events.clear()
         self._pairs = []
         self._pieces = []
+        self.room = self._whole = None
         self._llhttp = None
 
     def _check_unfinished(self, data: bytes | memoryview) -> None:
@@ -241,13 +280,16 @@ class RequestParser:
             return
         if self._pieces:
             self._flush()
+        self._end()
+        self._completed = True
+        self._fed = min(self._feeding, SLICE)
+
+    def _end(self) -> None:
         self.events.append(END)
         self._in_body = False
-        self._completed = True
         self._prefix = b""
         self._ended = not self._keep_alive
         self._clear()
-        self._fed = min(self._feeding, SLICE)
 
     def _flush(self) -> None:
         pieces = self._pieces

@@ -34,7 +34,7 @@ from router.wire.limits import (
     MOST_UNSENT,
     PIPELINED_BYTES,
 )
-from router.wire.request_parser import Refusal
+from router.wire.request_parser import SLICE, Refusal
 from router.wire.response import error_answer
 from router.wire.service import Context, Refused, Service
 from router.wire.tls import subject
@@ -53,7 +53,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
     """See the module's docstring. Drives one `HTTPServerConnectionDelegate` from one transport."""
 
     __slots__ = (
-        *("_alarms", "_body_credited", "_body_time", "_held", "_is_dropping", "_is_paused", "_phase"),
+        *("_alarms", "_body_credited", "_body_time", "_held", "_is_dropping", "_is_filling", "_is_paused", "_phase"),
         *("context",),
     )
 
@@ -62,6 +62,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         super().__init__(service, beneath=beneath)
         self.context = Context("0.0.0.0", "http")
         self._held = bytearray()  # unparsed
+        self._is_filling = False  # the buffer that was lent last is the body's own
         self._is_paused = False  # we do not read
         self._is_dropping = False  # what comes behind this request is not served
         self._phase = Phase.IDLE
@@ -124,12 +125,22 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         self._enter(Phase.IDLE, service.limits.idle_timeout)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Lend the buffer that all connections share; what it holds is used or copied before the next read."""
-        return self._service.buffer
+        """Lend the buffer that all connections share; what it holds is used or copied before the next read.
+
+        A long body is read to where it stays instead, if it is its turn.
+        """
+        room = self._parser.room
+        self._is_filling = room is not None and not self._held and self._blocked is None
+        return room if room is not None and self._is_filling else self._service.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse and deliver, or hold until it is this request's turn."""
         if self._phase is Phase.CLOSING:
+            return
+        if self._is_filling:
+            self._parser.fill(nbytes)
+            self._deliver()
+            self._choose_phase()
             return
         data = self._service.buffer[:nbytes]
         if self._received or self._held or self._blocked is not None:
@@ -167,10 +178,8 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
 
     def _read(self, data: memoryview) -> None:
         """Parse as far as may be: not beyond a request whose answer is not finished, but for one slice."""
-        parser = self._parser
-        fed = parser.appetite
-        if len(data) <= fed:
-            parser.feed(data)
+        if len(data) <= SLICE and self._parser.room is None:
+            self._parser.feed(data)
             self._deliver()
         else:
             self._read_slices(data)
@@ -178,14 +187,21 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
 
     def _read_slices(self, data: memoryview) -> None:
         parser = self._parser
-        rest = data
+        rest, first = data, parser.first_slice(data)
         while rest and self._phase is not Phase.CLOSING:
             if self._received or self._blocked is not None:
                 self._hold(rest)
                 return
-            size = parser.appetite
-            parser.feed(rest[:size])
-            rest = rest[size:]
+            parser.make_room(len(rest))
+            if parser.room is not None:
+                piece = rest[: len(parser.room)]
+                parser.room[: len(piece)] = piece
+                parser.fill(len(piece))
+            else:
+                piece = rest[: first or parser.appetite]
+                parser.feed(piece)
+            first = 0
+            rest = rest[len(piece) :]
             self._deliver()
 
     def _hold(self, data: memoryview) -> None:

@@ -36,6 +36,7 @@ CONFIG: dict[str, Any] = {
     "breaker": {"open_for": 0.5, "max_open_for": 1},
     "timeouts": {"first_byte": 4, "unstreamed": 4, "idle": 2},
     "hedge": {"after": 0.2},
+    "sessions": {"enabled": True},
     "overload": {"queue_size": 8, "queue_timeout": 4},
 }
 

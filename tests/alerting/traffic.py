@@ -13,6 +13,7 @@ MODELS = ("small", "large")
 PAUSE = 0.02  # seconds between two requests of one client
 REST = 0.1  # seconds after one that found nobody
 TIMEOUT = 10.0
+USERS = 40  # all of them say the same, so each has sessions of his own
 
 
 def _chat(model: str, **fields: Any) -> tuple[str, dict[str, Any]]:
@@ -57,6 +58,7 @@ class Traffic:
         while True:
             number += 1
             path, body = KINDS[number % len(KINDS)]
+            body = {**body, "user": str(number % USERS)}
             more = {"streaming_callback": _ignore} if body.get("stream") else {}
             try:
                 answer = await self._it.ask(path, body, timeout=TIMEOUT, **more)

@@ -155,6 +155,7 @@ def test_a_pool_prefers_ready_to_eased_to_not_probed() -> None:
     pool.place(eased, Standing.EASED)
     pool.place(ready, Standing.READY)
 
+    assert (pool.best(), pool.standing(full), pool.standing(make(1)[0])) == (Standing.READY, Standing.FULL, None)
     assert pool.take(()) is ready
     assert pool.take((ready,)) is eased
     assert pool.take((ready, eased)) is unprobed

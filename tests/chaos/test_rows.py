@@ -20,7 +20,6 @@ NOT_MET: dict[int, str] = {
     60: "There are no tokens (JWT) of clients yet.",
     61: "Nobody is let in by a check that could fail: there is none yet.",
     72: "There are no rate limits: they need keys and tenants, which the router does not know yet.",
-    90: "There are no sticky sessions: each request may go to any backend, so there is no table that could grow.",
 }
 HELD_BY_A_FIXTURE = {93: "tests/chaos/conftest.py: _everything_is_given_back, around every test there"}
 

@@ -101,6 +101,9 @@ def test_what_is_wrong_in_a_foreign_section_is_told_under_its_own_name() -> None
 
     assert sorted(fault.path for fault in report.faults) == ["llm.base_ulr", "llm.max_retries", "llm.timeout"]
     assert layered("llm: x", Given())[1].faults[0].path == "llm"
+    assert layered("session: x", Given())[1].faults[0].path == "session"
+    (fault,) = layered("session:\n  max_session: 5\n", Given())[1].faults
+    assert str(fault).startswith("session.max_session (line 2): unknown key")
 
 
 def test_a_variable_that_cannot_be_converted_is_told_with_its_name() -> None:
@@ -112,11 +115,11 @@ def test_a_variable_that_cannot_be_converted_is_told_with_its_name() -> None:
 
 
 def test_what_has_no_effect_is_noted_and_never_shown() -> None:
-    text = "middlewares:\n  - type: ${UNSET}\nsession: {enabled: true}\n"
+    text = "middlewares:\n  - type: ${UNSET}\nsession: {enabled: true, similarity_threshold: 0.85}\n"
 
     tree, report = layered(text, Given(environ={"PROXY_API_KEY": "canary", "WORKER_THREADS": "4"}))
 
-    assert plain(tree) == {}
+    assert plain(tree) == {"sessions": {"enabled": "true"}}
     assert not report.faults
     assert len(report.notices) == 4
     assert any("NOT asked for a key" in notice for notice in report.notices)

@@ -28,6 +28,7 @@ VARIABLE = "CORPUS_BACKEND_KEY"
 CLIENTS = """\
 Authorization: Bearer canary-authorization
 X-Api-Key: canary-x-api-key
+X-Session-Id: canary-session-id
 Api-Key: canary-api-key
 Proxy-Authorization: Basic canary-proxy
 Cookie: session=canary-cookie
@@ -163,6 +164,7 @@ def test_no_secret_comes_out_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path:
         "admin": {"enabled": True, "token": ADMIN_TOKEN},
         "backend": {"api_key": KEY_IN_FILE},
         "timeouts": {"idle": "1s"},
+        "sessions": {"enabled": True},
         "logging": {"level": "debug", "headers": [line.partition(":")[0] for line in CLIENTS.splitlines()]},
     }
 

@@ -55,6 +55,11 @@ def test_the_whole_tells_of_the_router_itself() -> None:
     assert (told["operators"], told["draining"]) == (True, False)
 
 
+def test_sessions_are_told_and_that_they_are_off() -> None:
+    assert board(FACTS, Told(sessions={"active": 3}), [])["sessions"] == {"active": 3}
+    assert board(FACTS, Told(), [])["sessions"] is None
+
+
 def test_nothing_is_news_where_nothing_is_different() -> None:
     whole = board(FACTS, Told(), [line()])
 

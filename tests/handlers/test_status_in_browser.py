@@ -125,6 +125,26 @@ def test_the_figures_live_and_stand_still_while_they_are_paused(tool: Tool) -> N
     with_page(tool, test)
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_it_tells_how_many_sessions_are_known_or_that_they_are_off(tool: Tool, enabled: bool) -> None:
+    async def test(browser: Browser, cluster: Front, one: Operator) -> None:
+        async with page_at(browser, f"{one.url}/status") as page:
+            figure = "#now div:has(dt:text-is('{}')) dd"
+            await shown(page, "0 of 10000" if enabled else "off", at=figure.format("Sessions"))
+            await shown(page, "–", at=figure.format("Kept at their backend"))
+            if enabled:
+                for _ in range(3):
+                    assert (await cluster.chat()).code == 200
+                await shown(page, "1 of 10000", at=figure.format("Sessions"))
+                await shown(page, "100 %", at=figure.format("Kept at their backend"))
+            assert await faults(page) == []
+            picture = keep(f"status-sessions-{enabled}")
+            if picture is not None:
+                await page.screenshot(path=picture, full_page=True)
+
+    with_page(tool, test, config={"sessions": {"enabled": enabled}})
+
+
 def test_a_page_that_lost_its_router_says_so_and_comes_back(tool: Tool) -> None:
     async def test(browser: Browser, cluster: Front, one: Operator) -> None:
         async with page_at(browser, f"{one.url}/status") as page:

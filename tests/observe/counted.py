@@ -5,6 +5,7 @@ from router.backends.backend import Backend, BackendSpec, Change, ChangeKind
 from router.backends.breaker import BreakerRules
 from router.backends.engine import Figures
 from router.backends.health import HealthRules, Seen
+from router.backends.sessions import SessionFigures
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome, Trace
 from router.observe.metrics import Metrics
 from router.observe.states import Vitals
@@ -20,6 +21,16 @@ VITALS = Vitals(
     max_connections=20,
     usage=Usage(memory=400, descriptors=30),
     marks=Marks(memory=1000, descriptors=120),
+    sessions=SessionFigures(
+        active=3,
+        max_sessions=100,
+        ttl=60.0,
+        created=9,
+        expired=4,
+        evicted=2,
+        lookups={"hit": 20, "explicit": 1, "miss": 9},
+        affinity={"kept": 17, "overloaded": 2, "unusable": 2, "new": 9},
+    ),
 )
 
 

@@ -114,6 +114,7 @@ def everything() -> dict[str, object]:
     one = exchange(
         client_cert="CN=a", path="/x", param="n", queued=1.0, hedged=True, resumed=1, resume_mode="text",
         rules={"R1"}, trace=Trace("0" * 31 + "1", None, is_sampled=True), headers={"user-agent": "x"}, tokens=(7, 5),
+        session="0123456789abcdef",
     )  # fmt: skip
     return access_fields(one, "now", 1, 0.5)
 

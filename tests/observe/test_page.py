@@ -16,6 +16,7 @@ from router.observe.page import (
     labels_of,
     packed,
     render,
+    session_statistics,
     takes_gzip,
 )
 from tests.observe.counted import counted
@@ -71,6 +72,21 @@ def test_the_json_says_what_the_text_says() -> None:
                 seen[(name + "_bucket", labels | {("le", bound)})] = count
     text = render(families)[1].decode()
     assert seen == {(s.name, frozenset(s.labels.items())): s.value for f in parse_text(text) for s in f.samples}
+
+
+def test_session_statistics_have_the_names_of_older_proxies() -> None:
+    assert session_statistics(counted().dump()) == {
+        "enabled": True,
+        "sessions_created": 9,
+        "sessions_expired": 4,
+        "sessions_evicted": 2,
+        "cache_hits": 21,
+        "cache_misses": 9,
+        "active_sessions": 3,
+        "max_sessions": 100,
+        "session_ttl_seconds": 60.0,
+    }
+    assert session_statistics({}) == {"enabled": False}
 
 
 @pytest.mark.parametrize("value", ["", "plain", 'quote " comma , brace }', "back\\slash", "new\nline", "\\n", 'a="b"'])

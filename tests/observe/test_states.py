@@ -48,6 +48,16 @@ def test_a_backend_that_gets_nothing_counts_for_no_place() -> None:
     assert sheet.families["router_saturation_ratio"].samples['resource="backends"'] == 0.5
 
 
+def test_sessions_are_told_where_they_are_on() -> None:
+    off = vital(replace(VITALS, sessions=None))
+    both = merged([vital(VITALS), vital(VITALS), off])
+
+    assert not [name for name in off if "session" in name or "affinity" in name]
+    assert both["router_sessions_active"].samples == {"": 6}
+    assert both["router_session_ttl_seconds"].samples == {"": 60.0}
+    assert both["router_affinity"].samples['result="kept"'] == 34
+
+
 def test_of_several_processes_the_one_in_need_is_told() -> None:
     """A worker that is nearly full would not be seen in a sum with idle ones."""
     other = replace(VITALS, is_ready=False, usage=Usage(900, 10), marks=Marks(2000, 100), config_hash="other")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.wire.limits import ServerLimits
+from router.wire.limits import ROOM_FROM, ROOM_SHARE, ROOM_UP_TO, ServerLimits
 from router.wire.request_parser import END, SLICE, Refusal, RequestHead, RequestParser
 
 LIMITS = ServerLimits(start_line=200, header_bytes=500, header_count=10, body=1000)
@@ -301,3 +301,49 @@ def test_a_client_of_http_1_0_keeps_its_connection_by_the_connection_header_only
     head = parser.events[0]
     assert isinstance(head, RequestHead)
     assert head.keep_alive is is_kept
+
+
+@pytest.mark.parametrize("lines", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"], ids=["plain", "upgrade"])
+def test_a_long_body_of_known_length_is_written_to_where_it_stays(lines: bytes) -> None:
+    parser = RequestParser(ServerLimits())
+    body = bytes(range(256)) * 512
+    parser.feed(HEAD + lines + b"Content-Length: %d\r\n\r\n" % len(body))
+    parser.make_room(len(body) // ROOM_SHARE)
+    for start in range(0, len(body), 50_000):
+        piece = body[start : start + 50_000]
+        assert parser.room is not None
+        parser.room[: len(piece)] = piece
+        parser.fill(len(piece))
+    assert parser.room is None
+    assert parser.events[1:] == [body, END]
+    assert type(parser.events[1]) is bytes
+    parser.feed(GOOD["chunked"] + GOOD["none"])
+    assert simplified(parser.events[3:]) == parse(GOOD["chunked"] + GOOD["none"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "come", "fed"),
+    [
+        (b"Content-Length: %d\r\n" % (ROOM_FROM - 1), ROOM_FROM, b""),
+        (b"Content-Length: %d\r\n" % (ROOM_UP_TO + 1), ROOM_UP_TO, b""),
+        (b"Content-Length: %d\r\n" % ROOM_UP_TO, ROOM_UP_TO // ROOM_SHARE - 1, b""),
+        (b"Content-Length: %d\r\n" % ROOM_FROM, ROOM_FROM, b"a"),
+        (CHUNKED[:-2], ROOM_FROM, b""),
+    ],
+    ids=["short", "very long", "little has come", "begun", "chunked"],
+)
+def test_room_is_made_for_no_other_body(lines: bytes, come: int, fed: bytes) -> None:
+    parser = RequestParser(ServerLimits())
+    parser.feed(HEAD + lines + b"\r\n" + fed)
+    parser.make_room(come)
+    assert parser.room is None
+
+
+def test_of_a_requests_beginning_no_more_than_its_head_is_fed_at_once() -> None:
+    parser = RequestParser(ServerLimits())
+    head = HEAD + b"Content-Length: 100000\r\n\r\n"
+    data = memoryview(head + b"a" * 100_000 + GOOD["none"])
+    assert parser.first_slice(data) == len(head)
+    parser.feed(head)
+    assert parser.first_slice(data[len(head) :]) == 100_000
+    assert RequestParser(ServerLimits()).first_slice(memoryview(b"a" * 100_000)) == SLICE

@@ -11,6 +11,7 @@ import pytest
 from tornado.web import RequestHandler, stream_request_body
 
 from router.wire.limits import PIPELINED_BYTES
+from router.wire.request_parser import SLICE, RequestParser
 from router.wire.server import ServerLimits
 from router.wire.service import Refused
 from tests.wire.served import (
@@ -205,6 +206,100 @@ async def test_a_body_that_comes_slowly_but_steadily_earns_time() -> None:
             await client.send(b"a" * 10000)
             await asyncio.sleep(0.01)
         assert (await client.answer()).status == 200
+        await client.close()
+
+
+@stream_request_body
+class Pieces(RequestHandler):
+    """Answers with what came, and notes in how many pieces."""
+
+    def prepare(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def data_received(self, chunk: bytes) -> None:
+        assert type(chunk) is bytes
+        self.pieces.append(chunk)
+
+    def post(self) -> None:
+        self.settings["served"].events.append(len(self.pieces))
+        self.write(b"".join(self.pieces))
+
+
+LONG = bytes(range(251)) * 800  # 200 KB, of which no part is like the one before it
+LONG_POST = POST + b"Content-Length: %d\r\n\r\n" % len(LONG)
+
+
+@pytest.mark.parametrize("cut", [1, len(LONG_POST) - 2, len(LONG_POST), len(LONG_POST) + 1, 20_000, 100_000, 180_000])
+@on_uvloop
+async def test_a_long_body_stays_what_it_is_wherever_it_is_cut_and_so_does_what_follows(cut: int) -> None:
+    async with serving(Pieces) as served:
+        client = await Client.to(served.port)
+        raw = LONG_POST + LONG + LONG_POST + LONG + POST + b"Content-Length: 2\r\n\r\nok"
+        await client.send(raw[:cut])
+        await asyncio.sleep(0.02)
+        await client.send(raw[cut:])
+        assert (await client.answer()).body == LONG
+        assert (await client.answer()).body == LONG
+        assert (await client.answer()).body == b"ok"
+        assert served.events[-1] == 1
+        await client.close()
+
+
+@on_uvloop
+async def test_a_long_body_that_comes_at_once_is_delivered_in_one_piece() -> None:
+    async with serving(Pieces) as served:
+        client = await Client.to(served.port)
+        await client.send(LONG_POST + LONG)
+        assert (await client.answer()).body == LONG
+        assert served.events == [1]
+        await client.close()
+
+
+@on_uvloop
+async def test_the_end_of_a_head_is_searched_once_for_each_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searched for each slice, a flood of empty lines cost half a second for each read."""
+    searched: list[int] = []
+    search = RequestParser.first_slice
+
+    def counting(parser: RequestParser, data: memoryview) -> int:
+        searched.append(len(data))
+        return search(parser, data)
+
+    monkeypatch.setattr(RequestParser, "first_slice", counting)
+    async with serving(Ok) as served:
+        client = await Client.to(served.port)
+        await client.send(b"\r\n" * 100_000 + GET)
+        assert (await client.answer()).status == 200
+        assert searched
+        assert len(searched) <= 200_000 // SLICE + 1
+        await client.close()
+
+
+@pytest.mark.parametrize("way", ["FIN", "RST", "half-close"])
+@on_uvloop
+async def test_a_client_that_leaves_in_the_middle_of_a_long_body_is_noticed(way: str) -> None:
+    async with serving(Pieces) as served:
+        client = await Client.to(served.port)
+        await client.send(LONG_POST + LONG[:150_000])
+        await until(lambda: any(each._parser.room is not None for each in served.server._service.connections))
+        WAYS[way](client)
+        await until(lambda: not served.server.connections)
+        assert served.events == []
+        await client.close()
+
+
+@quiet("tornado.general")
+@on_uvloop
+async def test_a_long_body_must_come_in_time_too() -> None:
+    async with serving(Pieces, limits=ServerLimits(body_timeout=0.15)) as served:
+        client = await Client.to(served.port)
+        await client.send(LONG_POST + LONG[:150_000])
+        for number in range(1000):
+            await client.send(LONG[number : number + 1])
+            await asyncio.sleep(0.01)
+            if client.reader._buffer:
+                break
+        assert (await client.answer()).status == 408
         await client.close()
 
 

@@ -182,7 +182,7 @@ def _relayed_operation(route: Route) -> Schema:
     operation = known or further(route.path, route.method)
     answer: Schema = {
         "description": "The backend's answer.",
-        "headers": headers("X-Router-Translation", "X-Router-Backend", "X-Router-Attempts"),
+        "headers": headers("X-Router-Translation", "X-Router-Backend", "X-Router-Attempts", "X-Router-Session"),
     }
     if known is None:
         body: Schema = {"requestBody": {"content": {"*/*": {}}}} if route.method != "GET" else {}

@@ -54,6 +54,7 @@ SHARED: dict[str, Schema] = {
             "service": TEXT,
             "version": TEXT,
             "timestamp": {"type": "string", "format": "date-time"},
+            "sessions": told({"type": "object"}, "Counts of conversations; only `enabled` where they are off."),
             "metrics": told({"type": "object"}, "By name: `type`, `help` and `samples`."),
         },
         needs=("service", "version", "timestamp", "metrics"),

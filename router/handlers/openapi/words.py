@@ -117,6 +117,10 @@ HEADERS: dict[str, Schema] = {
         "description": "How many attempts it took; with `server.reveal_backend` only.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
+    "X-Router-Session": {
+        "description": "The conversation that it belongs to; with `sessions.enabled` only.",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    },
     "Retry-After": {
         "description": "Seconds after which it may be tried again.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec import UNSET, Raw
@@ -28,6 +29,8 @@ from router.translate.mistral.message import (
 from router.translate.mistral.order import joins_rows, takes_one_or_other
 from router.translate.mistral.pairing import NAMED_RESULTS_VERSION, ids_for
 from router.translate.profile import Profile
+
+KNOWN_PROFILES = 64  # judges kept: a cluster has a few profiles
 
 
 def is_plain(message: Message, known: Collection[str]) -> bool:
@@ -235,3 +238,9 @@ class Judge:
             if name != wanted:
                 return False
         return True
+
+
+@lru_cache(KNOWN_PROFILES)
+def judge_of(profile: Profile) -> Judge:
+    """Return the judge for a profile; it keeps nothing of what it has judged."""
+    return Judge(profile)

@@ -18,7 +18,7 @@ from router.translate.asked import Asked, RequestForm
 from router.translate.mistral.asked_reader import read_asked
 from router.translate.mistral.choice import judge_choice, translate_choice
 from router.translate.mistral.foreign import read_messages
-from router.translate.mistral.judge import UNPAIRED, Glance, Judge, Order, is_plain, past_steps
+from router.translate.mistral.judge import UNPAIRED, Glance, Order, is_plain, judge_of, past_steps
 from router.translate.mistral.limits import UNCOUNTED, check_calls, check_messages, check_texts
 from router.translate.mistral.message import Assistant, Message, System, Tool, Turn, decode
 from router.translate.mistral.names import Names
@@ -99,7 +99,7 @@ def _judged(shape: Shape, profile: Profile, form: RequestForm) -> tuple[Asked | 
     choice = judge_choice(fields, profile)
     if choice is None or profile.version == PLAIN_VERSION:
         return None, Glance(0, [], UNPAIRED)
-    glance = Judge(profile).glance(shape.messages, choice.tools)
+    glance = judge_of(profile).glance(shape.messages, choice.tools)
     last = glance.order.last
     if not glance.order.is_placed or last is None or not needs_none(fields, profile, form):
         return None, glance
@@ -185,7 +185,7 @@ def _turns(
 
     Raises InvalidRequest (R37).
     """
-    judge = Judge(profile)
+    judge = judge_of(profile)
     at, rest = glance.plain, glance.rest
     turns = [Turn(message, origin) for origin, message in enumerate(messages[:at])]
     if turns and at == len(messages):

@@ -4,6 +4,8 @@
 either does not know costs a second, slower reading in `request.py`, and is no fault.
 """
 
+from operator import attrgetter
+
 import msgspec
 from msgspec import UNSET
 
@@ -21,6 +23,8 @@ CONTINUE, PROMPT = "continue_final_message", "add_generation_prompt"
 LOOKED_AT = asked_reader.CONCERNED | choice.CONCERNED | parameters.CONCERNED | {CONTINUE, PROMPT}
 LOOKED_AT_IN_ORDER = tuple(sorted(LOOKED_AT & frozenset(KnownFields.__struct_fields__)))
 
+_looked_at = attrgetter(*LOOKED_AT_IN_ORDER)
+
 
 class Shape:
     """What `read` found."""
@@ -36,13 +40,8 @@ class Shape:
 
     def looked_at(self) -> dict[str, object]:
         """Return those fields that a rule looks at."""
-        top = self.top
-        found = {}
-        for name in LOOKED_AT_IN_ORDER:
-            value = getattr(top, name)
-            if value is not UNSET:
-                found[name] = value
-        return found
+        values = zip(LOOKED_AT_IN_ORDER, _looked_at(self.top), strict=True)
+        return {name: value for name, value in values if value is not UNSET}
 
     def fields(self) -> dict[str, object] | None:
         """Return all fields but the messages, None where some are not known."""
