@@ -37,6 +37,7 @@ from router.tracing.context import read
 
 REQUEST_BAR, EVENT_BAR = 8.0, 0.5  # microseconds
 TOKENS, INTERVAL_MS = 256, 10.0  # of one stream: long, so that it is its events that cost
+STREAMS = 3 * load.STREAMS_AT_ONCE  # as many as it takes for a tick of the kernel's to be little of an event
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 BATCH = 200  # exchanges that are timed at once
 SEEN, BLIND = "as shipped", "blind"
@@ -81,7 +82,7 @@ def both(work: Path, body: bytes) -> Iterator[tuple[list[Target], Plan]]:
             block = running(server.command, cores=cores[role], log=log, env=env, cwd=work)
             targets.append(Target(server.name, server.port, stack.enter_context(block).pid))
             fronts.wait_ready(server.port, body)
-        yield targets[1:], Plan(wrk, 1, load.STREAMS_AT_ONCE, cores["load"], targets[0].pid)
+        yield targets[1:], Plan(wrk, 1, STREAMS, cores["load"], targets[0].pid)
 
 
 def measure(rounds: int, seconds: int) -> tuple[Pairs, float]:

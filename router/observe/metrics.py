@@ -139,7 +139,7 @@ class Metrics:
             series.duration.observe(closed - opened)
             trace = exchange.trace
             if trace is not None and (trace.is_sampled or trace.parent_id is not None):  # else nobody knows of it
-                series.duration.mark(closed - opened, label_text(trace_id=trace.trace_id), self._wall_clock())
+                series.duration.mark(closed - opened, f'trace_id="{trace.trace_id}"', self._wall_clock())  # hexadecimal
         if began is not None:
             series.first.observe(began - opened)
         self._bytes_in += exchange.bytes_in
