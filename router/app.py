@@ -18,7 +18,6 @@ from tornado.httpclient import HTTPRequest
 from router import parts
 from router.backends.backend import BackendSpec, Change
 from router.backends.checker import Checker
-from router.backends.registry import Registry
 from router.backends.roster import Updated
 from router.bridging import Bridge, is_known
 from router.changing import Changing
@@ -45,6 +44,7 @@ from router.relay.relay import Relay
 from router.relay.shared import Cluster, Shared
 from router.reload import LocalControl
 from router.securing import Securing, read_credentials
+from router.tapping import Tapping
 from router.tracing.tracer import without_tracing
 from router.vitals import Looking
 from router.wire.client import PooledHTTPClient
@@ -91,16 +91,14 @@ class App:
         self._worker = worker
         self.securing = Securing(read_credentials(config.server.tls))
         self._logs = logs.setup(config.logging, worker=worker)
-        self.registry = Registry(
-            [parts.spec(backend, config) for backend in config.backends],
-            health_rules=parts.health_rules(config),
-            breaker_rules=parts.breaker_rules(config),
-        )
+        self.registry = parts.registry(config)
+        self._tapping = Tapping(config.middlewares)
         self.metrics = Metrics(
             backends=lambda: self.registry.snapshot(time.monotonic()),
             dropped_log_lines=lambda: self._logs.dropped,
             tls=self.securing.figures,
             vitals=lambda: self.looking.look(self.config, is_ready=self.ready),
+            middlewares=self._tapping.counted,
         )
         self._tracer = parts.tracer(config, share=lambda: self.config.tracing.sample)
         self._observer = Observer(self.metrics, self._logs.access, self._tracer)
@@ -237,6 +235,8 @@ class App:
             await running.prober.stop()
             running.client.close()
             running.resolver.close()
+        self._tapping.close()
+        await asyncio.to_thread(self._tapping.join)
         self._observer.settle()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)
@@ -275,12 +275,15 @@ class App:
         specs = [parts.spec(backend, config) for backend in config.backends]
         had = self._current.config
         endpoints, routes = parts.endpoints(config, had=had, known=self._endpoints), parts.routes(config)
+        tapping = self._tapping.prepare(config.middlewares)
         try:
             self._logs.change(config.logging)  # all that can fail; what follows does not
         except OSError as error:
+            self._tapping.drop(tapping)
             fault = ConfigFault("logging.file", f"{config.logging.file} cannot be opened: {error.strerror or error}")
             raise ConfigError([fault]) from error
         self._current.config, self._bridge.held = wanted, bridged
+        self._tapping.take(tapping, config.middlewares)
         if (had.health, had.breaker) != (config.health, config.breaker):
             self.registry.set_rules(health_rules=parts.health_rules(config), breaker_rules=parts.breaker_rules(config))
         updated = self.registry.update(specs)
@@ -372,13 +375,21 @@ class App:
             started=self._began,
             worker=self._worker,
             guard=self._guard,
+            middlewares=lambda: self._tapping.slots,
             **parts.answering(config),
         )
 
     def _desk(self) -> Desk:
         admin = self.config.admin
         token = None if admin.token is None else admin.token.get_secret_value()
-        return Desk(self.control, self._current.entries, host=admin.host, token=token, earlier=self.earlier)
+        return Desk(
+            self.control,
+            self._current.entries,
+            host=admin.host,
+            token=token,
+            earlier=self.earlier,
+            middlewares=self._tapping.told,
+        )
 
     def _probe_request(self, spec: BackendSpec, path: str, timeout: float) -> HTTPRequest:
         return parts.probe_request(self._endpoints[spec.name], path, timeout)

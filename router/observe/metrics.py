@@ -24,9 +24,11 @@ from router.observe.page import render
 from router.observe.states import (
     MAX_MODELS,
     OTHER,
+    Hooked,
     Reloads,
     Vitals,
     add_backends,
+    add_middlewares,
     add_process,
     add_tls,
     add_vitals,
@@ -91,6 +93,7 @@ class Metrics:
         dropped_log_lines: Callable[[], int] | None = None,
         tls: Callable[[], tuple[float | None, int]] | None = None,
         vitals: Callable[[], Vitals] | None = None,
+        middlewares: Callable[[], Iterable[Hooked]] = tuple,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """All but `wall_clock` (seconds since 1970) are asked at each dump.
@@ -104,14 +107,13 @@ class Metrics:
         self._dropped = dropped_log_lines
         self._tls = tls
         self._vitals = vitals
+        self._middlewares = middlewares
         self._wall_clock = wall_clock
         self._series: dict[tuple[str, str], _Series] = {}
         self._gaps: dict[str, Distribution] = {}  # by model
         self._tokens: dict[str, _Tokens] = {}  # by model
         self._times: dict[str, _Times] = {}  # by backend
-        self._bytes_in = 0
-        self._bytes_out = 0
-        self._events = 0
+        self._bytes_in = self._bytes_out = self._events = 0
         self._attempts: defaultdict[tuple[str, str, AttemptOutcome | None], int] = defaultdict(int)
         self._attempt_labels: dict[tuple[str, str, AttemptOutcome | None], str] = {}  # they are many
         self._retries: defaultdict[AttemptOutcome, int] = defaultdict(int)
@@ -219,6 +221,7 @@ class Metrics:
         self._add_exchanges(sheet)
         self._add_attempts(sheet)
         self._add_ways_out(sheet)
+        add_middlewares(sheet, self._middlewares())
         self._add_process(sheet)
         backends = None if self._backends is None else self._backends()
         if self._vitals is not None:
