@@ -179,7 +179,7 @@ class App:
 
     def recently(self) -> Told:
         """Return what happened lately in this process; to be read at once."""
-        return self._observer.recent.told(self.in_flight, time.monotonic(), sessions=self.looking.sessions())
+        return self._observer.told(time.monotonic(), sessions=self.looking.sessions())
 
     # From its start to its end
 
@@ -192,7 +192,7 @@ class App:
         )
         shared = self._share(client)
         relay = self.looking.relay = Relay(shared)
-        self._observer.on_down = relay.backend_down
+        self._observer.on_down, self._observer.later = relay.backend_down, asyncio.get_running_loop().call_later
         checker = Checker(
             self.registry,
             client,
@@ -237,6 +237,7 @@ class App:
             running.resolver.close()
         self._tapping.close()
         await asyncio.to_thread(self._tapping.join)
+        self._observer.settle()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)
         self._logs.close()
