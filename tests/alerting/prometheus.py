@@ -29,7 +29,7 @@ class Prometheus(Process):
         self.url = f"http://127.0.0.1:{self.port}"
         self.interval = interval
         self._targets = folder / "targets.json"
-        (folder / "rules.yml").write_text(quick(RULES.read_text(), factor, shortest=4 * interval))
+        (folder / "rules.yml").write_text(quick(RULES.read_text(), factor, interval=interval))
         config = folder / "prometheus.yml"
         config.write_text(yaml.safe_dump(self._config()))
         super().__init__([], log=folder / "prometheus.log")

@@ -36,7 +36,7 @@ async def _well(here: Stand) -> None:
 
 
 async def _one_gone_one_hung(here: Stand) -> None:
-    await here.faults(0, refuse=True, refuse_for=6)  # the faults of one that refuses cannot be mended by asking it
+    await here.faults(0, refuse=True)  # until it is started anew: one that refuses cannot be asked to stop that
     await here.faults(1, freeze=True)
     await here.wait_at(here.backends[1].port)  # the router takes its own requests away from it
 
@@ -44,6 +44,9 @@ async def _one_gone_one_hung(here: Stand) -> None:
 async def _well_again(here: Stand) -> None:
     here.leave()
     await here.faults(1, 2)
+    await here.backends[0].end()
+    here.backends[0].start()
+    await here.backends[0].listens()
     while not await here.router.metric("router_backend_usable", backend=here.backends[0].name):
         await asyncio.sleep(0.1)
 

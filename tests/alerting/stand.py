@@ -21,7 +21,7 @@ from tests.front import CHAT, merged
 BACKENDS = 3
 CLIENTS = 8
 FACTOR = 150.0  # five minutes become two seconds
-INTERVAL = 0.3  # seconds between two scrapes
+INTERVAL = 0.5  # seconds between two scrapes, and the time of each; five minutes have four, as a rate needs
 SIMULATED = [
     *("--ttft", "20ms", "--itl", "4ms", "--tokens", "8"),
     *(part for model in MODELS for part in ("--model", model)),
