@@ -89,7 +89,9 @@ def test_ranges_shrink_to_a_floor_and_nothing_else_does(expression: str, expecte
     assert short["for"] == "2000ms"
 
 
-@pytest.mark.parametrize(("lasts", "expected"), [("15s", "300ms"), ("30s", "600ms"), ("1m", "1200ms"), ("5m", "2000ms")])
+@pytest.mark.parametrize(
+    ("lasts", "expected"), [("15s", "300ms"), ("30s", "600ms"), ("1m", "1200ms"), ("5m", "2000ms")]
+)
 def test_an_alert_waits_for_as_many_scrapes_as_it_does_where_it_is_shipped_or_for_four(
     root: Path, lasts: str, expected: str
 ) -> None:
