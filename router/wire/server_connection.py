@@ -200,8 +200,8 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             else:
                 piece = rest[: first or parser.appetite]
                 parser.feed(piece)
-            first = 0
-            rest = rest[len(piece) :]
+            rest, first = rest[len(piece) :], 0
+            self._rest = len(rest)
             self._deliver()
 
     def _hold(self, data: memoryview) -> None:
