@@ -55,7 +55,7 @@ class _Top(msgspec.Struct):
     instructions: Raw = _NOTHING  # of the Responses API
     user: Raw = _NOTHING
     prompt_cache_key: Raw = _NOTHING
-    previous_response_id: Any = None
+    previous_response_id: Raw = _NOTHING
 
 
 class _Message(msgspec.Struct):
@@ -95,7 +95,8 @@ def keys_of(path: str, body: bytes, *, tenant: bytes, model: str | None, ident: 
             ident = orjson.dumps(orjson.loads(bytes(top.prompt_cache_key)))[1:-1]
         if ident is not None:
             return Keys((_hash(base + _field(b"i", ident)),), is_explicit=True) if len(ident) <= MAX_ID else None
-        if path not in CONVERSATIONS or top.previous_response_id is not None or _is_overlong(body):
+        goes_on = bytes(top.previous_response_id) not in (b"", b"null")  # from what only the backend knows
+        if path not in CONVERSATIONS or goes_on or _is_overlong(body):
             return None
         return _read(base, top)
     except _ERRORS:

@@ -373,6 +373,7 @@ HOSTILE = {
     "very many messages": b'{"messages":[' + b"{}," * (MAX_OBJECTS + 100_000) + b"{}]}",
     "very many parts of a long content": b'{"messages":[{"role":"user","content":[' + b"1," * 4_000_000 + b"1]}]}",
     "very many parts of a system prompt": b'{"messages":[{"role":"user"}],"system":[' + b'"",' * 2_000_000 + b'""]}',
+    "an id that is a long list": b'{"previous_response_id":[' + b"[]," * 2_700_000 + b'[]],"messages":[]}',
     "half of a surrogate pair": b'{"messages":[{"role":"\\ud800","content":"\\udfff"}],"user":"\\ud800"}',
     "no UTF-8": b'{"messages":[{"role":"user","content":"\xff\xfe"}]}',
     "numbers that are no numbers": b'{"messages":[{"role":1e999,"content":-0}]}',
