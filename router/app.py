@@ -18,7 +18,6 @@ from tornado.httpclient import HTTPRequest
 from router import parts
 from router.backends.backend import BackendSpec, Change
 from router.backends.checker import Checker
-from router.backends.registry import Registry
 from router.backends.roster import Updated
 from router.bridging import Bridge, is_known
 from router.changing import Changing
@@ -45,6 +44,7 @@ from router.relay.relay import Relay
 from router.relay.shared import Cluster, Shared
 from router.reload import LocalControl
 from router.securing import Securing, read_credentials
+from router.tapping import Tapping
 from router.tracing.tracer import without_tracing
 from router.vitals import Looking
 from router.wire.client import PooledHTTPClient
@@ -89,18 +89,16 @@ class App:
         self._is_draining = False
         self._began = time.monotonic()
         self._worker = worker
-        self.securing = Securing(read_credentials(config.server.tls))
+        self.securing = Securing(read_credentials(config))
         self._logs = logs.setup(config.logging, worker=worker)
-        self.registry = Registry(
-            [parts.spec(backend, config) for backend in config.backends],
-            health_rules=parts.health_rules(config),
-            breaker_rules=parts.breaker_rules(config),
-        )
+        self.registry = parts.registry(config)
+        self._tapping = Tapping(config.middlewares)
         self.metrics = Metrics(
             backends=lambda: self.registry.snapshot(time.monotonic()),
             dropped_log_lines=lambda: self._logs.dropped,
             tls=self.securing.figures,
             vitals=lambda: self.looking.look(self.config, is_ready=self.ready),
+            middlewares=self._tapping.counted,
         )
         self._tracer = parts.tracer(config, share=lambda: self.config.tracing.sample)
         self._observer = Observer(self.metrics, self._logs.access, self._tracer)
@@ -181,7 +179,7 @@ class App:
 
     def recently(self) -> Told:
         """Return what happened lately in this process; to be read at once."""
-        return self._observer.recent.told(self.in_flight, time.monotonic(), sessions=self.looking.sessions())
+        return self._observer.told(time.monotonic(), sessions=self.looking.sessions())
 
     # From its start to its end
 
@@ -194,7 +192,7 @@ class App:
         )
         shared = self._share(client)
         relay = self.looking.relay = Relay(shared)
-        self._observer.on_down = relay.backend_down
+        self._observer.on_down, self._observer.later = relay.backend_down, asyncio.get_running_loop().call_later
         checker = Checker(
             self.registry,
             client,
@@ -237,6 +235,9 @@ class App:
             await running.prober.stop()
             running.client.close()
             running.resolver.close()
+        self._tapping.close()
+        await asyncio.to_thread(self._tapping.join)
+        self._observer.settle()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)
         self._logs.close()
@@ -252,7 +253,7 @@ class App:
 
         Whole or not at all, in one step. Raises ConfigError where it cannot be used; nothing has changed then.
         """
-        credentials = read_credentials(loaded.config.server.tls)
+        credentials = read_credentials(loaded.config)
         return [*self._changing.apply(loaded), *self.securing.take(credentials)]
 
     def carry_out(self, order: Order) -> Report:
@@ -274,12 +275,15 @@ class App:
         specs = [parts.spec(backend, config) for backend in config.backends]
         had = self._current.config
         endpoints, routes = parts.endpoints(config, had=had, known=self._endpoints), parts.routes(config)
+        tapping = self._tapping.prepare(config.middlewares)
         try:
             self._logs.change(config.logging)  # all that can fail; what follows does not
         except OSError as error:
+            self._tapping.drop(tapping)
             fault = ConfigFault("logging.file", f"{config.logging.file} cannot be opened: {error.strerror or error}")
             raise ConfigError([fault]) from error
         self._current.config, self._bridge.held = wanted, bridged
+        self._tapping.take(tapping, config.middlewares)
         if (had.health, had.breaker) != (config.health, config.breaker):
             self.registry.set_rules(health_rules=parts.health_rules(config), breaker_rules=parts.breaker_rules(config))
         updated = self.registry.update(specs)
@@ -371,13 +375,21 @@ class App:
             started=self._began,
             worker=self._worker,
             guard=self._guard,
+            middlewares=lambda: self._tapping.slots,
             **parts.answering(config),
         )
 
     def _desk(self) -> Desk:
         admin = self.config.admin
         token = None if admin.token is None else admin.token.get_secret_value()
-        return Desk(self.control, self._current.entries, host=admin.host, token=token, earlier=self.earlier)
+        return Desk(
+            self.control,
+            self._current.entries,
+            host=admin.host,
+            token=token,
+            earlier=self.earlier,
+            middlewares=self._tapping.told,
+        )
 
     def _probe_request(self, spec: BackendSpec, path: str, timeout: float) -> HTTPRequest:
         return parts.probe_request(self._endpoints[spec.name], path, timeout)

@@ -90,7 +90,6 @@ def _without_effect(source: Source, name: str, note: str) -> Alias:
 
 
 _ONE_PROCESS = "no threads serve requests: it has no effect; server.workers sets processes"
-_NOT_YET = "this version does not have it: it has no effect"
 _NO_GUESSES = "conversations are told apart exactly, never by likeness: it has no effect"
 _OPEN = "clients are NOT asked for a key: keep the router in a trusted network"
 
@@ -147,9 +146,15 @@ ALIASES: tuple[Alias, ...] = (
     _without_effect(Source.YAML, "session.similarity_threshold", _NO_GUESSES),
     _without_effect(Source.YAML, "session.max_messages_for_new_session", _NO_GUESSES),
     _without_effect(Source.YAML, "session.reset_phrases", _NO_GUESSES),
-    _without_effect(Source.YAML, "middlewares", _NOT_YET),
-    _without_effect(Source.YAML, "interceptors", _NOT_YET),
 )
+
+# Sections of other proxies that are ours under another name.
+SECTIONS = {"interceptors": "middlewares"}
+# Options of their middlewares that mean nothing here: by type.
+WITHOUT_EFFECT = {
+    "printer": ("show_sessions", "show_llm_calls", "show_tools"),
+    "trace": ("file_rotation",),  # files are rotated by max_files and max_total_size
+}
 
 
 def rows(source: Source) -> tuple[Alias, ...]:

@@ -16,6 +16,7 @@ from router.access.overload import Marks
 from router.backends.backend import BackendSpec
 from router.backends.breaker import BreakerRules
 from router.backends.health import HealthRules
+from router.backends.registry import Registry
 from router.backends.sessions import SessionRules
 from router.config import BackendConfig, Config
 from router.config.checks import TRACING_HINT
@@ -56,6 +57,12 @@ def spec(backend: BackendConfig, config: Config) -> BackendSpec:
         max_connections=backend.max_connections,
         health_path=config.health.path,
     )
+
+
+def registry(config: Config) -> Registry:
+    """Return what knows the state of each backend."""
+    specs = [spec(backend, config) for backend in config.backends]
+    return Registry(specs, health_rules=health_rules(config), breaker_rules=breaker_rules(config))
 
 
 def ids() -> Callable[[], str]:

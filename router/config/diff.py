@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from router.config.address import is_loopback
 from router.config.keys import kind_of, section_of
-from router.config.schema import BackendConfig, Config, Section
+from router.config.schema import BackendConfig, Config
+from router.config.section import Section
 
 FIXED = {
     "server": ("host", "port", "unix_socket", "backlog", "workers"),

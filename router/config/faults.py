@@ -1,14 +1,16 @@
 """From what is wrong with a tree to faults that a person can act on: path, line, the name typed, a hint. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from router.config.keys import suggestion
+from router.config.middlewares import names_of
 from router.config.schema import Config
 from router.config.tree import Branch, Leaf, Path, dotted, find, nearest
 from router.errors import ConfigFault
+from router.observe.redaction import is_secret
 
 _SECRET_KEYS = frozenset({"api_key", "token"})  # never quoted
 _SWITCHES = {  # the key that a scalar in the place of a section is likely meant for
@@ -33,7 +35,8 @@ def fault_at(tree: Branch, path: Path, message: str, *, hint: str | None = None)
 
 def quoted(leaf: Leaf, path: Path) -> str:
     """Return ", not 'value'" where the value may be shown: a URL with a user or a query may hold a secret."""
-    if leaf.shown is None or path[-1] in _SECRET_KEYS or set("@?") & set(leaf.shown):
+    is_secret_option = path[0] == "middlewares" and is_secret(str(path[-1]))
+    if leaf.shown is None or path[-1] in _SECRET_KEYS or is_secret_option or set("@?") & set(leaf.shown):
         return ""
     return f", not {leaf.shown[:_MAX_QUOTED]!r}" if leaf.shown else ", not empty"
 
@@ -48,7 +51,7 @@ def _fault(item: Any, tree: Branch) -> ConfigFault:
     kind: str = item["type"]
     node = find(tree, path)
     if kind == "extra_forbidden":
-        return fault_at(tree, path, "unknown key", hint=suggestion(path))
+        return fault_at(tree, path, "unknown key", hint=suggestion(path, _options(tree, path)))
     if kind == "missing":
         return fault_at(tree, path, "is missing")
     if kind == "value_error":
@@ -60,6 +63,14 @@ def _fault(item: Any, tree: Branch) -> ConfigFault:
         hint = "write - url: http://..." if path[0] == "backends" and len(path) == 2 else "keys below it, indented"
         return fault_at(tree, path, "must be a section", hint=_switch(node, path) or hint)
     return fault_at(tree, path, str(item["msg"]))
+
+
+def _options(tree: Branch, path: Path) -> Sequence[str]:
+    """Return the names beside an option of a middleware, which depend on its type; none for any other key."""
+    if path[0] != "middlewares" or len(path) != 4:
+        return ()
+    kind = find(tree, (*path[:2], "type"))
+    return names_of(kind.value) if isinstance(kind, Leaf) else ()
 
 
 def _switch(node: object, path: Path) -> str | None:

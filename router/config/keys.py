@@ -2,7 +2,7 @@
 
 import difflib
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -72,13 +72,16 @@ def names_at(path: Path) -> list[str]:
     return list(model.model_fields) if model is not None else []
 
 
-def suggestion(path: Path) -> str | None:
-    """Return a hint for the unknown key at `path`: a like one beside it, the same one elsewhere, or all there are."""
-    word, names = str(path[-1]), names_at(path[:-1])
+def suggestion(path: Path, names: Sequence[str] = ()) -> str | None:
+    """Return a hint for the unknown key at `path`: a like one beside it, the same one elsewhere, or all there are.
+
+    `names`: the keys beside it, where the schema does not tell them.
+    """
+    word, names = str(path[-1]), names or names_at(path[:-1])
     like = difflib.get_close_matches(word.lower().replace("-", "_"), names, n=1, cutoff=0.6)
     if like:
         return f"did you mean {like[0]}?"
-    elsewhere = [key.path for key in keys() if key.path.rsplit(".", 1)[-1] == word]
+    elsewhere = [] if path[0] == "middlewares" else [key.path for key in keys() if key.path.rsplit(".", 1)[-1] == word]
     tops = [name for name in Config.model_fields if word == name]
     if elsewhere or tops:
         return f"did you mean {(tops + elsewhere)[0].replace('.*.', '.0.')}?"

@@ -6,13 +6,16 @@ Rules that need two sections or two backends are in `checks`.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from router.config.address import DEFAULT_API_PREFIX, is_loopback, parse_address, parse_host, parse_path, parse_prefix
+from router.config.middlewares import MAX_MIDDLEWARES, MiddlewareConfig
+from router.config.section import Section, none_is_empty
 from router.config.values import (
     DELAY,
     DURATION,
     FLAG,
+    HEADER,
     SECRET,
     SHARE,
     SIZE,
@@ -36,7 +39,6 @@ from router.config.values import (
 from router.translate.profile import PRESETS
 
 PATH = matching(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", "a path that starts with /")
-HEADER = matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "the name of a header")  # a token, RFC 9110 section 5.6.2
 HEADERS = list_of(HEADER.parse)
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 METHOD = choice(_METHODS, same={word.lower(): word for word in _METHODS})
@@ -51,24 +53,8 @@ MEMORY = Kind(parse_memory, show_memory)
 MAX_BACKENDS = 1000
 
 
-def _none_is_empty(value: object) -> object:
-    """A list whose items are all commented out is an empty one."""
-    return () if value is None or value == "" else value
-
-
 def _address_text(value: object) -> str:
     return parse_address(value).url
-
-
-class Section(BaseModel):
-    """Base of every section; one whose keys are all commented out is an empty one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty(cls, data: Any) -> Any:
-        return {} if data is None or data == "" else data
 
 
 class CorsConfig(Section):
@@ -90,7 +76,7 @@ class ExtraRoute(Section):
 
 
 class ServerTLSConfig(Section):
-    """How our own listener speaks TLS: it does where there is a certificate."""
+    """How a listener of ours speaks TLS: it does where there is a certificate."""
 
     cert_file: Annotated[str | None, FILE] = None
     key_file: Annotated[str | None, FILE] = None  # None: in cert_file
@@ -117,7 +103,7 @@ class ServerConfig(Section):
     unix_socket: Annotated[str | None, FILE] = None
     backlog: Annotated[int, whole(1, 65535)] = 2048
     path_prefixes: Annotated[tuple[str, ...], list_of(parse_prefix)] = ("/v1", "/api/v1", "/")
-    extra_routes: Annotated[tuple[ExtraRoute, ...], BeforeValidator(_none_is_empty)] = ()
+    extra_routes: Annotated[tuple[ExtraRoute, ...], BeforeValidator(none_is_empty)] = ()
     max_start_line: Annotated[int, SIZE] = 8 << 10
     max_header_bytes: Annotated[int, SIZE] = 32 << 10
     max_headers: Annotated[int, whole(1, 10_000)] = 100
@@ -148,6 +134,7 @@ class AdminConfig(Section):
     host: Annotated[str, Kind(parse_host, show)] = "127.0.0.1"
     port: Annotated[int, whole(0, 65535)] = 9001  # 0: any free one
     token: Annotated[SecretStr | None, SECRET] = None
+    tls: ServerTLSConfig = ServerTLSConfig()
 
     @model_validator(mode="after")
     def _token_beyond_this_machine(self) -> "AdminConfig":
@@ -367,7 +354,7 @@ class Config(Section):
 
     server: ServerConfig = ServerConfig()
     admin: AdminConfig = AdminConfig()
-    backends: Annotated[tuple[BackendConfig, ...], BeforeValidator(_none_is_empty)] = ()
+    backends: Annotated[tuple[BackendConfig, ...], BeforeValidator(none_is_empty)] = ()
     routing: RoutingConfig = RoutingConfig()
     health: HealthConfig = HealthConfig()
     breaker: BreakerConfig = BreakerConfig()
@@ -383,3 +370,6 @@ class Config(Section):
     metrics: MetricsConfig = MetricsConfig()
     docs: DocsConfig = DocsConfig()
     tracing: TracingConfig = TracingConfig()
+    middlewares: Annotated[
+        tuple[MiddlewareConfig, ...], BeforeValidator(none_is_empty), Field(max_length=MAX_MIDDLEWARES)
+    ] = ()

@@ -12,7 +12,7 @@ from router.compat import Alias, Source, Unused
 from router.config.backend_sources import Base, apply_to_backends, choose_base
 from router.config.faults import fault_at
 from router.config.substitute import expand
-from router.config.tree import Branch, Leaf, Node, Path, dotted, find, leaves, put, take
+from router.config.tree import Branch, Leaf, Node, Path, child, dotted, find, leaves, put, take
 from router.errors import ConfigFault
 
 _FOREIGN = ("llm", "session")  # sections of another proxy's file
@@ -83,6 +83,32 @@ def drop_unused(tree: Branch, given: Given, report: Report) -> None:
     for row in compat.rows(Source.ENV):
         if row.path is None and (given.environ.get(row.name) or given.dotenv.get(row.name)):
             report.notices.append(f"{row.name}: {row.note}")
+    _rename_sections(tree, report)
+    _drop_unused_options(tree, report)
+
+
+def _rename_sections(tree: Branch, report: Report) -> None:
+    """Take sections of other proxies for ours; both at once are a fault."""
+    for name, ours in compat.SECTIONS.items():
+        node = take(tree, (name,))
+        if node is None:
+            continue
+        if find(tree, (ours,)) is not None:
+            message = f"is given here and as {name} (line {node.line})"
+            report.faults.append(fault_at(tree, (ours,), message, hint="keep one"))
+        else:
+            put(tree, (ours,), node)
+
+
+def _drop_unused_options(tree: Branch, report: Report) -> None:
+    """Take out options of middlewares that are accepted without effect, and say so."""
+    entries = find(tree, ("middlewares",))
+    for number, entry in enumerate(entries.items if isinstance(entries, Branch) else ()):
+        kind = child(entry, "type") if isinstance(entry, Leaf | Branch) else None
+        for name in compat.WITHOUT_EFFECT.get(str(kind.value), ()) if isinstance(kind, Leaf) else ():
+            path: Path = ("middlewares", number, "config", name)
+            if (node := take(tree, path)) is not None:
+                report.notices.append(f"{dotted(path)} ({node.origin}): it has no effect here")
 
 
 def lay_over(tree: Branch, given: Given, report: Report) -> None:

@@ -323,3 +323,4 @@ SIZE = Kind(parse_size, show_size)  # int bytes > 0
 SIZE_OR_OFF = Kind(parse_size_or_off, show_size)
 SHARE = Kind(parse_share, show_share)
 SECRET = Kind(parse_secret, show)
+HEADER = matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "the name of a header")  # a token, RFC 9110 section 5.6.2

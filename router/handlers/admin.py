@@ -51,6 +51,7 @@ class Desk:
     config: Callable[[], list[Entry]]  # every value with where it came from, keys masked
     host: str  # the name that the listener was configured with
     token: str | None = None
+    middlewares: Callable[[], Sequence[Mapping[str, object]]] = tuple  # the state of each, in this process
     earlier: Callable[[], Sequence[int]] = tuple  # processes that handed over to us and still finish requests, by id
 
 
@@ -326,8 +327,12 @@ class ConfigObjectHandler(AdminHandler):
     route_label = "/config"
 
     def get(self, *args: str) -> None:
-        """Answer with {"object": "config", "data": [{"key": ..., "value": ..., "origin": ...}, ...]}."""
-        self.send_json({"object": "config", "data": [entry._asdict() for entry in self.desk.config()]})
+        """Answer with {"object": "config", "data": [{"key": ..., "value": ..., "origin": ...}, ...]}.
+
+        Beside `data` stands `middlewares`: what has become of their calls, in the process that answers.
+        """
+        data = [entry._asdict() for entry in self.desk.config()]
+        self.send_json({"object": "config", "data": data, "middlewares": self.desk.middlewares()})
 
     head = get
 

@@ -13,8 +13,10 @@ from router.handlers.cors import Cors
 from router.handlers.dispatch import Dispatch, LeanRequest, Receiving
 from router.handlers.docs import DocsHandler, docs_pages, documented
 from router.handlers.openapi.document import public_document
+from router.handlers.relayed import RelayedHandler
 from router.handlers.routes import Match, ModelsMatch, RouteTable
 from router.handlers.status_page import EVENTS, FILES, PageHandler, PublicEventsHandler, sample
+from router.handlers.tapped import TappedHandler
 from router.handlers.watching import Watch
 from router.wire.server import ServerConnection
 
@@ -35,6 +37,7 @@ class FrontDoor(tornado.web.Application):
         """Answer so from the next request on; those under way keep what they began with."""
         self._context = context
         self._table = table
+        self._relayed: type[RelayedHandler] = TappedHandler if context.middlewares() else RelayedHandler
         self._own: dict[str, type[BaseHandler]] = {
             "/": status.AboutHandler,
             "/health": status.HealthHandler,
@@ -79,7 +82,7 @@ class FrontDoor(tornado.web.Application):
         if isinstance(match, Match):
             target: dict[str, Any] = {"routes": match.routes, "rest": match.rest}
             assert isinstance(request, LeanRequest)
-            return Receiving(self, request, {"context": self._context, **target})
+            return Receiving(self, request, {"context": self._context, **target}, self._relayed)
         if isinstance(match, ModelsMatch):
             name = None if match.name is None else urllib.parse.unquote(match.name)
             return self.get_handler_delegate(request, status.ModelsHandler, {"context": self._context, "name": name})

@@ -15,6 +15,7 @@ from router.backends.registry import Registry
 from router.errors import CODES, AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
 from router.exchange import Exchange, Outcome, Trace
 from router.handlers.cors import Cors
+from router.middleware.slot import Slot
 from router.observe.guard import Guard
 from router.observe.metrics import Metrics
 from router.observe.redaction import Select
@@ -58,6 +59,7 @@ class Context:
     debug: bool = False
     metrics_path: str | None = "/metrics"
     docs: bool = True  # /openapi.json, /docs and /redoc are served
+    middlewares: Callable[[], tuple[Slot, ...]] = tuple  # that see what is relayed, as of now
     logged_headers: Select | None = None  # picks what an access line tells of a request's headers
     guard: Guard = field(default_factory=lambda: Guard(Marks(), at_work=lambda: 0))  # whether there is too much at work
 

@@ -122,9 +122,11 @@ class Receiving(HTTPMessageDelegate):
 
     __slots__ = ("_handler", "_loop")
 
-    def __init__(self, application: Application, request: LeanRequest, settings: dict[str, Any]) -> None:
-        """`settings`: for `RelayedHandler.initialize`."""
-        self._handler = RelayedHandler(application, request, **settings)
+    def __init__(
+        self, application: Application, request: LeanRequest, settings: dict[str, Any], handler: type[RelayedHandler]
+    ) -> None:
+        """`settings`: for `RelayedHandler.initialize`; `handler`: that class, or one that does more."""
+        self._handler = handler(application, request, **settings)
         self._loop = asyncio.get_running_loop()
 
     def headers_received(

@@ -8,9 +8,11 @@ import asyncio
 import logging
 import sys
 from collections.abc import Mapping
+from typing import Protocol
 
 from router.access.overload import Strain
 from router.errors import InvalidRequest, NoBackend, TooMuch, UnsupportedMediaType
+from router.exchange import Exchange
 from router.handlers.base import BaseHandler, Context
 from router.relay.answer import Answer
 from router.relay.envelope import NO_BODY, Envelope, fill_json_model, peek_json
@@ -27,8 +29,18 @@ SHED_RETRY = 5.0  # seconds after which a client that was refused may come back:
 JSON_TYPE = (b"Content-Type", b"application/json")  # for clients that do not say: vLLM insists on it
 
 
+class OpenAnswer(Protocol):
+    """Makes the client's answer; `Answer` does, and what stands in its place where middlewares are to see it."""
+
+    def __call__(
+        self, connection: ServerConnection, exchange: Exchange, own_lines: bytes, *, named_events: bool
+    ) -> Answer: ...
+
+
 class RelayedHandler(BaseHandler):
     """Relays one exchange."""
+
+    open_answer: OpenAnswer = Answer
 
     def initialize(self, context: Context, routes: Mapping[str, Route], rest: str) -> None:  # type: ignore[override]
         """`routes`: by method; `rest`: the path behind the route's own prefix."""
@@ -102,7 +114,7 @@ class RelayedHandler(BaseHandler):
         assert isinstance(connection, ServerConnection)
         if self.context.sessions is not None:
             self.own_lines += self.context.sessions.join(self.exchange, job)
-        answer = Answer(connection, self.exchange, self.own_lines, named_events=job.route.named_events)
+        answer = self.open_answer(connection, self.exchange, self.own_lines, named_events=job.route.named_events)
         assert self.task is not None
         self.headers_in.forget()  # what may be long from now on is the answer
         self._is_relaying = True

@@ -4,7 +4,7 @@ What is told of the worst of several processes has a limit beside it that each p
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import ProcessCollector
@@ -34,6 +34,17 @@ class Vitals:
     usage: Usage
     marks: Marks  # above which new requests are refused
     sessions: SessionFigures | None = None  # None where they are off
+
+
+@dataclass(frozen=True, slots=True)
+class Hooked:
+    """What has become of the calls of one middleware, by hook."""
+
+    name: str  # of the configuration, or "other"
+    calls: Mapping[str, int]
+    errors: Mapping[str, int]
+    slow: Mapping[str, int]
+    dropped: int  # records that were never written
 
 
 class Reloads:
@@ -72,7 +83,7 @@ def add_process(sheet: Sheet, collector: ProcessCollector) -> None:
 def add_tls(sheet: Sheet, expires: float | None, failed: int) -> None:
     """Add when our certificate ends (seconds since 1970), and how many clients there was no TLS with."""
     if expires is not None:
-        meaning = "When the listener's certificate ends, or one that vouches for it: seconds since 1970."
+        meaning = "When the first certificate of our listeners ends, or one that vouches for it: seconds since 1970."
         sheet.gauge("router_tls_certificate_expiry_seconds", meaning, [("", expires)], across=Kind.SMALLEST)
     meaning = "Clients with whom there was no TLS: no common version, no good certificate, no TLS at all."
     sheet.counter("router_tls_handshakes_failed", meaning, [("", failed)])
@@ -143,6 +154,28 @@ def _saturation(vitals: Vitals, backends: list[BackendStatus]) -> Iterable[tuple
         ),
     )
     return [(name, round(count / limit, 4)) for name, count, limit in used if limit]
+
+
+def add_middlewares(sheet: Sheet, middlewares: Iterable[Hooked]) -> None:
+    """Add what has become of the calls of middlewares; nothing where none is configured."""
+    hooked = list(middlewares)
+    if not hooked:
+        return
+    failed = "Calls of hooks that failed, or returned what is of no use."
+    counted = (
+        ("router_middleware_calls", "Calls of hooks.", [each.calls for each in hooked]),
+        ("router_middleware_errors", failed, [each.errors for each in hooked]),
+        ("router_middleware_slow_calls", "Calls of hooks that held everybody up.", [each.slow for each in hooked]),
+    )
+    for name, meaning, counts in counted:
+        samples = [
+            (label_text(middleware=each.name, hook=hook), count)
+            for each, by_hook in zip(hooked, counts, strict=True)
+            for hook, count in by_hook.items()
+        ]
+        sheet.counter(name, meaning, samples)
+    dropped = [(label_text(middleware=each.name), each.dropped) for each in hooked]
+    sheet.counter("router_middleware_records_dropped", "Records of a middleware that were never written.", dropped)
 
 
 def add_backends(sheet: Sheet, backends: list[BackendStatus]) -> None:

@@ -98,6 +98,8 @@ class Worker:
             return 1
         except OSError as error:
             return await self._refuse(cannot_open(error))
+        except ConfigError as error:
+            return await self._refuse(f"the configuration cannot be used: {error}")
         except Exception as error:  # the last line: the parent's log shall say why
             log.exception("cannot start")
             return await self._refuse(

@@ -105,8 +105,8 @@ class Answer:
         return self._connection.write_raw_head(status, reason_of(status), head, chunk, content_length=length)
 
     @property
-    def connection(self) -> ServerConnection:
-        """Return the client's connection, for who writes the body himself and counts it."""
+    def connection(self) -> ServerConnection | None:
+        """Return the client's connection, for who writes the body himself and counts it; None: nobody may."""
         return self._connection
 
     @property

@@ -14,7 +14,6 @@ Whatever stands in a body, it is read in one pass and within bounds, or not at a
 
 import re
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 import orjson
@@ -48,6 +47,9 @@ _MARK = re.compile(rb",\s*" + _MARKED + rb"|" + _MARKED + rb"\s*,\s*")
 _ERRORS = (msgspec.MsgspecError, RecursionError, ValueError, TypeError)
 
 
+# Values of another type end the reading where they begin: nothing is built of an object of a million keys.
+
+
 class _Top(msgspec.Struct):
     messages: Raw = _NOTHING
     input: Raw = _NOTHING  # of the Responses API
@@ -55,12 +57,12 @@ class _Top(msgspec.Struct):
     instructions: Raw = _NOTHING  # of the Responses API
     user: Raw = _NOTHING
     prompt_cache_key: Raw = _NOTHING
-    previous_response_id: Raw = _NOTHING
+    previous_response_id: str | None = None
 
 
 class _Message(msgspec.Struct):
-    role: Any = None
-    type: Any = None
+    role: str | None = None
+    type: str | None = None
     content: Raw = _NOTHING
     tool_calls: Raw = _NOTHING
     tool_call_id: Raw = _NOTHING
@@ -71,7 +73,7 @@ class _Message(msgspec.Struct):
 
 
 class _Part(msgspec.Struct):
-    type: Any = None
+    type: str | None = None
     text: Raw = _NOTHING
 
 
@@ -95,8 +97,7 @@ def keys_of(path: str, body: bytes, *, tenant: bytes, model: str | None, ident: 
             ident = orjson.dumps(orjson.loads(bytes(top.prompt_cache_key)))[1:-1]
         if ident is not None:
             return Keys((_hash(base + _field(b"i", ident)),), is_explicit=True) if len(ident) <= MAX_ID else None
-        goes_on = bytes(top.previous_response_id) not in (b"", b"null")  # from what only the backend knows
-        if path not in CONVERSATIONS or goes_on or _is_overlong(body):
+        if path not in CONVERSATIONS or top.previous_response_id is not None or _is_overlong(body):
             return None
         return _read(base, top)
     except _ERRORS:
@@ -160,7 +161,7 @@ def _read(base: bytes, top: _Top) -> Keys | None:
 def _canonical(message: _Message) -> list[bytes]:
     """Return the bytes of a message. No JSON text has control characters in it: what stands between is unambiguous."""
     role = message.role
-    pieces = [b"\x03", (role if isinstance(role, str) else "").encode(errors="surrogatepass")]
+    pieces = [b"\x03", (role or "").encode(errors="surrogatepass")]
     pieces += _content(message.content)
     if message.tool_calls:
         pieces += b"\x04", bytes(message.tool_calls)

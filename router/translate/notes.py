@@ -106,4 +106,7 @@ class Notes:
 
     def ids(self, rules: set[Rule]) -> str:
         """Return ids in the order of the list of rules, as in "R10,R23"."""
-        return ",".join(rule.name for rule in Rule if rule in rules)
+        return ",".join(sorted((rule.name for rule in rules), key=_PLACES.__getitem__))
+
+
+_PLACES = {rule.name: place for place, rule in enumerate(Rule)}

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.alerting.rules import SHIPPED_INTERVAL, alerts_of, quick, rules_of
+from tests.alerting.stages import STAGES
 
 UNIT_TESTS = "tests/alerting/rules_test.yml"
 SEVERITIES = {"page", "ticket", "note"}
@@ -72,6 +73,15 @@ def test_the_quick_rules_differ_in_times_alone(text: str) -> None:
         assert ("for" in shipped) == ("for" in short)
 
 
+def test_what_is_remembered_long_is_forgotten_sooner() -> None:
+    """Else the alerts on budgets would go on for minutes after the last failure."""
+    rule = {"alert": "A", "expr": "sum_over_time(a[6h]) / sum_over_time(a[5m])", "for": "15m"}
+    text = yaml.safe_dump({"groups": [{"name": "g", "rules": [rule]}]})
+    (short,) = rules_of(quick(text, 150, interval=0.3, long_factor=1500))
+
+    assert short == {"alert": "A", "expr": "sum_over_time(a[14400ms]) / sum_over_time(a[2000ms])", "for": "6000ms"}
+
+
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
@@ -101,3 +111,15 @@ def test_an_alert_waits_for_as_many_scrapes_as_it_does_where_it_is_shipped_or_fo
 
     assert shipped == f"{SHIPPED_INTERVAL:g}s"
     assert short["for"] == expected
+
+
+def test_each_alert_of_each_severity_is_brought_by_a_harm(text: str) -> None:
+    """What no harm brings nobody has seen firing before a live router: `make observe` shows them all."""
+    brought = set().union(*(stage.brings for stage in STAGES))
+    severities: dict[str, set[str]] = {}
+    for alert in alerts_of(text):
+        severities.setdefault(alert["alert"], set()).add(alert["labels"]["severity"])
+
+    for name, every in severities.items():
+        wanted = {name} if len(every) == 1 else {f"{name}={severity}" for severity in every}
+        assert wanted <= brought

@@ -15,8 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "conf" / "router.yaml"
 ALL = list(keys())
 EXAMPLES = {"backends.*.url", "backends.*.name"}  # without a default of their own
-# Shown in a comment: an empty list, and a name that would not change with the url.
-COMMENTED = {"server.extra_routes.*.method", "server.extra_routes.*.path", "backends.*.name"}
+# Shown in a comment: empty lists, and a name that would not change with the url.
+COMMENTED = {
+    *("server.extra_routes.*.method", "server.extra_routes.*.path", "backends.*.name"),
+    *("middlewares.*.enabled", "middlewares.*.type"),
+}
 
 
 def named(key: Key) -> str:
@@ -57,6 +60,7 @@ def test_the_documentation_names_every_key_with_its_default(key: Key) -> None:
         "backends.*.url": "must be given",
         "backends.*.name": "host:port",
         "server.extra_routes.*.path": "must be given",
+        "middlewares.*.type": "must be given",
     }
     assert default == special.get(key.path, key.shown)
     assert len(rows[0].split("|")[3].strip()) > 3, "no meaning"

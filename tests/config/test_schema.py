@@ -69,8 +69,8 @@ def test_sections_and_lists_with_nothing_in_them_are_defaults() -> None:
 def test_unknown_keys_are_refused_in_every_section() -> None:
     for section in Config.model_fields:
         found = (
-            error(backends=[{"url": "http://a", "nope": 1}])
-            if section == "backends"
+            error(**{section: [{"url": "http://a", "nope": 1}]})
+            if section in ("backends", "middlewares")
             else error(**{section: {"nope": 1}})
         )
         assert "nope" in found

@@ -9,6 +9,7 @@ CONFIG = Config.model_validate(
         "server": {"host": "::1", "extra_routes": [{"path": "/x"}]},
         "backends": [{"url": "http://a", "api_key": "canary", "models": "m1,m2"}],
         "timeouts": {"connect": "500ms"},
+        "middlewares": [{"type": "nobody.knows:It", "enabled": False}],
     }
 )
 

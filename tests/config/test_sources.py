@@ -1,5 +1,7 @@
 """Which of several sources has the say."""
 
+import pytest
+
 from router.config.document import parse_document
 from router.config.sources import Given, Report, drop_unused, fill_variables, lay_over
 from router.config.tree import Branch, Leaf, find, plain
@@ -115,15 +117,41 @@ def test_a_variable_that_cannot_be_converted_is_told_with_its_name() -> None:
 
 
 def test_what_has_no_effect_is_noted_and_never_shown() -> None:
-    text = "middlewares:\n  - type: ${UNSET}\nsession: {enabled: true, similarity_threshold: 0.85}\n"
+    text = "session: {enabled: true, similarity_threshold: 0.85}\n"
 
     tree, report = layered(text, Given(environ={"PROXY_API_KEY": "canary", "WORKER_THREADS": "4"}))
 
     assert plain(tree) == {"sessions": {"enabled": "true"}}
     assert not report.faults
-    assert len(report.notices) == 4
+    assert len(report.notices) == 3
     assert any("NOT asked for a key" in notice for notice in report.notices)
     assert "canary" not in str(report.notices)
+
+
+def test_interceptors_are_middlewares_and_both_at_once_are_a_fault() -> None:
+    tree, report = layered("interceptors:\n  - type: printer\n", Given())
+
+    assert plain(tree) == {"middlewares": [{"type": "printer"}]}
+    assert not report.faults
+    both = layered("interceptors:\n  - type: printer\nmiddlewares:\n  - type: trace\n", Given())[1]
+    assert [fault.path for fault in both.faults] == ["middlewares"]
+
+
+def test_options_of_other_printers_that_mean_nothing_here_are_noted() -> None:
+    text = "middlewares:\n  - type: printer\n    config: {show_tools: true, log_body: true}\n  - type: trace\n"
+
+    tree, report = layered(text, Given())
+
+    assert plain(tree) == {"middlewares": [{"type": "printer", "config": {"log_body": "true"}}, {"type": "trace"}]}
+    assert len(report.notices) == 1
+    assert "middlewares.0.config.show_tools" in report.notices[0]
+
+
+@pytest.mark.parametrize("text", ["middlewares: 3", "middlewares: {a: 1}", "middlewares: [3, [4], {type: [5]}]"])
+def test_middlewares_of_a_wrong_form_are_left_for_the_schema_to_refuse(text: str) -> None:
+    _, report = layered(text, Given())
+
+    assert not report.notices
 
 
 def test_the_limit_of_connections_is_laid_over_every_backend() -> None:

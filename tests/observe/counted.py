@@ -8,7 +8,7 @@ from router.backends.health import HealthRules, Seen
 from router.backends.sessions import SessionFigures
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome, Trace
 from router.observe.metrics import Metrics
-from router.observe.states import Vitals
+from router.observe.states import Hooked, Vitals
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 VITALS = Vitals(
@@ -71,11 +71,11 @@ def counted(*backends: Backend) -> Metrics:
         dropped_log_lines=lambda: 1,
         tls=lambda: (2e9, 1),
         vitals=lambda: VITALS,
+        middlewares=lambda: [Hooked("trace", {"on_end": 3}, {"on_end": 1}, {"on_end": 1}, dropped=2)],
     )
     one = exchange(status=200, began=10.5, bytes_in=9, bytes_out=99, events=3, tokens=(9, 12), trace=trace(TRACE_ID))
     one.rules.add("R3")
     one.on_close.append(metrics.exchange_closed)
-    metrics.exchange_opened(one)
     one.close(Outcome.OK, 12.0)
     metrics.event_gaps([0.02], one)
     attempt = Attempt("a:1", 10.1, AttemptOutcome.OK, 200, 12.0)

@@ -18,6 +18,8 @@ from router.relay.outcomes import Ended, broken_off
 from router.relay.outside import Outside, Timeouts
 from router.relay.reading import Reading
 from router.relay.route import Job, Route
+from router.relay.tap import Tap
+from router.relay.tapped import TappedAnswer
 from router.wire.answer import Answer as AnswerParser
 from router.wire.answer import AnswerLimits
 from router.wire.client import Head, PooledHTTPClient
@@ -113,12 +115,20 @@ class Pipe:
         connection.buffer_updated(len(REQUEST))
         return connection
 
-    def relay(self, pieces: Iterable[bytes], route: Route = CHAT) -> bytes:
-        """Return what the client gets for an answer that comes in these pieces and then ends with its connection."""
+    def relay(self, pieces: Iterable[bytes], route: Route = CHAT, *, tap: Tap | None = None) -> bytes:
+        """Return what the client gets for an answer that comes in these pieces and then ends with its connection.
+
+        `tap`: the middlewares that see it.
+        """
         transport = MemoryTransport()
         connection = self.connect(transport)
         exchange = Exchange("id", route.path, "POST", 0.0)
-        answer = Answer(connection, exchange, b"", named_events=route.named_events)
+        named = route.named_events
+        answer = (
+            Answer(connection, exchange, b"", named_events=named)
+            if tap is None
+            else TappedAnswer(connection, exchange, b"", named_events=named, tap=tap)
+        )
         verdicts: list[Ended] = []
         reading = Reading(Job(route, "", (), "", b"", stream=True), exchange, answer, self.outside, Verdicts(verdicts))
         ended = self._read(reading, pieces, verdicts)

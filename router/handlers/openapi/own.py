@@ -145,8 +145,22 @@ ADMIN: dict[str, Schema] = {
                     needs=("key", "value", "origin"),
                 )
             ),
+            "middlewares": listed(
+                record(
+                    {
+                        "name": told(TEXT, "In metrics and log."),
+                        "type": TEXT,
+                        "enabled": FLAG,
+                        "calls": told(COUNT, "Of its hooks, in the process that answers; so are the others."),
+                        "errors": COUNT,
+                        "slow": COUNT,
+                        "dropped": told(COUNT, "Records that were never written."),
+                    },
+                    needs=("name", "type", "enabled", "calls", "errors", "slow", "dropped"),
+                )
+            ),
         },
-        needs=("object", "data"),
+        needs=("object", "data", "middlewares"),
         tells="Every value that holds; keys are masked.",
     ),
     "Done": record(

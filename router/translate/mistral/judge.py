@@ -26,6 +26,7 @@ from router.translate.mistral.message import (
     is_silent,
     is_some_text,
 )
+from router.translate.mistral.names import is_valid_name
 from router.translate.mistral.order import joins_rows, takes_one_or_other
 from router.translate.mistral.pairing import NAMED_RESULTS_VERSION, ids_for
 from router.translate.profile import Profile
@@ -83,41 +84,56 @@ def has_extras(message: Assistant) -> bool:
 def past_steps(messages: Sequence[Message], start: int, known: Collection[str]) -> int:
     """Return where a row of an agent's plain steps ends that begins at `start`: one call, and its result.
 
-    Such steps are nearly all of a long conversation, and behind a result they change nothing about the order of the
-    others. So they are looked at here in as few operations as it takes; what is not plain at a glance ends the row.
+    Between two steps the assistant may say something, and then the user. That is nearly all of a long conversation,
+    and behind a result it changes nothing about the order of the others: a row ends behind one. So it is looked at
+    here in as few operations as it takes; what is not plain at a glance ends the row.
     """
-    at, last = start, len(messages) - 1
+    at = end = start
+    last = len(messages) - 1
+    has_spoken = False  # the assistant, and nobody since
     while at < last:
-        message, result = messages[at], messages[at + 1]
-        if type(message) is not Assistant or type(result) is not Tool:
+        message = messages[at]
+        said = message.content
+        if said is UNSET or first_byte(said) != QUOTE:
             break
-        calls, said, told = message.tool_calls, message.content, result.content
-        if not calls or len(calls) > 1 or said is UNSET or told is UNSET:
+        if type(message) is User:
+            if not has_spoken or message.name is not UNSET:
+                break
+            has_spoken = False
+        elif type(message) is not Assistant or has_spoken or has_extras(message):
             break
-        if not message.reasoning is message.reasoning_content is message.reasoning_details is message.refusal is UNSET:
-            break
-        if not message.function_call is message.annotations is message.audio is message.prefix is UNSET:
-            break
-        if not message.provider_specific_fields is message.name is result.name is UNSET:
-            break
-        call = calls[0]
-        function, ident = call.function, call.id
-        arguments = function.arguments
-        if (
-            ident != result.tool_call_id
-            or len(ident) != LENGTH
-            or not ident.isalnum()
-            or not ident.isascii()
-            or first_byte(said) != QUOTE
-            or first_byte(told) != QUOTE
-            or first_byte(arguments) != QUOTE
-            or first_two(arguments) == EMPTY_STRING
-            or function.name not in known
-            or not call.index is call.provider_specific_fields is call.extra_content is UNSET
-        ):
-            break
-        at += 2
-    return at
+        elif message.tool_calls is UNSET:
+            if first_two(said) == EMPTY_STRING:
+                break
+            has_spoken = True
+        else:
+            result = messages[at + 1]
+            if not message.tool_calls or type(result) is not Tool or not _is_step(message.tool_calls, result, known):
+                break
+            at = end = at + 2
+            continue
+        at += 1
+    return end
+
+
+def _is_step(calls: list[Call], result: Tool, known: Collection[str]) -> bool:
+    """Return whether it is one plain call with a valid id, and its plain result."""
+    call, told = calls[0], result.content
+    function, ident = call.function, call.id
+    arguments = function.arguments
+    return (
+        len(calls) == 1
+        and ident == result.tool_call_id
+        and len(ident) == LENGTH
+        and ident.isalnum()
+        and ident.isascii()
+        and told is not UNSET
+        and first_byte(told) == QUOTE
+        and first_byte(arguments) == QUOTE
+        and first_two(arguments) != EMPTY_STRING
+        and (function.name in known or is_valid_name(function.name))
+        and call.index is call.provider_specific_fields is call.extra_content is result.name is UNSET
+    )
 
 
 class Order(NamedTuple):

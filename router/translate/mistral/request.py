@@ -190,17 +190,23 @@ def _turns(
     turns = [Turn(message, origin) for origin, message in enumerate(messages[:at])]
     if turns and at == len(messages):
         return turns, glance.order
+    has_media = False
     while at < len(messages):
         message = messages[at]
-        made = [Turn(message, at)] if is_plain(message, known) else reader.turns(message, at)
-        turns += made
-        rest += [turn.message for turn in made]
+        if is_plain(message, known):
+            turns.append(Turn(message, at))
+            rest.append(message)
+        else:
+            made = reader.turns(message, at)
+            turns += made
+            rest += [turn.message for turn in made]
+            has_media = has_media or any(turn.media for turn in made)
         at += 1
         if judge.skips_steps and rest and type(rest[-1]) is Tool:
             past = past_steps(messages, at, known)
             turns += [Turn(messages[step], step) for step in range(at, past)]
             at = past
-    return turns, UNPAIRED if any(turn.media for turn in turns) else judge.look(rest)
+    return turns, UNPAIRED if has_media else judge.look(rest)
 
 
 def _refuse(turns: list[Turn], profile: Profile, reader: Reader) -> None:

@@ -97,7 +97,15 @@ def test_a_row_of_steps_ends_where_a_message_is_not_plain(value: dict[str, Any])
         [calls(call("call_0")), result("call_0")],
         [calls(call("abcDEF12é")), result("abcDEF12é")],
         [calls(call()), result("abcDEF124")],
-        [calls(call(name="unknown")), result()],
+        [calls(call(name="no name")), result()],
+        [SAID, SAID, calls(call()), result()],
+        [USER, calls(call()), result()],
+        [SAID, USER, USER, calls(call()), result()],
+        [{**SAID, "content": ""}, USER, calls(call()), result()],
+        [SAID, calls(call()), result()],
+        [SAID, {**USER, "name": "n"}, calls(call()), result()],
+        [SAID, SYSTEM, calls(call()), result()],
+        [SAID, USER],
         [calls(call(), call("abcDEF124")), result()],
         [calls(call()), USER],
         [USER, result()],
@@ -106,6 +114,14 @@ def test_a_row_of_steps_ends_where_a_message_is_not_plain(value: dict[str, Any])
 )
 def test_a_row_of_steps_ends_where_a_step_needs_a_closer_look(step: list[dict[str, Any]]) -> None:
     assert past_steps([message(one) for one in (calls(call()), result(), *step)], 0, KNOWN) == 2
+
+
+def test_between_two_steps_of_a_row_assistant_and_user_may_speak() -> None:
+    step = [calls(call()), result()]
+    row = [message(one) for one in [*step, SAID, USER, *step, SAID, USER, SAID, USER, *step, SAID, USER]]
+
+    assert past_steps(row, 0, KNOWN) == 12
+    assert past_steps(row, 2, KNOWN) == 12
 
 
 def test_a_row_of_steps_may_begin_anywhere_and_end_with_the_conversation() -> None:
@@ -121,8 +137,11 @@ STEP = st.sampled_from(
         [USER],
         [SYSTEM],
         [SAID],
+        [SAID, USER],
+        [{**SAID, "content": ""}, USER],
         [result()],
         [calls(call()), result()],
+        [calls(call()), result(), SAID, USER, calls(call()), result()],
         [calls(call(), content="text"), result()],
         [calls(call()), result(name="f")],
         [calls(call("call_0")), result("call_0")],
