@@ -26,11 +26,14 @@ CONVERSATIONS = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/response
 WITH_IDS = frozenset({"/v1/completions"})
 
 MAX_MESSAGES = 10_000
+MAX_PARTS = 10_000  # of one content; each is looked at for itself
+MAX_PIECES = 20 * MAX_MESSAGES  # of all that is hashed: twice what so many messages have, or half as many parts
 MAX_ID = 1024  # bytes of a client's id; a longer one is none
 MAX_OPENINGS = 8  # user messages in a row at the beginning: some clients send files or rules before the question
 # Last messages at which an earlier request may have ended: more results of tools than are ever sent at once.
 MAX_PREFIXES = 64
-# Objects in a long body: one message or part is at least one, and its record takes 150 bytes while it is looked at.
+# Objects in a long body, and commas: one message is at least one object, one part ends with a comma or is the last, and
+# the record of each takes 150 bytes while it is looked at.
 LONG, MAX_OBJECTS = 1 << 20, 300_000
 
 _NOTHING = Raw(b"")
@@ -110,7 +113,7 @@ def _field(name: bytes, value: bytes) -> bytes:
 
 
 def _is_overlong(body: bytes) -> bool:
-    return len(body) > LONG and body.count(b"{") > MAX_OBJECTS
+    return len(body) > LONG and (body.count(b"{") > MAX_OBJECTS or body.count(b",") > MAX_OBJECTS)
 
 
 def _read(base: bytes, top: _Top) -> Keys | None:
@@ -126,13 +129,17 @@ def _read(base: bytes, top: _Top) -> Keys | None:
     told = [*_content(top.system), b"\x02", *_content(top.instructions), b"\x02"]  # and not hashed yet
     openings: list[bytes] = []
     prefixes: list[bytes] = []
-    is_opening, first_prefix = True, len(messages) - MAX_PREFIXES
+    is_opening, first_prefix, seen = True, len(messages) - MAX_PREFIXES, len(told)
     for number, message in enumerate(messages):
         role = message.role
         is_opening = is_opening and (role == "user" or role in _BEFORE)
         if message.type in _PASSING:
             continue
-        told += _canonical(message)
+        pieces = _canonical(message)
+        seen += len(pieces)
+        if seen > MAX_PIECES:
+            return None
+        told += pieces
         if is_opening:
             into = openings if role == "user" and len(openings) < MAX_OPENINGS else None
         else:
@@ -180,7 +187,10 @@ def _content(content: Raw) -> list[bytes]:
 
 def _parts(content: bytes) -> list[bytes]:
     pieces: list[bytes] = []
-    for raw in map(bytes, _PARTS.decode(content)):
+    parts = _PARTS.decode(content)
+    if len(parts) > MAX_PARTS:
+        raise ValueError("too many parts")
+    for raw in map(bytes, parts):
         if raw[:1] == b"{":
             part = _PART.decode(raw)
             if part.type in _PASSING:

@@ -32,7 +32,7 @@ class Prometheus(Process):
         self.url = f"http://127.0.0.1:{self.port}"
         self.interval = interval
         self._targets = folder / "targets.json"
-        rules = quick(RULES.read_text(), factor, shortest=4 * interval, long_factor=long_factor)
+        rules = quick(RULES.read_text(), factor, interval=interval, long_factor=long_factor)
         (folder / "rules.yml").write_text(rules)
         config = folder / "prometheus.yml"
         config.write_text(yaml.safe_dump(self._config()))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.alerting.stand import CLIENTS, INTERVAL, Stand
 from tests.alerting.traffic import MODELS
-from tests.chaos.cluster import status_of
+from tests.chaos.cluster import Backend, status_of
 
 Deed = Callable[[Stand], Awaitable[None]]
 
@@ -37,7 +37,7 @@ async def _well(here: Stand) -> None:
 
 
 async def _one_gone_one_hung(here: Stand) -> None:
-    await here.faults(0, refuse=True, refuse_for=6)  # the faults of one that refuses cannot be mended by asking it
+    await here.faults(0, refuse=True)  # until it is started anew: one that refuses cannot be asked to stop that
     await here.faults(1, freeze=True)
     await here.wait_at(here.backends[1].port)  # the router takes its own requests away from it
 
@@ -45,15 +45,25 @@ async def _one_gone_one_hung(here: Stand) -> None:
 async def _well_again(here: Stand) -> None:
     here.leave()
     await here.faults(1, 2)
+    await _started_anew(here.backends[:1])
     while not await here.router.metric("router_backend_usable", backend=here.backends[0].name):
         await asyncio.sleep(0.1)
 
 
+async def _started_anew(backends: list[Backend]) -> None:
+    for each in backends:
+        await each.end()
+        each.start()
+    for each in backends:
+        await each.listens()
+
+
 async def _all_gone(here: Stand) -> None:
-    await here.faults(refuse=True, refuse_for=3)
+    await here.faults(refuse=True)
 
 
 async def _all_back(here: Stand) -> None:
+    await _started_anew(here.backends)
     while await here.router.metric("router_backend_usable") < len(here.backends):
         await asyncio.sleep(0.1)
 

@@ -23,7 +23,7 @@ BACKENDS = 3
 CLIENTS = 8
 FACTOR = 150.0  # five minutes become two seconds
 LONG_FACTOR = 1500.0  # and six hours, in which a budget's failures are remembered, fourteen
-INTERVAL = 0.3  # seconds between two scrapes
+INTERVAL = 0.5  # seconds between two scrapes, and the time of each; five minutes have four, as a rate needs
 SIMULATED = [
     *("--ttft", "20ms", "--itl", "4ms", "--tokens", "8"),
     *(part for model in MODELS for part in ("--model", model)),
