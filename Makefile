@@ -57,7 +57,7 @@ test: lint $(MISTRAL)
 	@$(VENV)/bin/python -m pytest --quiet
 
 nightly: $(TEST) $(MISTRAL)
-	@ROUTER_NIGHTLY=1 $(VENV)/bin/python -m pytest --quiet tests/translate/test_conversations.py tests/translate/test_streams_random.py tests/wire/test_connection_machine.py tests/handlers/openapi/test_fuzzed.py
+	@ROUTER_NIGHTLY=1 $(VENV)/bin/python -m pytest --quiet tests/translate/test_conversations.py tests/translate/test_streams_random.py tests/wire/test_connection_machine.py tests/wire/test_backend_machine.py tests/handlers/openapi/test_fuzzed.py
 
 test-vllm: $(TEST)
 	@PYTHON=$(VENV)/bin/python bash tests/vllm/run.sh
@@ -66,9 +66,10 @@ chaos: $(TEST)
 	@ROUTER_CHAOS=1 $(VENV)/bin/python -m pytest --quiet tests/chaos tests/corpus/test_crowds.py
 	@$(VENV)/bin/python -m tests.chaos.figures
 
-# Bounded: FUZZ_FLAGS="--seconds 600 requests" fuzzes one target for longer; python -m tests.fuzz --help tells more.
+# Bounded, about four minutes. FUZZ_FLAGS="--seconds 600 requests" fuzzes one target for longer; python -m tests.fuzz --help tells more.
 fuzz: $(FUZZ)
 	@$(VENV)/bin/python -m tests.fuzz $(FUZZ_FLAGS)
+	@$(VENV)/bin/python -m tests.fuzz.uvicorn_reads
 
 bench: $(TEST)
 	@PYTHON=$(VENV)/bin/python sh bench/run.sh

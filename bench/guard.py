@@ -184,17 +184,21 @@ def least(case: str, found: Sequence[Counter[str]], *, times: int = 1) -> Figure
 
 
 @contextlib.contextmanager
-def router(work: Path, words: Sequence[str]) -> Iterator[tuple[int, Lockstep]]:
-    """Run a router with `words` before its own command line; yield its process id and who drives it."""
+def router(work: Path, words: Sequence[str], *, is_blind: bool = False) -> Iterator[tuple[int, Lockstep]]:
+    """Run a router with `words` before its own command line; yield its process id and who drives it.
+
+    `is_blind`: as bench/blind.py makes it.
+    """
     port, log = free_port(), work / "router.log"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = work / "router.yaml"
         config.write_text(CONFIG.format(port=port, log=log, backend=listener.getsockname()[1]))
-        command = [sys.executable, "-m", *words, "serve", "--config", str(config)]
+        before = ["bench.blind"] if is_blind else []
+        command = [sys.executable, "-m", *before, *words, "serve", "--config", str(config)]
         env = {**fronts.environment(), "PYTHONHASHSEED": "0"}
         with running(command, cores=None, log=work / "output", env=env, cwd=work) as process:
             wait_listening(port, work / "output")
-            step = Lockstep(process.pid, port, backend=listener, log=log)
+            step = Lockstep(process.pid, port, backend=listener, log=None if is_blind else log)
             try:
                 step.settle()
                 yield process.pid, step
@@ -222,7 +226,7 @@ def count_system_calls() -> Figures:
             return drive(step, lambda: Calls(pid, work), large=False)
 
 
-def count_inside(kind: str, names: Sequence[str]) -> Figures:
+def count_inside(kind: str, names: Sequence[str], *, large: bool = True, is_blind: bool = False) -> Figures:
     """Return the calls or the allocations of each case."""
     with tempfile.TemporaryDirectory(prefix="devstral-router-guard-") as folder:
         work = Path(folder)
@@ -231,8 +235,8 @@ def count_inside(kind: str, names: Sequence[str]) -> Figures:
             raise Unmeasurable("there is no C compiler (Debian: apt-get install gcc libc6-dev)")
         counts = work / "counts"
         counts.write_bytes(bytes(mmap.PAGESIZE))
-        with router(work, ["bench.guarded", kind, str(library), str(counts)]) as (_, step):
-            return drive(step, lambda: Page(counts, names), large=True)
+        with router(work, ["bench.guarded", kind, str(library), str(counts)], is_blind=is_blind) as (_, step):
+            return drive(step, lambda: Page(counts, names), large=large)
 
 
 def measure() -> dict[str, Figures]:

@@ -89,7 +89,7 @@ class App:
         self._is_draining = False
         self._began = time.monotonic()
         self._worker = worker
-        self.securing = Securing(read_credentials(config.server.tls))
+        self.securing = Securing(read_credentials(config))
         self._logs = logs.setup(config.logging, worker=worker)
         self.registry = parts.registry(config)
         self._tapping = Tapping(config.middlewares)
@@ -179,7 +179,7 @@ class App:
 
     def recently(self) -> Told:
         """Return what happened lately in this process; to be read at once."""
-        return self._observer.recent.told(self.in_flight, time.monotonic(), sessions=self.looking.sessions())
+        return self._observer.told(time.monotonic(), sessions=self.looking.sessions())
 
     # From its start to its end
 
@@ -192,7 +192,7 @@ class App:
         )
         shared = self._share(client)
         relay = self.looking.relay = Relay(shared)
-        self._observer.on_down = relay.backend_down
+        self._observer.on_down, self._observer.later = relay.backend_down, asyncio.get_running_loop().call_later
         checker = Checker(
             self.registry,
             client,
@@ -237,6 +237,7 @@ class App:
             running.resolver.close()
         self._tapping.close()
         await asyncio.to_thread(self._tapping.join)
+        self._observer.settle()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)
         self._logs.close()
@@ -252,7 +253,7 @@ class App:
 
         Whole or not at all, in one step. Raises ConfigError where it cannot be used; nothing has changed then.
         """
-        credentials = read_credentials(loaded.config.server.tls)
+        credentials = read_credentials(loaded.config)
         return [*self._changing.apply(loaded), *self.securing.take(credentials)]
 
     def carry_out(self, order: Order) -> Report:

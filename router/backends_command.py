@@ -1,8 +1,9 @@
 """`devstral-router backends`, `reload` and `log-level`: a running router, from the shell.
 
 They ask its operators' listener, found by --admin, or by the section `admin` of the configuration that it runs with,
-the rest of which may have faults. The default address is asked only where there is no file. Exit codes: 0 done, 1 the
-router refused, cannot be reached, or nothing tells where it is, 2 the command line itself is wrong.
+the rest of which may have faults. The default address is asked only where there is no file. By https the router has to
+show a certificate of an authority of the system or of --cacert, or the very one of `admin.tls`. Exit codes: 0 done, 1
+the router refused, cannot be reached or trusted, or nothing tells where it is, 2 the command line itself is wrong.
 """
 
 import argparse
@@ -10,11 +11,12 @@ import http.client
 import json
 import os
 import shutil
+import ssl
 import sys
 import time
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from router.backends_table import clean, table
@@ -34,6 +36,29 @@ class CannotAsk(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom to believe by https, and what to show; files in PEM form."""
+
+    authorities: tuple[str, ...] = ()  # beside those of the system; or instead of them, where `is_given`
+    is_given: bool = False
+    cert_file: str | None = None  # ours
+    key_file: str | None = None  # None: in cert_file
+
+    def context(self) -> ssl.SSLContext:
+        """Return what to connect with. Raises CannotAsk."""
+        named = [path for path in (*self.authorities, self.cert_file, self.key_file) if path is not None]
+        try:
+            context = ssl.create_default_context(cafile=self.authorities[0] if self.is_given else None)
+            for path in self.authorities:
+                context.load_verify_locations(path)
+            if self.cert_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as error:  # ssl's own errors are such too
+            raise CannotAsk(f"cannot use {' or '.join(named)}: {error.strerror or error}") from error
+        return context
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """Where a router listens for operators."""
 
@@ -41,6 +66,7 @@ class Listener:
     host: str
     port: int
     token: str | None = field(default=None, repr=False)
+    trust: Trust = Trust()
 
     @property
     def shown(self) -> str:
@@ -54,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, reload: bool = False) -> N
     parser.add_argument("--admin", metavar="URL", help="the operators' listener, e.g. http://127.0.0.1:9001")
     parser.add_argument("--token", metavar="TOKEN", help="admin.token (seen in process lists: prefer --config)")
     parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="where both stand")
+    parser.add_argument("--cacert", metavar="FILE", help="by https: the authorities to trust, not the system's")
+    parser.add_argument("--cert", metavar="FILE", help="by https: our own certificate, for admin.tls.client_auth")
+    parser.add_argument("--key", metavar="FILE", help="its key (default: it is in the same file)")
     parser.add_argument("--env-file", metavar="FILE", default=argparse.SUPPRESS, help="a .env file to read")
     parser.add_argument("--json", action="store_true", help="print the router's answer as it is")
     if reload:
@@ -109,8 +138,9 @@ def run_change(arguments: argparse.Namespace) -> int:
 def find_listener(arguments: argparse.Namespace) -> Listener:
     """Return where to ask. Raises CannotAsk."""
     given, token = getattr(arguments, "admin", None), arguments.token or None
+    trust = _trust(arguments)
     if given is not None and token is not None:
-        return _parsed(given, token)
+        return _parsed(given, token, trust)
     path = getattr(arguments, "config", None) or find_config()
     try:
         configured = load_admin(path, environ=os.environ, env_file=getattr(arguments, "env_file", None), token=token)
@@ -120,14 +150,24 @@ def find_listener(arguments: argparse.Namespace) -> Listener:
         configured = AdminConfig()
     if token is None and configured.token is not None:
         token = configured.token.get_secret_value()
+    shown = configured.tls.cert_file
+    if shown is not None and not trust.is_given:
+        trust = replace(trust, authorities=(shown,))
     if given is not None:
-        return _parsed(given, token)
+        return _parsed(given, token, trust)
     if not configured.enabled:
         raise CannotAsk(f"admin.enabled is off in {path}: this router takes no admin calls")
     if configured.port == 0:
-        raise CannotAsk(f"admin.port is 0 in {path}: its log tells the port; give it as --admin http://127.0.0.1:PORT")
+        raise CannotAsk(f"admin.port is 0 in {path}: its log tells the port; give it as --admin URL")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(configured.host, configured.host)
-    return Listener("http", host, configured.port, token)
+    return Listener("http" if shown is None else "https", host, configured.port, token, trust)
+
+
+def _trust(arguments: argparse.Namespace) -> Trust:
+    authorities, cert, key = arguments.cacert, arguments.cert, arguments.key
+    if key is not None and cert is None:
+        raise CannotAsk("--key needs --cert beside it")
+    return Trust(() if authorities is None else (authorities,), authorities is not None, cert, key)
 
 
 def _unusable(path: str | None, error: ConfigError) -> str:
@@ -137,7 +177,7 @@ def _unusable(path: str | None, error: ConfigError) -> str:
     return "\n".join([head, *faults, "Say where: --admin http://127.0.0.1:9001, and --token TOKEN if it has one"])
 
 
-def _parsed(given: str, token: str | None) -> Listener:
+def _parsed(given: str, token: str | None, trust: Trust) -> Listener:
     parts = urllib.parse.urlsplit(given if "://" in given else f"http://{given}")
     try:
         port = parts.port
@@ -147,7 +187,7 @@ def _parsed(given: str, token: str | None) -> Listener:
     is_host = host.isprintable() and host != "" and " " not in host
     if parts.scheme not in ("http", "https") or not is_host or port == -1 or parts.path not in ("", "/"):
         raise CannotAsk(f"--admin must be a URL such as http://127.0.0.1:9001, not {clean(given)}")
-    return Listener(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], token)
+    return Listener(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], token, trust)
 
 
 def _order(arguments: argparse.Namespace) -> tuple[str, str, dict[str, object] | None]:
@@ -167,8 +207,7 @@ def ask(listener: Listener, method: str, path: str, fields: Mapping[str, object]
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if listener.token is not None:
         headers["Authorization"] = f"Bearer {listener.token}"
-    connect = http.client.HTTPSConnection if listener.scheme == "https" else http.client.HTTPConnection
-    connection = connect(listener.host, listener.port, timeout=TIMEOUT)
+    connection = _connection(listener)
     try:
         connection.request(method, path, None if fields is None else json.dumps(fields), headers)
         answer = connection.getresponse()
@@ -177,6 +216,11 @@ def ask(listener: Listener, method: str, path: str, fields: Mapping[str, object]
         raise CannotAsk(
             f"nobody listens on {listener.shown}: is the router running, and admin.enabled not off?"
             " If it listens elsewhere: --admin URL, or --config with the file that it runs with"
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise CannotAsk(
+            f"the certificate of {listener.shown} is not to be trusted: {clean(error.verify_message)}."
+            " Name who vouches for it: --cacert FILE; or the router by a name that stands in it: --admin https://NAME:9001"
         ) from error
     except UnicodeEncodeError as error:  # a header cannot hold it
         raise CannotAsk("the token or the address has signs that cannot be sent: use ASCII characters") from error
@@ -193,6 +237,13 @@ def ask(listener: Listener, method: str, path: str, fields: Mapping[str, object]
     if status >= 400:
         raise CannotAsk(_refusal(listener, status, found))
     return found
+
+
+def _connection(listener: Listener) -> http.client.HTTPConnection:
+    if listener.scheme == "http":
+        return http.client.HTTPConnection(listener.host, listener.port, timeout=TIMEOUT)
+    context = listener.trust.context()
+    return http.client.HTTPSConnection(listener.host, listener.port, timeout=TIMEOUT, context=context)
 
 
 def _refusal(listener: Listener, status: int, found: Mapping[str, Any]) -> str:

@@ -1,7 +1,12 @@
-"""Who is told what happens: the metrics, the access log and, of what an operator should know, the log."""
+"""Who is told what happens: the metrics, the access log and, of what an operator should know, the log.
+
+What has ended is told of a moment later, many at a time: what counts and writes it is then in the processor's caches,
+while between two requests it is not, and takes twice as long. Who asks for what was counted has all of it told first.
+"""
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 
 from router.backends.backend import Change, ChangeKind
@@ -9,10 +14,13 @@ from router.backends.health import HealthState
 from router.exchange import Attempt, AttemptOutcome, Exchange
 from router.observe import logs
 from router.observe.metrics import Metrics, model_label
-from router.recent import Recent
+from router.recent import Recent, Told
 from router.tracing.tracer import Tracer
 
 WELL = frozenset({"up", "closed", "serving", "drained"})  # states that need nobody's attention; an order is no accident
+
+SOON = 0.02  # seconds until what has ended is told of
+MANY = 64  # that are not let grow: telling of them takes half a millisecond, in which no stream goes on
 
 log = logging.getLogger("router.app")
 
@@ -23,24 +31,65 @@ class Observer:
     def __init__(self, metrics: Metrics, access: logs.AccessLog, tracer: Tracer | None = None) -> None:
         """All are told of every exchange."""
         self._metrics = metrics
-        self.recent = Recent()
-        closers = (metrics.exchange_closed, access.write, self._note)
-        self._closers: tuple[Callable[[Exchange], None], ...] = closers
-        if tracer is not None:
-            self._closers += (tracer.exchange_closed,)
+        self._access = access
+        self._tracer = tracer
+        self._recent = Recent(time.time)
+        self._ended: deque[Exchange] = deque()  # not yet told of
+        self._tried: deque[tuple[Attempt, Exchange, float | None]] = deque()  # and when the answer had begun by then
+        self._is_due = False
+        self.later: Callable[[float, Callable[[], None]], object] | None = None  # a loop's; None: all is told at once
         self.on_down: Callable[[str], None] | None = None  # told the name of a backend that goes down
+        metrics.before_dump = self.settle
 
     def exchange_opened(self, exchange: Exchange) -> None:
         """Count an exchange, and be told of its end."""
-        self._metrics.exchange_opened(exchange)
-        exchange.on_close.extend(self._closers)
+        self._metrics.in_flight += 1
+        exchange.on_close.append(self._exchange_closed)
 
-    def _note(self, exchange: Exchange) -> None:
-        self.recent.exchange_closed(exchange, wall=time.time())
+    def _exchange_closed(self, exchange: Exchange) -> None:
+        self._metrics.in_flight -= 1
+        ended = self._ended
+        ended.append(exchange)
+        if not self._is_due or len(ended) >= MANY:
+            self._settle_soon()
 
     def attempt_closed(self, attempt: Attempt, exchange: Exchange) -> None:
         """Count an attempt."""
-        self._metrics.attempt_closed(attempt, model_label(exchange), began=exchange.began)
+        self._tried.append((attempt, exchange, exchange.began))
+        if not self._is_due:
+            self._settle_soon()
+
+    def _settle_soon(self) -> None:
+        if self.later is None or len(self._ended) >= MANY:
+            self.settle()
+        else:
+            self._is_due = True
+            self.later(SOON, self._on_time)
+
+    def _on_time(self) -> None:
+        self._is_due = False
+        self.settle()
+
+    def settle(self) -> None:
+        """Tell of everything that has ended until now."""
+        metrics, access, recent, tracer = self._metrics, self._access, self._recent, self._tracer
+        while self._tried:
+            attempt, exchange, began = self._tried.popleft()
+            metrics.attempt_closed(attempt, model_label(exchange), began=began)
+        if self._ended:
+            ahead = time.time() - time.monotonic()
+        while self._ended:
+            exchange = self._ended.popleft()
+            metrics.exchange_closed(exchange)
+            access.write(exchange, (exchange.closed or 0.0) + ahead)
+            recent.exchange_closed(exchange)
+            if tracer is not None:
+                tracer.exchange_closed(exchange)
+
+    def told(self, now: float, *, sessions: dict[str, int] | None = None) -> Told:
+        """Return what happened lately, with all that has ended at `now`, and `sessions`; to be read at once."""
+        self.settle()
+        return self._recent.told(self._metrics.in_flight, now, sessions=sessions)
 
     def retried(self, cause: AttemptOutcome) -> None:
         """Count a retry."""
@@ -65,6 +114,8 @@ class Observer:
     def changed(self, change: Change) -> None:
         """Count a change of a backend's state, and say so in the log."""
         self._metrics.changed(change)
+        if change.kind is not ChangeKind.MODELS and change.before != HealthState.UNKNOWN.value:
+            self._recent.turned(change.backend, change.kind.value, change.before, change.after, change.cause)
         if change.kind is ChangeKind.HEALTH and change.after == HealthState.DOWN.value and self.on_down is not None:
             self.on_down(change.backend)
         if change.kind is ChangeKind.ALARM:

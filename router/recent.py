@@ -7,10 +7,10 @@ are monotonic seconds, which all processes of a machine share, so that slices of
 What a worker has counted ends with it.
 """
 
+from bisect import bisect
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from math import log2
 
 from router.exchange import AttemptOutcome, Exchange, Outcome
 
@@ -20,9 +20,12 @@ MINUTE = 60.0  # seconds for which the tries at each backend are told
 LAP = 10.0  # seconds of a slice of them: there may be many backends
 LAPS = int(MINUTE / LAP)
 INCIDENTS = 50  # of each process, and told of all
+TURNS = 50  # the same
+TOGETHER = 5.0  # seconds within which several processes see the same
 LONGEST = 128  # characters of a text of an incident
 BINS = 4  # per doubling of a time: a time read from its bin is at most 9 % off
 LEAST = 1e-4  # seconds: all shorter times are one bin
+DOUBLINGS = 30  # more than a day: all longer times are one bin too
 
 FAILED = frozenset({Outcome.BACKEND_ERROR, Outcome.NO_BACKEND, Outcome.BROKEN, Outcome.TIMEOUT, Outcome.INTERNAL})
 # Tries that say nothing against the backend; to be full is told, though nothing is broken.
@@ -34,6 +37,9 @@ NOBODYS_FAULT = frozenset(
 )
 
 Bins = dict[int, int]  # how many times fell into each bin
+
+_EDGES = tuple(LEAST * 2 ** (number / BINS) for number in range(1, BINS * DOUBLINGS))
+_OK, _TRY_OK = Outcome.OK, AttemptOutcome.OK
 
 
 @dataclass(slots=True)
@@ -81,6 +87,18 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A backend that became worse or better, or was ordered to."""
+
+    at: float  # seconds since 1970
+    backend: str
+    kind: str  # "health", "breaker" ...
+    before: str
+    after: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What one process tells, or several together."""
 
@@ -89,23 +107,30 @@ class Told:
     slices: tuple[Slice, ...] = ()  # by number; those in which nothing ended are missing
     tries: dict[str, Tries] = field(default_factory=dict)  # of the last minute, by backend
     incidents: tuple[Incident, ...] = ()  # oldest first
+    turns: tuple[Turn, ...] = ()  # oldest first
     sessions: dict[str, int] | None = None  # counts of conversations; None where they are off
 
 
 class Recent:
     """Counts what happens in one process."""
 
-    def __init__(self) -> None:
-        """Nothing has happened."""
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
+        """Nothing has happened. `wall_clock`: seconds since 1970."""
+        self._wall_clock = wall_clock
         self._slice = Slice(-1)
         self._slices: deque[Slice] = deque(maxlen=SLICES + 1)  # and the one that is not over
         self._lap: dict[str, Tries] = {}
         self._lap_number = -1
         self._laps: deque[tuple[int, dict[str, Tries]]] = deque(maxlen=LAPS + 1)
         self._incidents: deque[Incident] = deque(maxlen=INCIDENTS)
+        self._turns: deque[Turn] = deque(maxlen=TURNS)
 
-    def exchange_closed(self, exchange: Exchange, *, wall: float) -> None:
-        """Count an exchange. `wall`: seconds since 1970."""
+    def turned(self, backend: str, kind: str, before: str, after: str, cause: str) -> None:
+        """Keep what has changed of a backend."""
+        self._turns.append(Turn(self._wall_clock(), backend, kind, before, after, cause))
+
+    def exchange_closed(self, exchange: Exchange) -> None:
+        """Count an exchange."""
         closed, outcome = exchange.closed or 0.0, exchange.outcome
         number = int(closed / SPAN)
         current = self._slice
@@ -115,14 +140,14 @@ class Recent:
         current.requests += 1
         began = exchange.began
         if began is not None:
-            current.first[bin_of(began - exchange.opened)] += 1
-        if outcome is Outcome.OK:
-            current.whole[bin_of(closed - exchange.opened)] += 1
+            current.first[bisect(_EDGES, began - exchange.opened)] += 1
+        if outcome is _OK:
+            current.whole[bisect(_EDGES, closed - exchange.opened)] += 1
         elif outcome in FAILED:
             current.failed += 1
-            self._incidents.append(incident(exchange, wall))
+            self._incidents.append(incident(exchange, self._wall_clock()))
         if exchange.resumed and outcome not in FAILED:
-            self._incidents.append(incident(exchange, wall))
+            self._incidents.append(incident(exchange, self._wall_clock()))
         if exchange.attempts:
             self._count_tries(exchange, int(closed / LAP))
 
@@ -136,7 +161,7 @@ class Recent:
             if tries is None:
                 tries = lap[attempt.backend] = Tries()
             tries.count += 1
-            if attempt.outcome is AttemptOutcome.OK:
+            if attempt.outcome is _TRY_OK:
                 # A broken answer had begun elsewhere, before this try did.
                 if began is not None and began >= attempt.started:
                     tries.answered += 1
@@ -152,7 +177,8 @@ class Recent:
             if number >= first_lap:
                 _add_tries(tries, lap)
         slices = tuple(each for each in self._slices if each.number >= oldest)
-        return Told(in_flight, 1, slices, dict(tries), tuple(self._incidents), sessions)
+        turns = tuple(self._turns)
+        return Told(in_flight, 1, slices, dict(tries), tuple(self._incidents), turns, sessions)
 
 
 def incident(exchange: Exchange, wall: float) -> Incident:
@@ -177,11 +203,13 @@ def joined(tellings: Iterable[Told]) -> Told:
     slices: dict[int, Slice] = {}
     tries: dict[str, Tries] = defaultdict(Tries)
     incidents: list[Incident] = []
+    turns: list[Turn] = []
     sessions: dict[str, int] | None = None
     for told in tellings:
         in_flight += told.in_flight
         workers += told.workers
         incidents += told.incidents
+        turns += told.turns
         _add_tries(tries, told.tries)
         if told.sessions is not None:
             had = sessions or {}
@@ -194,7 +222,19 @@ def joined(tellings: Iterable[Told]) -> Told:
             _add_bins(into.whole, each.whole)
     incidents.sort(key=lambda each: each.at)
     ordered = tuple(slices[number] for number in sorted(slices))
-    return Told(in_flight, workers, ordered, dict(tries), tuple(incidents[-INCIDENTS:]), sessions)
+    return Told(in_flight, workers, ordered, dict(tries), tuple(incidents[-INCIDENTS:]), _once(turns), sessions)
+
+
+def _once(turns: list[Turn]) -> tuple[Turn, ...]:
+    """Return them oldest first; what several processes have seen at about the same time is one."""
+    found: list[Turn] = []
+    seen: dict[tuple[str, str, str, str], float] = {}
+    for each in sorted(turns, key=lambda each: each.at):
+        what = (each.backend, each.kind, each.before, each.after)
+        if each.at - seen.get(what, -TOGETHER) >= TOGETHER:
+            seen[what] = each.at
+            found.append(each)
+    return tuple(found[-TURNS:])
 
 
 def _add_tries(into: dict[str, Tries], more: dict[str, Tries]) -> None:
@@ -209,7 +249,7 @@ def _add_bins(into: Bins, more: Bins) -> None:
 
 def bin_of(seconds: float) -> int:
     """Return the bin of a time."""
-    return int(log2(seconds / LEAST) * BINS) if seconds > LEAST else 0
+    return bisect(_EDGES, seconds)
 
 
 def share_of(bins: Bins, part: float) -> float | None:

@@ -1,4 +1,4 @@
-"""The certificate that our listener shows: read at the start, and anew whenever the configuration is.
+"""The certificates that our listeners show: read at the start, and anew whenever the configuration is.
 
 Reading comes first and may fail; taking up what was read does not, so a bad certificate changes nothing.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from router.config.certificates import Certificate, read_certificate
-from router.config.schema import ServerTLSConfig
+from router.config.schema import Config, ServerTLSConfig
 from router.errors import ConfigError, ConfigFault
 from router.wire.tls import ServerTLS, server_context
 
@@ -21,8 +21,20 @@ class Credentials:
     certificate: Certificate | None = None
 
 
-def read_credentials(tls: ServerTLSConfig) -> Credentials:
+@dataclass(frozen=True, slots=True)
+class Both:
+    """What both listeners show."""
+
+    clients: Credentials = Credentials()
+    operators: Credentials = Credentials()
+
+
+def read_credentials(config: Config) -> Both:
     """Return what is configured, as the files are now. Raises ConfigError."""
+    return Both(_read(config.server.tls, "server.tls"), _read(config.admin.tls, "admin.tls"))
+
+
+def _read(tls: ServerTLSConfig, place: str) -> Credentials:
     if tls.cert_file is None:
         return Credentials()
     options = ServerTLS(
@@ -31,25 +43,21 @@ def read_credentials(tls: ServerTLSConfig) -> Credentials:
     try:
         return Credentials(server_context(options), read_certificate(tls.cert_file))
     except (OSError, ValueError) as error:  # changed since they were checked
-        raise ConfigError([ConfigFault("server.tls", f"its files cannot be used: {error}")]) from error
+        raise ConfigError([ConfigFault(place, f"its files cannot be used: {error}")]) from error
 
 
-class Securing:
-    """Which credentials hold now."""
+class Shown:
+    """Which credentials hold now on one listener."""
 
-    def __init__(self, credentials: Credentials) -> None:
-        """Those that hold from the start."""
+    def __init__(self, credentials: Credentials, place: str) -> None:
+        """Those that hold from the start. `place`: of the configuration."""
         self.credentials = credentials
         self.handshakes_failed = 0
         self.on_change: Callable[[ssl.SSLContext | None], None] | None = None  # told what holds from now on
-
-    def figures(self) -> tuple[float | None, int]:
-        """Return when the certificate ends (seconds since 1970, None without one), and how many handshakes failed."""
-        certificate = self.credentials.certificate
-        return None if certificate is None else certificate.expires, self.handshakes_failed
+        self._place = place
 
     def handshake_failed(self) -> None:
-        """Count a client with whom there was no TLS."""
+        """Count somebody with whom there was no TLS."""
         self.handshakes_failed += 1
 
     def take(self, credentials: Credentials) -> list[str]:
@@ -60,4 +68,23 @@ class Securing:
         now = credentials.certificate
         if now is None or before.certificate is None or now.ders == before.certificate.ders:
             return []
-        return [f"server.tls.cert_file: another certificate, good until {now.until}"]
+        return [f"{self._place}.cert_file: another certificate, good until {now.until}"]
+
+
+class Securing:
+    """Which credentials hold now, on the clients' listener and on the operators'."""
+
+    def __init__(self, credentials: Both) -> None:
+        """Those that hold from the start."""
+        self.clients = Shown(credentials.clients, "server.tls")
+        self.operators = Shown(credentials.operators, "admin.tls")
+
+    def figures(self) -> tuple[float | None, int]:
+        """Return when the first certificate ends (seconds since 1970, None: there is none), and failed handshakes."""
+        both = (self.clients, self.operators)
+        ends = [shown.credentials.certificate.expires for shown in both if shown.credentials.certificate is not None]
+        return min(ends, default=None), sum(shown.handshakes_failed for shown in both)
+
+    def take(self, credentials: Both) -> list[str]:
+        """Show them to new connections from now on; return what is different, each in a line."""
+        return [*self.clients.take(credentials.clients), *self.operators.take(credentials.operators)]

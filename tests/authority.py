@@ -35,13 +35,15 @@ class Issued:
 class Authority:
     """Issues certificates into a folder."""
 
-    def __init__(self, folder: Path, openssl: str, name: str = "ca") -> None:
+    def __init__(self, folder: Path, openssl: str, name: str = "ca", *more: str) -> None:
+        """`more`: for its own certificate."""
         self.folder, self.name = folder, name
-        self.ca, self._key = folder / f"{name}.pem", folder / f"{name}.key"
+        self.ca, self.key = folder / f"{name}.pem", folder / f"{name}.key"
         self._openssl = openssl
         self._numbers = itertools.count(1)
-        self._run("req", "-x509", *CURVE, "-keyout", str(self._key), "-out", str(self.ca), "-days", "9",
-                  "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign")  # fmt: skip
+        self._run("req", "-x509", *CURVE, "-keyout", str(self.key), "-out", str(self.ca), "-days", "9",
+                  "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,digitalSignature",
+                  *more)  # fmt: skip
 
     def issue(self, *names: str, subject: str = "/CN=router", days: int = 2, key: tuple[str, ...] = CURVE) -> Issued:
         """Issue a certificate for these names (`localhost` and 127.0.0.1 if none); `days` below 0: it has ended."""
@@ -51,7 +53,7 @@ class Authority:
         alternatives = ",".join(f"DNS:{name}" for name in names) or "DNS:localhost,IP:127.0.0.1"
         extension.write_text(f"subjectAltName={alternatives}\nextendedKeyUsage=serverAuth,clientAuth\n")
         self._run("req", *key, "-keyout", str(issued.key), "-out", request, "-subj", subject, "-utf8")
-        self._run("x509", "-req", "-in", request, "-CA", str(self.ca), "-CAkey", str(self._key), "-CAcreateserial",
+        self._run("x509", "-req", "-in", request, "-CA", str(self.ca), "-CAkey", str(self.key), "-CAcreateserial",
                   "-days", str(days), "-extfile", str(extension), "-out", str(issued.cert))  # fmt: skip
         return issued
 

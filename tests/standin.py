@@ -20,7 +20,7 @@ from tornado.web import Application, RequestHandler
 from router.access.overload import Marks
 from router.observe.guard import Guard
 from router.process.sockets import Listening
-from router.securing import Credentials, Securing
+from router.securing import Both, Securing
 from router.server import run
 from router.vitals import Looking
 from router.wire.limits import ServerLimits
@@ -72,7 +72,7 @@ class Standin:
         if refusal is not None:
             raise FileNotFoundError(2, refusal)
         self.in_flight = 0
-        self.securing = Securing(Credentials())
+        self.securing = Securing(Both())
         self.looking = Looking(Guard(Marks(), at_work=lambda: 0))
         self.stopped = asyncio.Event()
         routes = [("/pid", PidHandler), ("/slow", SlowHandler), ("/stream", StreamHandler), ("/block", BlockHandler)]

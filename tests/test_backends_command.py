@@ -325,3 +325,18 @@ def test_a_wrong_command_line_is_told_as_such(words: list[str], capsys: Capture)
 def test_a_bad_url_of_the_listener_is_told_as_such(url: str, capsys: Capture) -> None:
     assert main(["backends", "--admin", url, "--token", "x"]) == UNUSABLE
     assert "--admin must be a URL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--key", "k.pem"), "--key needs --cert beside it"),
+        (("--cacert", "/nowhere.pem"), "cannot use /nowhere.pem: No such file or directory"),
+        (("--cert", __file__), f"cannot use {__file__}: [SSL"),
+    ],
+)
+def test_files_for_https_that_cannot_be_used_are_told_before_anybody_is_asked(
+    flags: tuple[str, ...], said: str, capsys: Capture
+) -> None:
+    assert main(["backends", "--admin", "https://127.0.0.1:1", "--token", TOKEN, *flags]) == UNUSABLE
+    assert said in capsys.readouterr().err

@@ -14,6 +14,8 @@ from router.recent import (
     MINUTE,
     SLICES,
     SPAN,
+    TOGETHER,
+    TURNS,
     Recent,
     Told,
     bin_of,
@@ -42,9 +44,9 @@ def closed(
 
 
 def counted(*exchanges: Exchange, now: float, in_flight: int = 0) -> Told:
-    recent = Recent()
+    recent = Recent(lambda: 1000.0)
     for each in exchanges:
-        recent.exchange_closed(each, wall=1000.0)
+        recent.exchange_closed(each)
     return recent.told(in_flight, now)
 
 
@@ -107,7 +109,8 @@ def test_times_are_read_within_nine_percent() -> None:
     for seconds in (dice.uniform(math.log(2 * LEAST), math.log(3000)) for _ in range(500)):
         wanted = math.exp(seconds)
         assert share_of({bin_of(wanted): 1}, 0.5) == pytest.approx(wanted, rel=0.1)
-    assert bin_of(0.0) == bin_of(-1.0) == 0
+    assert bin_of(0.0) == bin_of(-1.0) == bin_of(LEAST) == 0
+    assert bin_of(1e9) == bin_of(1e12), "no time makes a bin of its own without end"
 
 
 def test_a_share_of_times_is_where_so_many_stay_within() -> None:
@@ -131,12 +134,34 @@ def test_what_several_processes_tell_is_added_up_by_time() -> None:
     assert [each.requests for each in one.slices] == [1, 1], "what was told is left alone"
 
 
+def turned(at: float, name: str = "one", after: str = "down") -> Told:
+    recent = Recent(lambda: at)
+    recent.turned(name, "health", "up", after, "refused")
+    return recent.told(0, at)
+
+
+def test_what_several_processes_have_seen_of_a_backend_is_told_once() -> None:
+    together = joined([turned(1000.3), turned(1000.0), turned(1001.0, "two"), turned(1000.0 + TOGETHER)])
+
+    assert [(each.at, each.backend) for each in together.turns] == [(1000.0, "one"), (1001.0, "two"), (1005.0, "one")]
+
+
+def test_turns_are_kept_up_to_a_bound() -> None:
+    recent = Recent(lambda: 1000.0)
+    for number in range(3 * TURNS):
+        recent.turned(f"b{number}", "breaker", "closed", "open", "cut")
+    told = recent.told(0, 1.0)
+
+    assert [each.backend for each in told.turns] == [f"b{number}" for number in range(2 * TURNS, 3 * TURNS)]
+    assert len(joined([told, turned(2000.0)]).turns) == TURNS
+
+
 def test_sessions_of_several_processes_are_added_up_and_none_is_told_where_they_are_off() -> None:
     one, other = Told(sessions={"active": 2, "kept": 5}), Told(sessions={"active": 1, "kept": 0})
 
     assert joined([one, other, Told()]).sessions == {"active": 3, "kept": 5}
     assert joined([Told(), Told()]).sessions is None
-    assert Recent().told(0, 0.0, sessions={"active": 1}).sessions == {"active": 1}
+    assert Recent(lambda: 0.0).told(0, 0.0, sessions={"active": 1}).sessions == {"active": 1}
 
 
 def test_it_goes_to_another_process_as_it_is() -> None:
@@ -146,11 +171,11 @@ def test_it_goes_to_another_process_as_it_is() -> None:
 
 
 def test_what_is_kept_is_bounded_whatever_comes() -> None:
-    recent = Recent()
+    recent = Recent(lambda: float(number))
     for number in range(20 * SLICES):
         exchange = closed(number * SPAN, outcome=Outcome.BROKEN, tries=(("one", AttemptOutcome.CUT),) * 50)
         exchange.id = exchange.error = exchange.model = "x" * 10_000
-        recent.exchange_closed(exchange, wall=float(number))
+        recent.exchange_closed(exchange)
     told = recent.told(0, 20 * SLICES * SPAN)
 
     assert len(told.slices) <= SLICES + 1

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from router.config.exposure import is_public
 from router.config.schema import Config, ServerTLSConfig, TLSConfig
 from router.config.tree import Path
 
@@ -94,10 +95,15 @@ def notices(config: Config) -> Iterator[str]:
         if found is not None and found.expires <= now:
             where = ".".join(map(str, place))
             yield f"{where}.cert_file: the certificate has ended, on {found.until}: whoever verifies it refuses it"
+    keys = [section.key_file or section.cert_file for _, section in _sections(config)]
+    for path in dict.fromkeys(filter(None, keys)):
+        if is_public(path):
+            yield f"{path} holds a private key, and everybody on this machine can read it: chmod o-r {path}"
 
 
 def _sections(config: Config) -> Iterator[tuple[Path, ServerTLSConfig | TLSConfig]]:
     yield ("server", "tls"), config.server.tls
+    yield ("admin", "tls"), config.admin.tls
     for number, backend in enumerate(config.backends):
         yield ("backends", number, "tls"), backend.tls
 

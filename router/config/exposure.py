@@ -23,11 +23,12 @@ def notices(config: Config, origins: Mapping[str, str], *, file: str | None, env
     return [
         f"{path} holds keys, and everybody on this machine can read it: chmod o-r {path}"
         for path in sorted(holding)
-        if _is_public(path)
+        if is_public(path)
     ]
 
 
-def _is_public(path: str) -> bool:
+def is_public(path: str) -> bool:
+    """Return whether everybody on the machine can read a file."""
     try:
         return bool(os.stat(path).st_mode & stat.S_IROTH)
     except OSError:

@@ -76,7 +76,7 @@ class ExtraRoute(Section):
 
 
 class ServerTLSConfig(Section):
-    """How our own listener speaks TLS: it does where there is a certificate."""
+    """How a listener of ours speaks TLS: it does where there is a certificate."""
 
     cert_file: Annotated[str | None, FILE] = None
     key_file: Annotated[str | None, FILE] = None  # None: in cert_file
@@ -134,6 +134,7 @@ class AdminConfig(Section):
     host: Annotated[str, Kind(parse_host, show)] = "127.0.0.1"
     port: Annotated[int, whole(0, 65535)] = 9001  # 0: any free one
     token: Annotated[SecretStr | None, SECRET] = None
+    tls: ServerTLSConfig = ServerTLSConfig()
 
     @model_validator(mode="after")
     def _token_beyond_this_machine(self) -> "AdminConfig":

@@ -10,7 +10,7 @@ from math import ceil
 
 from router import __version__
 from router.backends.backend import BackendStatus
-from router.recent import MINUTE, SLICES, SPAN, Incident, Slice, Told, Tries, share_of
+from router.recent import MINUTE, SLICES, SPAN, Incident, Slice, Told, Tries, Turn, share_of
 
 Board = dict[str, object]
 Row = dict[str, object]
@@ -86,6 +86,7 @@ def board(facts: Facts, told: Told, rows: list[Row]) -> Board:
         "minute": _last_minute(told.slices, newest),
         "plots": plots(told.slices, newest),
         "incidents": [_incident_fields(each) for each in reversed(told.incidents)],
+        "turns": [_turn_fields(each) for each in reversed(told.turns)],
         "backends": rows,
     }
 
@@ -134,6 +135,17 @@ def _incident_fields(each: Incident) -> Row:
         "seconds": round(each.seconds, 3),
         "resumed": each.resumed,
         "tries": each.tries,
+    }
+
+
+def _turn_fields(each: Turn) -> Row:
+    return {
+        "at": round(each.at, 1),
+        "backend": each.backend,
+        "kind": each.kind,
+        "before": each.before,
+        "after": each.after,
+        "cause": each.cause,
     }
 
 

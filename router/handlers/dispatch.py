@@ -20,7 +20,7 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from tornado.web import Application
+from tornado.web import Application, HTTPError
 
 from router.errors import AnswerError
 from router.handlers.relayed import RelayedHandler
@@ -68,11 +68,11 @@ class LeanRequest(HTTPServerRequest):
 
     @cached_property
     def arguments(self) -> dict[str, list[bytes]]:  # type: ignore[override]
-        """The query's arguments."""
+        """The query's arguments. Raises `HTTPError` 400 for more than are read: it is a handler that asks for them."""
         try:
             return parse_qs_bytes(self.query, keep_blank_values=True, max_num_fields=MAX_ARGUMENTS)
         except ValueError as error:
-            raise HTTPInputError(f"Invalid query string: {error}") from error
+            raise HTTPError(400, f"Invalid query string: {error}") from error
 
     @cached_property
     def query_arguments(self) -> dict[str, list[bytes]]:  # type: ignore[override]

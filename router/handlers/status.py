@@ -1,5 +1,6 @@
 """What the router says of itself: what it is, whether it lives, is ready and healthy, its models, its metrics."""
 
+import asyncio
 import datetime
 
 import orjson
@@ -7,7 +8,7 @@ import orjson
 from router import __version__
 from router.errors import NoBackend, UnknownModel
 from router.handlers.base import BaseHandler, Context
-from router.observe.page import Form
+from router.observe.page import WORTH_PACKING, Form, packed, takes_gzip
 
 NAME = "devstral-router"
 
@@ -140,7 +141,11 @@ class MetricsHandler(BaseHandler):
         """Answer with all counts."""
         accept = Form.JSON.value if self.request.query == "format=json" else self.request.headers.get("Accept", "")
         content_type, body = await self.context.scrape(accept)
-        self.send(200, content_type, body)
+        extra = b"Vary: Accept, Accept-Encoding\r\n"
+        if len(body) >= WORTH_PACKING and takes_gzip(self.request.headers.get("Accept-Encoding", "")):
+            body = await asyncio.to_thread(packed, body)  # several milliseconds, in which streams go on
+            extra += b"Content-Encoding: gzip\r\n"
+        self.send(200, content_type, body, extra=extra)
 
     head = get  # type: ignore[assignment]
 

@@ -7,9 +7,10 @@ milliseconds; this one takes well below 1 us.
 """
 
 import enum
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -127,11 +128,16 @@ class Distribution:
         self.exemplars[bisect_left(self.bounds, value)] = (labels, value, at)
 
     def observe_all(self, values: Iterable[float]) -> None:
-        """Count many values."""
-        bounds, counts = self.bounds, self.counts
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-            self.total += value
+        """Count many values: in order, so that bounds are looked for among them and not each of them among bounds."""
+        ordered, counts, before = sorted(values), self.counts, 0
+        self.total += sum(ordered)
+        for number, bound in enumerate(self.bounds):
+            within = bisect_right(ordered, bound, before)
+            counts[number] += within - before
+            before = within
+            if within == len(ordered):
+                return
+        counts[-1] += len(ordered) - before
 
 
 class Sheet:
@@ -177,22 +183,21 @@ def encode(families: Families, *, openmetrics: bool = False) -> bytes:
             lines += _histogram_lines(name, family, with_exemplars=openmetrics)
     if openmetrics:
         lines.append("# EOF")
-    return "".join(f"{line}\n" for line in lines).encode()
+    lines.append("")
+    return "\n".join(lines).encode()
 
 
 def _histogram_lines(name: str, family: Family, *, with_exemplars: bool) -> list[str]:
     lines: list[str] = []
-    texts = (*(str(float(bound)) for bound in family.bounds), "+Inf")
+    texts = (*(f'{float(bound)}"}} ' for bound in family.bounds), '+Inf"} ')
     for labels, (buckets, total) in family.counts.items():
-        before = f'{name}_bucket{{{labels}{"," if labels else ""}le="'
-        running, first = 0, len(lines)
-        for text, count in zip(texts, buckets, strict=True):
-            running += count
-            lines.append(f'{before}{text}"}} {running}')
+        before, first = f'{name}_bucket{{{labels}{"," if labels else ""}le="', len(lines)
+        running = list(accumulate(buckets))
+        lines += [f"{before}{text}{count}" for text, count in zip(texts, running, strict=True)]
         if with_exemplars:
             for bucket, (about, value, at) in family.exemplars.get(labels, {}).items():
                 lines[first + bucket] += f" # {{{about}}} {value} {at:.3f}"
-        lines += _sample_lines(f"{name}_count", [(labels, running)])
+        lines += _sample_lines(f"{name}_count", [(labels, running[-1])])
         lines += _sample_lines(f"{name}_sum", [(labels, total)])
     return lines
 

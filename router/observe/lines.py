@@ -56,41 +56,42 @@ def access_fields(
     exchange: Exchange, when: str, worker: int | None = None, sample: float | None = None
 ) -> dict[str, Any]:
     """Return everything that an access line tells, in its order; durations in seconds."""
-    opened, began, closed, outcome = exchange.opened, exchange.began, exchange.closed, exchange.outcome
-    model = exchange.model
-    return {
-        "time": when,
-        "logger": ACCESS,
-        **({} if worker is None else {"worker": worker}),
-        "id": exchange.id[:MAX_VALUE],
-        **({"trace": exchange.trace.trace_id} if exchange.trace is not None else {}),
-        "client": exchange.client,
-        **({"client_cert": exchange.client_cert[:MAX_VALUE]} if exchange.client_cert else {}),
-        "method": exchange.method[:MAX_VALUE],
-        "route": exchange.route,
-        **({"path": exchange.path} if exchange.path else {}),
-        "model": model[:MAX_VALUE] if model is not None else None,
-        "stream": exchange.stream,
-        "status": exchange.status,
-        "outcome": outcome._value_ if outcome is not None else None,
-        "error": exchange.error,
-        **({"param": exchange.param[:MAX_VALUE]} if exchange.param else {}),
-        "duration": _micro(closed - opened) if closed is not None else None,
-        "first": _micro(began - opened) if began is not None else None,
-        "bytes_in": exchange.bytes_in,
-        "bytes_out": exchange.bytes_out,
-        "events": exchange.events,
-        **({"tokens_in": exchange.tokens[0], "tokens_out": exchange.tokens[1]} if exchange.tokens is not None else {}),
-        **({"rules": ",".join(sorted(exchange.rules, key=_rule_order))} if exchange.rules else {}),
-        **(
-            _rare_fields(exchange)
-            if exchange.resumed or exchange.hedged or exchange.queued or exchange.session is not None
-            else {}
-        ),
-        "attempts": [_attempt_fields(attempt) for attempt in exchange.attempts],
-        **({"headers": exchange.headers} if exchange.headers else {}),
-        **({"sample": sample} if sample is not None else {}),
-    }
+    fields: dict[str, Any] = {"time": when, "logger": ACCESS}
+    if worker is not None:
+        fields["worker"] = worker
+    fields["id"] = exchange.id[:MAX_VALUE]
+    if exchange.trace is not None:
+        fields["trace"] = exchange.trace.trace_id
+    fields["client"] = exchange.client
+    if exchange.client_cert:
+        fields["client_cert"] = exchange.client_cert[:MAX_VALUE]
+    fields["method"], fields["route"] = exchange.method[:MAX_VALUE], exchange.route
+    if exchange.path:
+        fields["path"] = exchange.path
+    model, outcome = exchange.model, exchange.outcome
+    fields["model"] = None if model is None else model[:MAX_VALUE]
+    fields["stream"], fields["status"] = exchange.stream, exchange.status
+    fields["outcome"] = None if outcome is None else outcome._value_
+    fields["error"] = exchange.error
+    if exchange.param:
+        fields["param"] = exchange.param[:MAX_VALUE]
+    opened, began, closed = exchange.opened, exchange.began, exchange.closed
+    fields["duration"] = None if closed is None else int((closed - opened) * 1e6 + 0.5) / 1e6  # see _micro
+    fields["first"] = None if began is None else int((began - opened) * 1e6 + 0.5) / 1e6
+    fields["bytes_in"], fields["bytes_out"] = exchange.bytes_in, exchange.bytes_out
+    fields["events"] = exchange.events
+    if exchange.tokens is not None:
+        fields["tokens_in"], fields["tokens_out"] = exchange.tokens
+    if exchange.rules:
+        fields["rules"] = ",".join(sorted(exchange.rules, key=_rule_order))
+    if exchange.resumed or exchange.hedged or exchange.queued or exchange.session is not None:
+        fields.update(_rare_fields(exchange))
+    fields["attempts"] = [_attempt_fields(attempt) for attempt in exchange.attempts]
+    if exchange.headers:
+        fields["headers"] = exchange.headers
+    if sample is not None:
+        fields["sample"] = sample
+    return fields
 
 
 def _rare_fields(exchange: Exchange) -> dict[str, Any]:
@@ -117,9 +118,9 @@ def _attempt_fields(attempt: Attempt) -> dict[str, Any]:
     outcome, ended = attempt.outcome, attempt.ended
     return {
         "backend": attempt.backend,
-        "outcome": outcome._value_ if outcome is not None else None,
+        "outcome": None if outcome is None else outcome._value_,
         "status": attempt.status,
-        "duration": _micro(ended - attempt.started) if ended is not None else None,
+        "duration": None if ended is None else int((ended - attempt.started) * 1e6 + 0.5) / 1e6,
     }
 
 

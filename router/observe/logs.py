@@ -63,8 +63,8 @@ class AccessLog:
         self._line = text_line if text else json_line
         self._sample = sample if sample < 1.0 else None
 
-    def write(self, exchange: Exchange) -> None:
-        """Queue the line of an exchange that has just been closed."""
+    def write(self, exchange: Exchange, at: float | None = None) -> None:
+        """Queue the line of an exchange that was closed `at` (seconds since 1970); None: now."""
         if self._writer is None:
             return
         sample = self._sample
@@ -73,7 +73,8 @@ class AccessLog:
                 sample = None  # such a line stands for itself alone
             elif self._dice() >= sample:
                 return
-        self._writer.put(self._line(exchange, self._clock.text(time.time()), self._worker, sample))
+        when = self._clock.text(time.time() if at is None else at)
+        self._writer.put(self._line(exchange, when, self._worker, sample))
 
 
 def went_well(exchange: Exchange) -> bool:

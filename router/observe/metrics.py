@@ -4,7 +4,7 @@ Of several workers' dumps `exposition.merged` makes one; `page.render` makes the
 
 Every name begins with `router_` (but prometheus_client's own `process_...`). Label values come from our route table,
 the configuration, enums, and models that a backend has listed; another model is "other", no model is "none".
-The loop's thread counts; `dump` may run in any thread.
+The loop's thread counts, and dumps.
 """
 
 import time
@@ -45,6 +45,7 @@ MAX_ATTEMPTS = 10_000  # triples of backend, model and outcome; the same
 NO_MODEL = "none"
 EJECTED = frozenset({HealthState.DOWN.value, BreakerState.OPEN.value})
 
+_OK, _SUPERSEDED = AttemptOutcome.OK, AttemptOutcome.SUPERSEDED
 Counted = TypeVar("Counted")
 
 
@@ -101,6 +102,7 @@ class Metrics:
         there was no TLS.
         """
         self.in_flight = 0
+        self.before_dump: Callable[[], None] = lambda: None  # counts what is still to be counted
         self._backends = backends
         self._dropped = dropped_log_lines
         self._tls = tls
@@ -111,15 +113,13 @@ class Metrics:
         self._gaps: dict[str, Distribution] = {}  # by model
         self._tokens: dict[str, _Tokens] = {}  # by model
         self._times: dict[str, _Times] = {}  # by backend
-        self._bytes_in = 0
-        self._bytes_out = 0
-        self._events = 0
+        self._bytes_in = self._bytes_out = self._events = 0
         self._attempts: defaultdict[tuple[str, str, AttemptOutcome | None], int] = defaultdict(int)
         self._attempt_labels: dict[tuple[str, str, AttemptOutcome | None], str] = {}  # they are many
         self._retries: defaultdict[AttemptOutcome, int] = defaultdict(int)
         self._rules: defaultdict[str, int] = defaultdict(int)
-        self._changes: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-        self._ejections: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._changes: defaultdict[str, int] = defaultdict(int)  # by their labels' text: they are seldom, but many
+        self._ejections: defaultdict[str, int] = defaultdict(int)  # the same
         self._resumed: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._hedged: defaultdict[str, int] = defaultdict(int)
         self._rejected: defaultdict[str, int] = defaultdict(int)
@@ -131,29 +131,24 @@ class Metrics:
         self._reloads = Reloads()
         self._process = ProcessCollector(registry=None)
 
-    def exchange_opened(self, exchange: Exchange) -> None:
-        """Count an exchange in."""
-        self.in_flight += 1
-
     def exchange_closed(self, exchange: Exchange) -> None:
-        """Count an exchange out, with all that its record tells."""
-        self.in_flight -= 1
+        """Count an exchange, with all that its record tells; `in_flight` is whose who counts it in and out."""
         model = model_label(exchange)
-        series = self._series_of(exchange.route, model)
+        series = self._series.get((exchange.route, model)) or self._series_of(exchange.route, model)
         opened, began, closed = exchange.opened, exchange.began, exchange.closed
         series.ended[(exchange.status, exchange.outcome)] += 1
         if closed is not None:
             series.duration.observe(closed - opened)
             trace = exchange.trace
             if trace is not None and (trace.is_sampled or trace.parent_id is not None):  # else nobody knows of it
-                series.duration.mark(closed - opened, label_text(trace_id=trace.trace_id), self._wall_clock())
+                series.duration.mark(closed - opened, f'trace_id="{trace.trace_id}"', self._wall_clock())  # hexadecimal
         if began is not None:
             series.first.observe(began - opened)
         self._bytes_in += exchange.bytes_in
         self._bytes_out += exchange.bytes_out
         self._events += exchange.events
         if exchange.tokens is not None:
-            tokens = _of_model(self._tokens, model, _Tokens)
+            tokens = self._tokens.get(model) or _of_model(self._tokens, model, _Tokens)
             tokens.answers += 1
             tokens.read += exchange.tokens[0]
             tokens.written += exchange.tokens[1]
@@ -173,10 +168,11 @@ class Metrics:
         times = self._times.get(attempt.backend)
         if times is None:
             times = self._times.setdefault(attempt.backend, _Times(label_text(backend=attempt.backend)))
-        if attempt.outcome is AttemptOutcome.OK and attempt.ended is not None:
+        outcome = attempt.outcome
+        if outcome is _OK and attempt.ended is not None:
             times.duration.observe(attempt.ended - attempt.started)
         # Else it was another attempt's answer: that of the one before, or of the one beside.
-        if began is not None and began >= attempt.started and attempt.outcome is not AttemptOutcome.SUPERSEDED:
+        if began is not None and began >= attempt.started and outcome is not _SUPERSEDED:
             times.first.observe(began - attempt.started)
 
     def retried(self, cause: AttemptOutcome) -> None:
@@ -214,12 +210,13 @@ class Metrics:
     def changed(self, change: Change) -> None:
         """Count a backend's change, with the state it came to where that is an enum's."""
         to = change.after if change.kind in (ChangeKind.HEALTH, ChangeKind.BREAKER) else ""
-        self._changes[(change.backend, change.kind.value, to)] += 1
+        self._changes[label_text(backend=change.backend, change=change.kind.value, to=to)] += 1
         if to in EJECTED:
-            self._ejections[(change.backend, change.kind.value, change.cause)] += 1
+            self._ejections[label_text(backend=change.backend, by=change.kind.value, cause=change.cause)] += 1
 
     def dump(self) -> Families:
         """Return all counts as plain families."""
+        self.before_dump()
         sheet = Sheet()
         self._add_exchanges(sheet)
         self._add_attempts(sheet)
@@ -231,6 +228,9 @@ class Metrics:
             add_vitals(sheet, self._vitals(), backends or [])
         if backends is not None:
             add_backends(sheet, backends)
+            changes = sheet.families["router_backend_changes"].samples
+            for one in backends:  # Prometheus sees no increase of a series that was not there before
+                changes.setdefault(label_text(backend=one.name, change=ChangeKind.ALARM.value, to=""), 0)
         return sheet.families
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
@@ -305,17 +305,10 @@ class Metrics:
         sheet.counter("router_retries", "Further tries, by what made them needed.", retries)
         rules = [(label_text(rule=rule), count) for rule, count in sorted(self._rules.copy().items())]
         sheet.counter("router_translations", "Exchanges that a rule of docs/translation.md has changed.", rules)
-        changes = [
-            (label_text(backend=backend, change=change, to=to), count)
-            for (backend, change, to), count in self._changes.copy().items()
-        ]
+        changes = self._changes.copy().items()
         sheet.counter("router_backend_changes", "Changes of a backend, and to which state.", changes)
-        ejections = [
-            (label_text(backend=backend, by=by, cause=cause), count)
-            for (backend, by, cause), count in self._ejections.copy().items()
-        ]
         meaning = "Times that a backend was taken out, by its probes (health) or by its breaker, and why."
-        sheet.counter("router_backend_ejections", meaning, ejections)
+        sheet.counter("router_backend_ejections", meaning, self._ejections.copy().items())
 
     def _add_ways_out(self, sheet: Sheet) -> None:
         """What was done so that nobody notices a failure, and what was refused so that others fare well."""

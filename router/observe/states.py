@@ -83,7 +83,7 @@ def add_process(sheet: Sheet, collector: ProcessCollector) -> None:
 def add_tls(sheet: Sheet, expires: float | None, failed: int) -> None:
     """Add when our certificate ends (seconds since 1970), and how many clients there was no TLS with."""
     if expires is not None:
-        meaning = "When the listener's certificate ends, or one that vouches for it: seconds since 1970."
+        meaning = "When the first certificate of our listeners ends, or one that vouches for it: seconds since 1970."
         sheet.gauge("router_tls_certificate_expiry_seconds", meaning, [("", expires)], across=Kind.SMALLEST)
     meaning = "Clients with whom there was no TLS: no common version, no good certificate, no TLS at all."
     sheet.counter("router_tls_handshakes_failed", meaning, [("", failed)])

@@ -102,6 +102,7 @@ class LineWriter:
         self._told = 0  # of those, how many the log has named
         self._queue: deque[bytes] = deque()
         self._wake = threading.Event()
+        self._is_woken = False  # what `_wake` is, without a call; it may be False when that is set, never the reverse
         self._ending = threading.Event()
         self._reopen = False
         self._refused = False  # the last write failed: said once, not per block
@@ -115,7 +116,8 @@ class LineWriter:
             self.dropped += 1
             return
         self._queue.append(line)
-        if not self._wake.is_set():
+        if not self._is_woken:
+            self._is_woken = True
             self._wake.set()
 
     def reopen(self) -> None:
@@ -134,6 +136,7 @@ class LineWriter:
             self._wake.wait()
             self._ending.wait(GATHER)
             self._wake.clear()
+            self._is_woken = False  # before the queue is emptied, so that no line is left without somebody to be woken
             if self._reopen:
                 self._reopen = False
                 self._try_reopen()

@@ -149,6 +149,7 @@ function show(news, backends, gone) {
   showFigures();
   if (news.plots) showPlots(news.plots);
   if (news.incidents) showIncidents(news.incidents);
+  if (news.turns) showTurns(news.turns);
   showRows(backends, gone);
 }
 
@@ -249,9 +250,16 @@ function condition(each) {
   return each.standing === "full" ? ["full", "warn"] : ["up", "good"];
 }
 
+// Why it is out, and since when, as far back as that is known.
+function reason(each) {
+  const kind = each.drained ? "drain" : each.health !== "up" ? "health" : each.breaker !== "closed" ? "breaker" : "";
+  const turn = kind && state.turns.find((turn) => turn.backend === each.name && turn.kind === kind);
+  return turn ? `${turn.cause.replaceAll("_", " ")}, since ${clock(turn.at)}` : "";
+}
+
 function load(each) {
-  if (each.running === null) return "–";
-  const cache = each.kv_usage === null ? "" : `, KV ${Math.round(each.kv_usage * 100)} %`;
+  if (each.running === null || each.health === "down") return "–"; // what it told before it went is no load
+  const cache = each.kv_usage === null ? "" : `, KV\u00a0${Math.round(each.kv_usage * 100)}\u00a0%`;
   return `${each.running} running, ${each.waiting ?? 0} waiting${cache}`;
 }
 
@@ -259,14 +267,14 @@ function load(each) {
 // comes first.
 const COLUMNS = [
   ["Backend", (each) => [each.name, [each.url, each.models.join(", ")].filter(Boolean).join(" · ")], (each) => each.name],
-  ["State", (each) => { const [text, look] = condition(each); return [text, "", look]; }, (each) => condition(each)[0]],
+  ["State", (each) => { const [text, look] = condition(each); return [text, reason(each), look]; }, (each) => condition(each)[0]],
   ["Breaker", (each) => [each.breaker, "", each.breaker === "closed" ? "" : "bad"], (each) => each.breaker],
   ["In flight", (each) => [each.max_connections === null ? String(each.in_flight) : `${each.in_flight} of ${each.max_connections}`], (each) => each.in_flight, true],
   ["Load", (each) => [load(each)], (each) => (each.running ?? -1) + (each.waiting ?? 0), true],
   ["First token", (each) => [seconds(each.first)], (each) => each.first ?? -1, true],
   ["Tries", (each) => [String(each.tries)], (each) => each.tries, true],
   ["Failed", (each) => [String(each.failed), "", each.failed ? "bad" : ""], (each) => each.failed, true],
-  ["Weight", (each) => [each.share === 1 ? String(each.weight) : `${each.weight}, ${Math.round(each.share * 100)} % of it now`], (each) => each.weight * each.share, true],
+  ["Weight", (each) => [each.share === 1 ? String(each.weight) : `${each.weight}, ${Math.round(each.share * 100)}\u00a0% of it now`], (each) => each.weight * each.share, true],
   ["Dialect", (each) => [each.dialect ?? "–", each.profile ?? ""], (each) => `${each.dialect} ${each.profile ?? ""}`],
   ["Version", (each) => [each.version ?? "–"], (each) => each.version ?? ""],
 ];
@@ -416,6 +424,24 @@ function say(text) {
   setText(byId("said"), text);
   clearTimeout(saying);
   saying = setTimeout(() => setText(byId("said"), ""), 10000);
+}
+
+// What changed
+
+const WORSE = new Set(["down", "open", "unauthorized", "forbidden"]);
+const BETTER = new Set(["up", "closed", "serving"]);
+
+function showTurns(turns) {
+  byId("no-turns").hidden = turns.length > 0;
+  byId("turns").hidden = !turns.length;
+  byId("turn-rows").replaceChildren(...turns.map((each) => {
+    const look = WORSE.has(each.after) ? "bad" : BETTER.has(each.after) ? "good" : "warn";
+    const after = element("span", { class: look }, each.after.replaceAll("_", " "));
+    const text = [`${each.kind} `, ...(each.before ? [`${each.before.replaceAll("_", " ")} → `] : []), after];
+    const cell = (name, ...inner) => element("td", { role: "cell", "data-name": name }, element("span", {}, ...inner));
+    return element("tr", { role: "row" }, cell("When", clock(each.at)), cell("Backend", each.backend), cell("What", ...text),
+      cell("Why", each.cause.replaceAll("_", " ")));
+  }));
 }
 
 // Errors

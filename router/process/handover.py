@@ -24,6 +24,7 @@ from router.process.sockets import Listener, Passed
 
 VARIABLE = "DEVSTRAL_ROUTER_HANDOVER"  # what a successor finds in its environment
 START_LIMIT = 60.0  # seconds
+TELLINGS, TELL_AGAIN = 100, 0.05  # how often the service manager is told of a successor, and the seconds between
 MAX_LINE = 64 * 1024  # bytes of what a successor says
 NOT_PASSED_ON = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID")  # they name our own process
 
@@ -135,9 +136,17 @@ class Handover:
         for each in self._listeners:
             if each.sock.fileno() in taken:
                 each.file = None  # the successor's from now on
-        self._notifier.send(f"MAINPID={pid}", "READY=1")
+        await self._name(pid)
         log.info("process %d serves; this one finishes what is at work", pid)
         self._done()
+
+    async def _name(self, pid: int) -> None:
+        """Tell the service manager of the successor, until it takes it: else it would end both of us when we end."""
+        for _ in range(TELLINGS):
+            if self._notifier.address is None or self._notifier.send(f"MAINPID={pid}", "READY=1"):
+                return
+            await asyncio.sleep(TELL_AGAIN)  # its socket is full
+        log.error("the service manager could not be told that process %d is the main one now", pid)
 
     async def _succeed(self) -> tuple[int, frozenset[int]]:
         """Return the successor's process id and the sockets that it took, once it serves."""

@@ -30,7 +30,7 @@ class Application(Protocol):
 
     on_limits: Callable[[ServerLimits], None] | None  # told the limits of clients when they change
     looking: Looking  # asks us how many connections clients hold
-    securing: Securing  # TLS of the clients' listener
+    securing: Securing  # TLS of the listeners
     earlier: Callable[[], Sequence[int]]  # asked for processes before us that still finish requests
 
     @property
@@ -115,19 +115,20 @@ class Serving:
 
     def _server_of(self, role: Role) -> HTTPServer:
         app = self.app
-        if role is Role.ADMIN:
-            return HTTPServer(app.admin_delegate, limits=app.admin_limits, render_error=app.render_error)
+        is_admin = role is Role.ADMIN
+        shown = app.securing.operators if is_admin else app.securing.clients
         server = HTTPServer(
-            app.delegate,
-            limits=app.limits,
-            ssl_options=app.securing.credentials.context,
+            app.admin_delegate if is_admin else app.delegate,
+            limits=app.admin_limits if is_admin else app.limits,
+            ssl_options=shown.credentials.context,
             render_error=app.render_error,
-            handshake_failed=app.securing.handshake_failed,
-            share=self._share,
+            handshake_failed=shown.handshake_failed,
+            share=None if is_admin else self._share,
         )
-        app.on_limits = server.set_limits
-        app.looking.connections = lambda: server.connections
-        app.securing.on_change = server.set_tls
+        shown.on_change = server.set_tls
+        if not is_admin:
+            app.on_limits = server.set_limits
+            app.looking.connections = lambda: server.connections
         return server
 
     async def _pause(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ the last one wins, as in vLLM.
 """
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import orjson
@@ -23,8 +23,10 @@ class Envelope(NamedTuple):
 
 
 class _Peek(msgspec.Struct):
-    model: Any = None
-    stream: Any = None
+    """Values of another type are refused where they begin: nothing is built of an object of a million keys."""
+
+    model: str | None = None
+    stream: bool | None = None
 
 
 _peek = msgspec.json.Decoder(_Peek).decode
@@ -42,22 +44,26 @@ def peek_json(body: bytes) -> Envelope:
             raise InvalidRequest(f"The body is not valid UTF-8 (byte {error.start}).") from None
     try:
         peek = _peek(body)
+    except msgspec.ValidationError as error:
+        raise _not_of_type(error) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(_why(body, error)) from None
     except RecursionError:
         raise InvalidRequest("The JSON body is nested too deeply.") from None
-    model, stream = peek.model, peek.stream
-    if model is not None and not isinstance(model, str):
-        raise InvalidRequest("'model' must be a string.", param="model")
-    if stream is not None and not isinstance(stream, bool):
-        raise InvalidRequest("'stream' must be true or false.", param="stream")
-    return Envelope(model=model or None, stream=bool(stream))
+    return Envelope(model=peek.model or None, stream=bool(peek.stream))
+
+
+def _not_of_type(error: msgspec.ValidationError) -> InvalidRequest:
+    told = str(error)
+    if told.endswith("`$.model`"):
+        return InvalidRequest("'model' must be a string.", param="model")
+    if told.endswith("`$.stream`"):
+        return InvalidRequest("'stream' must be true or false.", param="stream")
+    return InvalidRequest("The body must be a JSON object.")
 
 
 def _why(body: bytes, error: msgspec.DecodeError) -> str:
     first = body.lstrip()[:1]
-    if isinstance(error, msgspec.ValidationError):
-        return "The body must be a JSON object."
     if first and first not in b'{["-0123456789tfn':
         return "The body is not JSON; is the Content-Type right?"
     if re.search(rb"\\u[dD][89abAB]", body):

@@ -83,12 +83,14 @@ class Flow:
         """Take a read that is one chunk, if a plain event is in it: by far the most frequent case, in as few steps as
         may be. Its content begins at `start`."""
         client = self.client
-        if client is None or not (data.startswith(self._before, start) and data.endswith(self._behind_framed)):
+        if client is None or not self._is_flowing:  # of another answer than a stream there is no path: see _open_path
+            return False
+        if not (data.startswith(self._before, start) and data.endswith(self._behind_framed)):
             return False
         pipe, text = client.pipe, data[start + self._text_begin : self._text_end]
         if pipe is None or QUOTE in text or LF in text or CR in text or not self._passes(text):
             return False
-        if text[-1] == BACKSLASH or self._rest or not self._is_flowing:
+        if text[-1] == BACKSLASH or self._rest:
             return False
         now = self._clock()
         gaps = self._gaps

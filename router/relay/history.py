@@ -14,7 +14,6 @@ Whatever stands in a body, it is read in one pass and within bounds, or not at a
 
 import re
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 import orjson
@@ -27,11 +26,14 @@ CONVERSATIONS = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/response
 WITH_IDS = frozenset({"/v1/completions"})
 
 MAX_MESSAGES = 10_000
+MAX_PARTS = 10_000  # of one content; each is looked at for itself
+MAX_PIECES = 20 * MAX_MESSAGES  # of all that is hashed: twice what so many messages have, or half as many parts
 MAX_ID = 1024  # bytes of a client's id; a longer one is none
 MAX_OPENINGS = 8  # user messages in a row at the beginning: some clients send files or rules before the question
 # Last messages at which an earlier request may have ended: more results of tools than are ever sent at once.
 MAX_PREFIXES = 64
-# Objects in a long body: one message or part is at least one, and its record takes 150 bytes while it is looked at.
+# Objects in a long body, and commas: one message is at least one object, one part ends with a comma or is the last, and
+# the record of each takes 150 bytes while it is looked at.
 LONG, MAX_OBJECTS = 1 << 20, 300_000
 
 _NOTHING = Raw(b"")
@@ -45,6 +47,9 @@ _MARK = re.compile(rb",\s*" + _MARKED + rb"|" + _MARKED + rb"\s*,\s*")
 _ERRORS = (msgspec.MsgspecError, RecursionError, ValueError, TypeError)
 
 
+# Values of another type end the reading where they begin: nothing is built of an object of a million keys.
+
+
 class _Top(msgspec.Struct):
     messages: Raw = _NOTHING
     input: Raw = _NOTHING  # of the Responses API
@@ -52,12 +57,12 @@ class _Top(msgspec.Struct):
     instructions: Raw = _NOTHING  # of the Responses API
     user: Raw = _NOTHING
     prompt_cache_key: Raw = _NOTHING
-    previous_response_id: Any = None
+    previous_response_id: str | None = None
 
 
 class _Message(msgspec.Struct):
-    role: Any = None
-    type: Any = None
+    role: str | None = None
+    type: str | None = None
     content: Raw = _NOTHING
     tool_calls: Raw = _NOTHING
     tool_call_id: Raw = _NOTHING
@@ -68,7 +73,7 @@ class _Message(msgspec.Struct):
 
 
 class _Part(msgspec.Struct):
-    type: Any = None
+    type: str | None = None
     text: Raw = _NOTHING
 
 
@@ -108,7 +113,7 @@ def _field(name: bytes, value: bytes) -> bytes:
 
 
 def _is_overlong(body: bytes) -> bool:
-    return len(body) > LONG and body.count(b"{") > MAX_OBJECTS
+    return len(body) > LONG and (body.count(b"{") > MAX_OBJECTS or body.count(b",") > MAX_OBJECTS)
 
 
 def _read(base: bytes, top: _Top) -> Keys | None:
@@ -124,13 +129,17 @@ def _read(base: bytes, top: _Top) -> Keys | None:
     told = [*_content(top.system), b"\x02", *_content(top.instructions), b"\x02"]  # and not hashed yet
     openings: list[bytes] = []
     prefixes: list[bytes] = []
-    is_opening, first_prefix = True, len(messages) - MAX_PREFIXES
+    is_opening, first_prefix, seen = True, len(messages) - MAX_PREFIXES, len(told)
     for number, message in enumerate(messages):
         role = message.role
         is_opening = is_opening and (role == "user" or role in _BEFORE)
         if message.type in _PASSING:
             continue
-        told += _canonical(message)
+        pieces = _canonical(message)
+        seen += len(pieces)
+        if seen > MAX_PIECES:
+            return None
+        told += pieces
         if is_opening:
             into = openings if role == "user" and len(openings) < MAX_OPENINGS else None
         else:
@@ -152,7 +161,7 @@ def _read(base: bytes, top: _Top) -> Keys | None:
 def _canonical(message: _Message) -> list[bytes]:
     """Return the bytes of a message. No JSON text has control characters in it: what stands between is unambiguous."""
     role = message.role
-    pieces = [b"\x03", (role if isinstance(role, str) else "").encode(errors="surrogatepass")]
+    pieces = [b"\x03", (role or "").encode(errors="surrogatepass")]
     pieces += _content(message.content)
     if message.tool_calls:
         pieces += b"\x04", bytes(message.tool_calls)
@@ -178,7 +187,10 @@ def _content(content: Raw) -> list[bytes]:
 
 def _parts(content: bytes) -> list[bytes]:
     pieces: list[bytes] = []
-    for raw in map(bytes, _PARTS.decode(content)):
+    parts = _PARTS.decode(content)
+    if len(parts) > MAX_PARTS:
+        raise ValueError("too many parts")
+    for raw in map(bytes, parts):
         if raw[:1] == b"{":
             part = _PART.decode(raw)
             if part.type in _PASSING:

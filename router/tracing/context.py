@@ -10,8 +10,10 @@ from collections.abc import Collection
 
 from router.exchange import Trace
 
-# W3C Trace Context section 3.2: a later version may have more behind it, version ff is none.
-_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+# W3C Trace Context section 3.2: a later version may have more behind it, version ff is none; ids are not all zeros.
+_TRACEPARENT = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII
+)
 _IDENT = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _NOTHING = re.compile(r"0+")
 _SAMPLED = 1
@@ -27,7 +29,7 @@ def read(traceparent: str | None) -> Trace | None:
     if found is None:
         return None
     version, trace_id, parent_id, flags, more = found.groups()
-    if _NOTHING.fullmatch(trace_id) or _NOTHING.fullmatch(parent_id) or (version == "00" and more):
+    if more and version == "00":
         return None
     return Trace(trace_id, parent_id, is_sampled=bool(int(flags, 16) & _SAMPLED))
 

@@ -26,7 +26,7 @@ class Delivery(ResponseWriter):
 
     __slots__ = (
         *("_blocked", "_close_callback", "_delegate", "_delivering", "_events", "_expecting", "_parser"),
-        *("_received", "_request"),
+        *("_received", "_request", "_rest"),
     )
 
     def __init__(self, service: Service, *, beneath: asyncio.Transport | None = None) -> None:
@@ -39,6 +39,7 @@ class Delivery(ResponseWriter):
         self._delegate: HTTPMessageDelegate | None = None
         self._close_callback: Callable[[], None] | None = None
         self._expecting = False  # the client waits for 100 (Continue)
+        self._rest = 0  # bytes behind what was parsed last, which have come already
         self._delivering = False
         self._blocked: asyncio.Future[None] | None = None  # the delegate asked to wait for it
 
@@ -130,7 +131,8 @@ class Delivery(ResponseWriter):
     def _send_continue(self) -> None:
         """Ask for the body, unless it is coming already or the answer has begun."""
         self._expecting = False
-        if self._answering and not self._head_written and not self._events and not self._parser.body_size:
+        has_come = self._events or self._rest or self._parser.body_size
+        if self._answering and not self._head_written and not has_come:
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _wait_for(self, flow: Awaitable[None]) -> None:

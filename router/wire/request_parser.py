@@ -140,6 +140,10 @@ class RequestParser:
             self._llhttp = HttpRequestParser(self)  # the one before still waits for the body
             self._end()
 
+    def leave_room(self) -> None:
+        """Nothing more is to be read: what still comes is thrown away, and not by as little as a body lacks."""
+        self.room = self._whole = None
+
     def feed(self, data: bytes | memoryview) -> None:
         """Read bytes; never raises for what a client sent. Ignored after a refusal or a client's last request."""
         if self._ended:
@@ -169,7 +173,7 @@ class RequestParser:
         self.events.clear()
         self._pairs = []
         self._pieces = []
-        self.room = self._whole = None
+        self.leave_room()
         self._llhttp = None
 
     def _check_unfinished(self, data: bytes | memoryview) -> None:

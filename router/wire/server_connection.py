@@ -182,12 +182,12 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             self._parser.feed(data)
             self._deliver()
         else:
-            self._read_slices(data)
+            self._read_slices(data, self._parser.first_slice(data))
         self._choose_phase()
 
-    def _read_slices(self, data: memoryview) -> None:
-        parser = self._parser
-        rest, first = data, parser.first_slice(data)
+    def _read_slices(self, data: memoryview, first: int = 0) -> None:
+        """`first`: bytes of the first slice, 0 where it is one like the others."""
+        parser, rest = self._parser, data
         while rest and self._phase is not Phase.CLOSING:
             if self._received or self._blocked is not None:
                 self._hold(rest)
@@ -200,8 +200,8 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             else:
                 piece = rest[: first or parser.appetite]
                 parser.feed(piece)
-            first = 0
-            rest = rest[len(piece) :]
+            rest, first = rest[len(piece) :], 0
+            self._rest = len(rest)
             self._deliver()
 
     def _hold(self, data: memoryview) -> None:
@@ -224,9 +224,9 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         self._deliver()
         if self._held and not (self._received or self._events) and self._blocked is None:
             held, self._held = self._held, bytearray()
-            self._read(memoryview(held))
-        else:
-            self._choose_phase()
+            # By whole slices: what remains is copied, and would be for each request if a head ended the first one.
+            self._read_slices(memoryview(held))
+        self._choose_phase()
         if self._blocked is None:
             self._resume_reading()
 
@@ -340,6 +340,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         """Bound how long the client may take to read what was written and to close."""
         assert self._transport is not None
         self._phase = Phase.CLOSING
+        self._parser.leave_room()
         self._unsent = self._unsent_now()
         self._queued = 0
         self._alarms.set(Alarm.PHASE, self._service.loop.time() + self._closing_time())

@@ -23,13 +23,17 @@ SCRAPE = ROOT / "conf" / "prometheus.yml"
 class Prometheus(Process):
     """Scrapes what `targets` names, evaluates the rules, and answers queries."""
 
-    def __init__(self, program: str, folder: Path, *, factor: float, interval: float) -> None:
-        """`factor`: by which all times of the rules are shorter; `interval`: seconds between two scrapes."""
+    def __init__(self, program: str, folder: Path, *, factor: float, long_factor: float, interval: float) -> None:
+        """`factor`: by which all times of the rules are shorter, `long_factor`: windows of an hour and more.
+
+        `interval`: seconds between two scrapes.
+        """
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self.interval = interval
         self._targets = folder / "targets.json"
-        (folder / "rules.yml").write_text(quick(RULES.read_text(), factor, shortest=4 * interval))
+        rules = quick(RULES.read_text(), factor, interval=interval, long_factor=long_factor)
+        (folder / "rules.yml").write_text(rules)
         config = folder / "prometheus.yml"
         config.write_text(yaml.safe_dump(self._config()))
         super().__init__([], log=folder / "prometheus.log")

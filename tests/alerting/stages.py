@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.alerting.stand import CLIENTS, Stand
+from tests.alerting.stand import CLIENTS, INTERVAL, Stand
 from tests.alerting.traffic import MODELS
-from tests.chaos.cluster import status_of
+from tests.chaos.cluster import Backend, status_of
 
 Deed = Callable[[Stand], Awaitable[None]]
 
@@ -14,6 +14,7 @@ Deed = Callable[[Stand], Awaitable[None]]
 REMEMBER = frozenset({"RouterErrorBudgetBurnsFast", "RouterErrorBudgetBurnsSlowly"})
 DEAD_ENGINE = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 CROWD = 50  # clients: more than all places and the queues of both models
+LATE, LATE_CLIENTS = 5.4, 12  # seconds until an answer begins: more than the objective allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Stage:
     name: str
     harm: Deed
     mend: Deed
-    brings: frozenset[str] = frozenset()  # alerts that must fire
+    brings: frozenset[str] = frozenset()  # alerts that must fire; "name=page": with this severity
     may: frozenset[str] = frozenset()  # alerts that are as right
 
 
@@ -36,7 +37,7 @@ async def _well(here: Stand) -> None:
 
 
 async def _one_gone_one_hung(here: Stand) -> None:
-    await here.faults(0, refuse=True, refuse_for=6)  # the faults of one that refuses cannot be mended by asking it
+    await here.faults(0, refuse=True)  # until it is started anew: one that refuses cannot be asked to stop that
     await here.faults(1, freeze=True)
     await here.wait_at(here.backends[1].port)  # the router takes its own requests away from it
 
@@ -44,8 +45,35 @@ async def _one_gone_one_hung(here: Stand) -> None:
 async def _well_again(here: Stand) -> None:
     here.leave()
     await here.faults(1, 2)
+    await _started_anew(here.backends[:1])
     while not await here.router.metric("router_backend_usable", backend=here.backends[0].name):
         await asyncio.sleep(0.1)
+
+
+async def _started_anew(backends: list[Backend]) -> None:
+    for each in backends:
+        await each.end()
+        each.start()
+    for each in backends:
+        await each.listens()
+
+
+async def _all_gone(here: Stand) -> None:
+    await here.faults(refuse=True)
+
+
+async def _all_back(here: Stand) -> None:
+    await _started_anew(here.backends)
+    while await here.router.metric("router_backend_usable") < len(here.backends):
+        await asyncio.sleep(0.1)
+
+
+async def _one_broken(here: Stand) -> None:
+    await here.faults(0, status=500)
+
+
+async def _one_refuses(here: Stand) -> None:
+    await here.faults(0, status=401)
 
 
 async def _engines_dead(here: Stand) -> None:
@@ -74,6 +102,44 @@ async def _quick_and_calm(here: Stand) -> None:
     await here.faults()
 
 
+async def _late(here: Stand) -> None:
+    """Answers begin late, one after the other: clients that all wait alike would be told nothing of in between."""
+    here.configure({"timeouts": {"first_byte": 30, "unstreamed": 30}, "health": {"hung_after": 30}})
+    await here.traffic.clients(0)
+    await here.faults(ttft=LATE)
+    for number in range(LATE_CLIENTS):
+        await here.traffic.clients(number + 1)
+        await asyncio.sleep(LATE / LATE_CLIENTS)
+
+
+async def _quick_again(here: Stand) -> None:
+    await here.traffic.clients(0)
+    await _quick_and_calm(here)
+    here.configure({})
+
+
+async def _loop_stalls(here: Stand) -> None:
+    for _ in range(4):  # more than two must be noticed, and one in three is not: its loop wakes before who watches it
+        await here.stop_for(0.8)
+        await asyncio.sleep(INTERVAL)
+
+
+async def _descriptors_used(here: Stand) -> None:
+    await here.connect(100)
+    here.allow_descriptors(0.83)  # of which 90 % are the mark
+    here.configure({})
+
+
+async def _descriptors_free(here: Stand) -> None:
+    here.leave()
+    here.allow_descriptors(None)
+    here.configure({})
+
+
+async def _disk_full(here: Stand) -> None:
+    here.configure({"logging": {"file": "/dev/full"}})
+
+
 async def _short_of_memory(here: Stand) -> None:
     here.configure({"overload": {"max_memory": "1MB"}})
 
@@ -86,9 +152,12 @@ async def _bad_file(here: Stand) -> None:
     here.configure("server: {port: much}\n")
 
 
-async def _certificate_ends(here: Stand) -> None:
-    await here.traffic.clients(0)  # they speak plain HTTP
-    here.configure({"server": {"tls": here.ending.config()}})
+def _certificate_ends(days: int) -> Deed:
+    async def harm(here: Stand) -> None:
+        await here.traffic.clients(0)  # they speak plain HTTP
+        here.configure({"server": {"tls": here.authority.issue(days=days).config()}})
+
+    return harm
 
 
 async def _plain_again(here: Stand) -> None:
@@ -124,17 +193,29 @@ STAGES = (
     _stage("all is well", _nothing, _nothing),
     _stage("one backend gone, one hung", _one_gone_one_hung, _well_again, "RouterBackendDown RouterEngineHung",
            "RouterQueueFilling RouterQueueOverflows RouterRetriesStorm"),
-    _stage("all engines dead", _engines_dead, _well, "RouterAllBreakersOpen RouterErrorBudgetBurnsFast",
+    _stage("all backends gone", _all_gone, _all_back, "RouterNoBackend RouterBackendDown",
+           "RouterAllBreakersOpen RouterBreakerOpen RouterQueueFilling RouterQueueOverflows RouterRetriesStorm"),
+    _stage("all engines dead", _engines_dead, _well,
+           "RouterAllBreakersOpen RouterErrorBudgetBurnsFast RouterErrorBudgetBurnsSlowly",
            "RouterNoBackend RouterRetriesStorm RouterBreakerOpen"),
+    _stage("one backend broken", _one_broken, _well, "RouterBreakerOpen", "RouterRetriesStorm"),
+    _stage("one backend refuses the key", _one_refuses, _well, "RouterBackendRefusesKey", "RouterRetriesStorm"),
     _stage("backends often full", _often_full, _well, "RouterRetriesStorm"),
     _stage("a backend slow, then streams cut", _slow_and_cut, _well, "",
            "RouterRetriesStorm RouterBreakerOpen RouterAllBreakersOpen"),
     _stage("more than backends may take", _slow_and_crowded, _quick_and_calm,
            "RouterQueueFilling RouterQueueOverflows",
            "RouterRetriesStorm"),  # those of the stage before are many beside the few that are answered now
+    _stage("answers begin late", _late, _quick_again, "RouterFirstTokensLate",
+           "RouterRetriesStorm RouterQueueFilling RouterQueueOverflows"),
+    _stage("loops stand still", _loop_stalls, _nothing, "RouterLoopStalls",
+           "RouterDown RouterMetricsMissing RouterBackendDown RouterNoBackend RouterEngineHung RouterRetriesStorm"),
+    _stage("few descriptors left", _descriptors_used, _descriptors_free, "RouterDescriptorsRunOut"),
+    _stage("a disk that is full", _disk_full, _as_configured, "RouterLogLinesLost"),
     _stage("no memory for more", _short_of_memory, _as_configured, "RouterShedsLoad"),
     _stage("a bad configuration", _bad_file, _as_configured, "RouterConfigReloadFailed"),
-    _stage("a certificate that ends", _certificate_ends, _plain_again, "RouterCertificateExpires"),
+    _stage("a certificate that ends next week", _certificate_ends(7), _plain_again, "RouterCertificateExpires=ticket"),
+    _stage("a certificate that ends tomorrow", _certificate_ends(1), _plain_again, "RouterCertificateExpires=page"),
     _stage("workers die, and a wrong target", _workers_die, _right_targets, "RouterWorkersDie RouterMetricsMissing",
            "RouterDown"),  # the page waits for the worker that was killed, longer than a quick scrape
     _stage("the router gone", _router_gone, _router_back, "RouterDown"),

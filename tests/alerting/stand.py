@@ -2,26 +2,28 @@
 
 import asyncio
 import json
+import resource
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGHUP, SIGKILL
+from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP
 from typing import Any
 
 from tests.alerting.prometheus import Prometheus
 from tests.alerting.traffic import MODELS, Traffic, traffic
-from tests.authority import Authority, Issued
+from tests.authority import Authority
 from tests.chaos.cluster import QUICK, Backend, Cluster, RouterProcess, described
-from tests.chaos.processes import free_ports, until
+from tests.chaos.processes import PROC, free_ports, until
 from tests.front import CHAT, merged
 
 BACKENDS = 3
 CLIENTS = 8
 FACTOR = 150.0  # five minutes become two seconds
-INTERVAL = 0.3  # seconds between two scrapes
+LONG_FACTOR = 1500.0  # and six hours, in which a budget's failures are remembered, fourteen
+INTERVAL = 0.5  # seconds between two scrapes, and the time of each; five minutes have four, as a rate needs
 SIMULATED = [
     *("--ttft", "20ms", "--itl", "4ms", "--tokens", "8"),
     *(part for model in MODELS for part in ("--model", model)),
@@ -46,7 +48,7 @@ class Stand:
     it: Cluster
     prometheus: Prometheus
     traffic: Traffic
-    ending: Issued  # a certificate that ends soon
+    authority: Authority
     config: dict[str, Any]
     waiting: list[asyncio.StreamWriter] = field(default_factory=list)
 
@@ -65,6 +67,39 @@ class Stand:
         chosen = [self.backends[number] for number in numbers] or self.backends
         await asyncio.gather(*(each.faults(**described) for each in chosen))
 
+    @property
+    def workers(self) -> list[int]:
+        """Return the ids of the router's processes that serve."""
+        return [pid for pid in self.router.pids if pid != self.router.pid]
+
+    async def stop_for(self, seconds: float) -> None:
+        """Have all workers stand still for so long."""
+        workers = self.workers
+        for pid in workers:
+            self.router.told(pid, SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            for pid in workers:
+                self.router.told(pid, SIGCONT)
+
+    def allow_descriptors(self, share: float | None) -> None:
+        """Let each worker have so many descriptors that those in use are this share; None: as many as it may.
+
+        It goes by that when it reads its configuration.
+        """
+        for pid in self.workers:
+            _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            used = len(list((PROC / str(pid) / "fd").iterdir()))
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard if share is None else int(used / share), hard))
+
+    async def connect(self, count: int) -> None:
+        """Open connections to the router that ask for nothing, until `leave`; return once it has taken them."""
+        for _ in range(count):
+            self.waiting.append((await asyncio.open_connection("127.0.0.1", self.router.port))[1])
+        while await self.router.metric("router_connections") < count:
+            await asyncio.sleep(0.05)
+
     async def wait_at(self, port: int) -> None:
         """Ask a backend for an answer, past the router, and wait for it until `leave`."""
         body = json.dumps({**CHAT, "model": MODELS[0]}).encode()
@@ -74,7 +109,7 @@ class Stand:
         self.waiting.append(writer)
 
     def leave(self) -> None:
-        """Wait for no answer any more."""
+        """Close what waits."""
         while self.waiting:
             self.waiting.pop().close()
 
@@ -93,8 +128,8 @@ class Stand:
     async def kill_workers(self, times: int) -> None:
         """Kill the youngest worker, again and again."""
         for _ in range(times):
-            await until(lambda: len(self.router.pids) >= 3, what="all workers run")
-            victim = max(pid for pid in self.router.pids if pid != self.router.pid)
+            await until(lambda: len(self.workers) >= 2, what="all workers run")
+            victim = max(self.workers)
             self.router.told(victim, SIGKILL)
             await until(lambda victim=victim: victim not in self.router.pids, what="it is gone")  # type: ignore[misc]
 
@@ -110,8 +145,10 @@ async def stand() -> AsyncIterator[Stand]:
         config["backends"] = described([each.url for each in backends], options)
         router = RouterProcess(config, folder)
         it = Cluster(backends, router, folder)
-        prometheus = Prometheus(_program("prometheus"), folder, factor=FACTOR, interval=INTERVAL)
-        ending = Authority(folder, _program("openssl")).issue(days=1)
+        prometheus = Prometheus(
+            _program("prometheus"), folder, factor=FACTOR, long_factor=LONG_FACTOR, interval=INTERVAL
+        )
+        authority = Authority(folder, _program("openssl"))
         try:
             prometheus.scrape([router.admin_port])
             for process in (prometheus, *backends, router):
@@ -125,7 +162,7 @@ async def stand() -> AsyncIterator[Stand]:
             while not await prometheus.query("up == 1") or await prometheus.firing():
                 await asyncio.sleep(0.1)
             async with traffic(it, CLIENTS) as clients:
-                yield Stand(it, prometheus, clients, ending, dict(router.config))
+                yield Stand(it, prometheus, clients, authority, dict(router.config))
         finally:
             it.client.close()
             for process in (prometheus, router, *backends):

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import bargauge, prometheus, stat, statetimeline, text, timeseries, units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from router.cli import main
 from tests.alerting.dashboard import Query, Tree, panels, queries, read
 from tests.alerting.rules import rules_of
 
@@ -18,6 +20,11 @@ ROWS = [
 ]
 # Grafana writes these itself into annotations and variables of a Prometheus, and its types leave them open.
 NOT_TYPED = {"titleFormat", "textFormat", "step", "definition"}
+KINDS: dict[str, Any] = {
+    **{"bargauge": bargauge, "stat": stat, "state-timeline": statetimeline, "text": text, "timeseries": timeseries}
+}
+UNITS = {value for name, value in vars(units).items() if isinstance(value, str) and not name.startswith("_")}
+GROUPED = re.compile(r"\bby \(([\w, ]+)\)")
 METRIC = re.compile(r"\b(router_\w+?)(?:_bucket|_count|_sum)?(?=[{\s)\[])")
 
 
@@ -45,6 +52,71 @@ def test_grafanas_own_types_know_all_of_it(tree: Tree) -> None:
 
     unknown = {path.rpartition(".")[2] for path in lost(tree, kept)}
     assert unknown == NOT_TYPED
+
+
+def unknown(kind: Any, given: Tree) -> list[str]:
+    """Return what a type of Grafana's does not know of an object."""
+    return lost(given, json.loads(JSONEncoder(sort_keys=True).encode(kind.from_json(given))))
+
+
+def test_grafanas_own_types_know_what_is_set_of_each_kind_of_panel_and_of_its_queries(tree: Tree) -> None:
+    """The dashboard's own type leaves these open."""
+    for _, panel in panels(tree):
+        kind, custom = KINDS[panel["type"]], panel.get("fieldConfig", {}).get("defaults", {}).get("custom", {})
+        assert unknown(kind.Options, panel["options"]) == [], panel["title"]
+        assert not custom or unknown(kind.FieldConfig, custom) == [], panel["title"]
+        for target in panel.get("targets", ()):
+            assert unknown(prometheus.Dataquery, target) == [], panel["title"]
+
+
+def test_what_grafanas_types_do_not_know_is_found() -> None:
+    assert unknown(stat.Options, {"colourMode": "none"}) == [".colourMode"]
+
+
+def test_units_are_those_of_grafana_and_every_figure_has_one(tree: Tree) -> None:
+    for _, panel in panels(tree):
+        unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit")
+        is_state = panel["type"] in ("state-timeline", "text") or "mappings" in panel["fieldConfig"]["defaults"]
+        assert unit in UNITS or (unit is None and (is_state or panel["title"] == "Version")), (panel["title"], unit)
+
+
+def test_a_legend_names_everything_that_its_series_differ_in(tree: Tree) -> None:
+    for _, panel in panels(tree):
+        targets = panel.get("targets", ())
+        legends = [target["legendFormat"] for target in targets]
+        assert len(set(legends)) == len(legends), panel["title"]
+        for target in targets:
+            groups = GROUPED.findall(target["expr"])
+            by = {label for label in (groups[0].split(", ") if groups else ()) if label != "le"}
+            assert by <= set(re.findall(r"{{(\w+)}}", target["legendFormat"])), panel["title"]
+
+
+def test_a_click_on_a_series_leads_to_its_lines_in_the_log(
+    tree: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command that stands there must exist, with all of its flags, and the label be one that the series has."""
+    (place,) = [panel for _, panel in panels(tree) if panel["type"] == "text"]
+    declared = {each["name"] for each in tree["templating"]["list"]}
+    assert main(["logs", "--help"]) == 0
+    told = capsys.readouterr().out
+    links = [
+        (panel, link["url"])
+        for _, panel in panels(tree)
+        for link in panel.get("fieldConfig", {}).get("defaults", {}).get("links", ())
+    ]
+    rows = {row for row, panel in panels(tree) if panel in [each for each, _ in links]}
+
+    assert {"Overview", "Failures that clients hardly notice", "Backends", "Models"} <= rows
+    for panel, url in links:
+        assert url.startswith(f"/d/{tree['uid']}?")
+        assert f"viewPanel={place['id']}&" in url
+        (name, wanted) = re.findall(r"&var-(\w+)=(.*)", url)[0]
+        assert name in declared
+        assert f"${{{name}}}" in place["options"]["content"]
+        assert all(flag in told for flag in re.findall(r"--[\w-]+", wanted))
+        for label in re.findall(r"__field\.labels\.(\w+)", wanted):
+            assert all(f"{{{{{label}}}}}" in target["legendFormat"] for target in panel["targets"]), panel["title"]
+    assert all(flag in told for flag in re.findall(r"--[\w-]+", place["options"]["content"]))
 
 
 def test_its_rows_are_those_that_an_operator_looks_for(tree: Tree) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.alerting.stages import STAGES
 from tests.chaos.processes import PROC
 
-LIMIT = 400.0  # seconds for a round; it takes some forty on an idle machine
+LIMIT = 400.0  # seconds for a round; it took 85 to 95 on two busy cores
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_harm_brings_its_alerts_and_no_others_and_they_end_with_it(report: dic
 
 
 def test_a_burnt_budget_is_told_until_its_windows_have_passed(report: dict[str, Any]) -> None:
-    assert report["budget_ends"]
+    assert report["budgets_end"]
 
 
 def test_every_query_of_the_dashboard_has_data_and_every_rule_can_be_evaluated(report: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.alerting.rules import alerts_of, quick, rules_of
+from tests.alerting.rules import SHIPPED_INTERVAL, alerts_of, quick, rules_of
+from tests.alerting.stages import STAGES
 
 UNIT_TESTS = "tests/alerting/rules_test.yml"
 SEVERITIES = {"page", "ticket", "note"}
@@ -62,7 +63,7 @@ def test_each_alert_says_how_urgent_it_is_and_what_it_means(text: str) -> None:
 
 
 def test_the_quick_rules_differ_in_times_alone(text: str) -> None:
-    one, other = rules_of(text), rules_of(quick(text, 60, shortest=1.2))
+    one, other = rules_of(text), rules_of(quick(text, 60, interval=0.3))
 
     assert len(one) == len(other)
     for shipped, short in zip(one, other, strict=True):
@@ -70,6 +71,15 @@ def test_the_quick_rules_differ_in_times_alone(text: str) -> None:
         assert timeless[0] == timeless[1]
         assert {**shipped, "expr": 0, "for": 0} == {**short, "expr": 0, "for": 0}
         assert ("for" in shipped) == ("for" in short)
+
+
+def test_what_is_remembered_long_is_forgotten_sooner() -> None:
+    """Else the alerts on budgets would go on for minutes after the last failure."""
+    rule = {"alert": "A", "expr": "sum_over_time(a[6h]) / sum_over_time(a[5m])", "for": "15m"}
+    text = yaml.safe_dump({"groups": [{"name": "g", "rules": [rule]}]})
+    (short,) = rules_of(quick(text, 150, interval=0.3, long_factor=1500))
+
+    assert short == {"alert": "A", "expr": "sum_over_time(a[14400ms]) / sum_over_time(a[2000ms])", "for": "6000ms"}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +93,33 @@ def test_the_quick_rules_differ_in_times_alone(text: str) -> None:
 )
 def test_ranges_shrink_to_a_floor_and_nothing_else_does(expression: str, expected: str) -> None:
     rule = yaml.safe_dump({"groups": [{"name": "g", "rules": [{"alert": "A", "expr": expression, "for": "2m"}]}]})
-    (short,) = rules_of(quick(rule, 60, shortest=1.2))
+    (short,) = rules_of(quick(rule, 60, interval=0.3))
 
     assert short["expr"] == expected
     assert short["for"] == "2000ms"
+
+
+@pytest.mark.parametrize(
+    ("lasts", "expected"), [("15s", "300ms"), ("30s", "600ms"), ("1m", "1200ms"), ("5m", "2000ms")]
+)
+def test_an_alert_waits_for_as_many_scrapes_as_it_does_where_it_is_shipped_or_for_four(
+    root: Path, lasts: str, expected: str
+) -> None:
+    shipped = yaml.safe_load((root / "conf" / "prometheus.yml").read_text())["global"]["scrape_interval"]
+    rule = yaml.safe_dump({"groups": [{"name": "g", "rules": [{"alert": "A", "expr": "a", "for": lasts}]}]})
+    (short,) = rules_of(quick(rule, 150, interval=0.3))
+
+    assert shipped == f"{SHIPPED_INTERVAL:g}s"
+    assert short["for"] == expected
+
+
+def test_each_alert_of_each_severity_is_brought_by_a_harm(text: str) -> None:
+    """What no harm brings nobody has seen firing before a live router: `make observe` shows them all."""
+    brought = set().union(*(stage.brings for stage in STAGES))
+    severities: dict[str, set[str]] = {}
+    for alert in alerts_of(text):
+        severities.setdefault(alert["alert"], set()).add(alert["labels"]["severity"])
+
+    for name, every in severities.items():
+        wanted = {name} if len(every) == 1 else {f"{name}={severity}" for severity in every}
+        assert wanted <= brought

@@ -35,6 +35,7 @@ def test_a_certificate_with_its_key_has_no_fault(tmp_path: Path, authority: Auth
     both = tmp_path / "both.pem"
     both.write_bytes(issued.key.read_bytes() + issued.cert.read_bytes() + authority.ca.read_bytes())
     path = tmp_path / "router.yaml"
+    both.chmod(0o600)
     for tls in (
         issued.config(),
         issued.config(client_auth="required", client_ca_file=str(authority.ca), min_version=1.3),
@@ -204,3 +205,32 @@ def test_each_file_is_named_once(authority: Authority, tmp_path: Path, issued: I
     path.write_text(yaml.safe_dump({"server": {"tls": issued.config()}, "backends": backends}))
 
     assert named(load(path).config) == (str(issued.cert), str(issued.key), str(authority.ca))
+
+
+def test_the_admin_listener_s_files_are_checked_and_named_as_the_clients_are(
+    tmp_path: Path, issued: Issued, stranger: Authority
+) -> None:
+    path, other = tmp_path / "router.yaml", stranger.issue()
+    tls = {"cert_file": str(issued.cert), "key_file": str(other.key)}
+    path.write_text(yaml.safe_dump({"admin": {"tls": tls}, "backends": BACKENDS}))
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert [fault.path for fault in caught.value.faults] == ["admin.tls.key_file"]
+    assert caught.value.files == tuple(tls.values())
+
+    path.write_text(yaml.safe_dump({"admin": {"tls": issued.config()}, "backends": BACKENDS}))
+    assert load(path).files == (str(issued.cert), str(issued.key))
+
+
+@pytest.mark.parametrize("section", ["server", "admin"])
+def test_a_private_key_that_everybody_can_read_is_a_note(tmp_path: Path, authority: Authority, section: str) -> None:
+    issued, path = authority.issue(), tmp_path / "router.yaml"
+    path.write_text(yaml.safe_dump({section: {"tls": issued.config()}, "backends": BACKENDS}))
+    assert load(path).notices == ()
+
+    issued.key.chmod(0o644)
+
+    (notice,) = load(path).notices
+    assert notice == (
+        f"{issued.key} holds a private key, and everybody on this machine can read it: chmod o-r {issued.key}"
+    )

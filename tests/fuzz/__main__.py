@@ -10,46 +10,24 @@ import hashlib
 import re
 import resource
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from tests.fuzz.bounds import HANG, SILENCE, Hang, bounded, watched
 from tests.fuzz.mutate import Mutations
 from tests.fuzz.target import FOUND, Target
 from tests.fuzz.targets import TARGETS
 
-HANG = 5  # seconds of the processor for one case, beyond what any takes by a factor of 100
 GROWTH = 150 * 1024  # KiB that a run may add to what its process takes
 MOST_FOUND = 20  # of one target in one run: more say the same
+SIGN = 100  # cases, after which a run shows that it is alive
 MEMORY = 2048  # MiB, of a process of libFuzzer
 EXECUTED = re.compile(r"stat::number_of_executed_units: +([0-9]+)")
 EDGES = re.compile(r" cov: ([0-9]+)")
-
-
-class Hang(BaseException):
-    """A case did not end; nothing of the code under test catches it."""
-
-
-@contextmanager
-def bounded(seconds: float) -> Iterator[None]:
-    """Raise Hang when it takes longer, on the processor: a slow machine is no hang."""
-
-    def hang(number: int, frame: object) -> None:
-        raise Hang
-
-    before = signal.signal(signal.SIGVTALRM, hang)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
 
 
 def keep(target: Target, data: bytes, why: str) -> None:
@@ -67,22 +45,20 @@ def run_own(target: Target, *, cases: int, seconds: float, seed: int) -> bool:
     began, memory = time.monotonic(), _memory()
     done = hangs = broken = 0
     slowest = 0.0
-    while done < cases and time.monotonic() - began < seconds and broken + hangs < MOST_FOUND:
-        data = cases_of.next()
-        started = time.perf_counter()
-        try:
-            with bounded(HANG):
-                target.run(data)
-        except Hang:
-            hangs += 1
-            keep(target, data, f"does not end within {HANG} s")
-        except Exception:
-            broken += 1
-            keep(target, data, traceback.format_exc().strip().rpartition("\n")[2][:300])
-        slowest = max(slowest, time.perf_counter() - started)
-        done += 1
-        if done == 1000:
-            memory = _memory()  # what is loaded and cached once is there by now
+    with watched() as alive:
+        while done < cases and time.monotonic() - began < seconds and broken + hangs < MOST_FOUND:
+            data = cases_of.next()
+            started = time.perf_counter()
+            why, is_hang = _broken(target, data)
+            slowest = max(slowest, time.perf_counter() - started)
+            if why:
+                broken, hangs = broken + (not is_hang), hangs + is_hang
+                keep(target, data, why)
+            done += 1
+            if done % SIGN == 0:
+                alive()
+            if done == 1000:
+                memory = _memory()  # what is loaded and cached once is there by now
     grown = _memory() - memory
     print(
         f"{target.name}: own mutations, seed {seed}: {done:,} cases in {time.monotonic() - began:.0f} s, "
@@ -112,6 +88,7 @@ def run_atheris(target: Target, *, cases: int, seconds: float, seed: int) -> boo
             "runs": cases,
             "seed": seed,
             "timeout": HANG * 4,
+            "report_slow_units": HANG * 4,  # they look at the clock: a busy machine is slow
             "rss_limit_mb": MEMORY,
             "max_len": 20_000,
             "dict": folder / "words",
@@ -120,12 +97,11 @@ def run_atheris(target: Target, *, cases: int, seconds: float, seed: int) -> boo
         }
         command = [sys.executable, "-m", "tests.fuzz.under_atheris", target.name]
         command += [*(f"-{key}={value}" for key, value in options.items()), str(folder / "corpus")]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        status, told = _ended(command, within=seconds + SILENCE * 3)  # to begin takes some
         found = sorted(folder.glob("found-*"))
         for path in found:
             data = path.read_bytes()
-            keep(target, data, _why(target, data, path.name.split("-")[1]))
-    told = done.stdout + done.stderr
+            keep(target, data, _broken(target, data)[0] or path.name.split("-")[1])
     executed, edges = EXECUTED.findall(told), EDGES.findall(told)
     print(
         f"{target.name}: atheris, seed {seed}: {int(executed[-1]) if executed else 0:,} cases in "
@@ -133,9 +109,22 @@ def run_atheris(target: Target, *, cases: int, seconds: float, seed: int) -> boo
         f"{edges[-1] if edges else '?'} edges of router/ covered",
         flush=True,
     )
-    if done.returncode and not found:
-        print(f"  it ended with {done.returncode}:\n{told[-2000:]}")
-    return not (done.returncode or found)
+    if status and not found:
+        print(f"  it ended with {status}:\n{told[-2000:]}")
+    return not (status or found)
+
+
+def _ended(command: list[str], *, within: float) -> tuple[int, str]:
+    """Run a command, for so many seconds at most; return its status and what it has said."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            status = process.wait(within)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = process.wait()
+        output.seek(0)
+        return status, output.read().decode(errors="replace")
 
 
 def _quoted(word: bytes) -> str:
@@ -143,16 +132,16 @@ def _quoted(word: bytes) -> str:
     return '"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n'
 
 
-def _why(target: Target, data: bytes, kind: str) -> str:
-    """Say what breaks, by running it once more."""
+def _broken(target: Target, data: bytes) -> tuple[str, bool]:
+    """Run a case; return which rule it breaks, "" for none, and whether it is that it has no end."""
     try:
         with bounded(HANG):
             target.run(data)
     except Hang:
-        return f"does not end within {HANG} s"
+        return f"does not end within {HANG} s", True
     except Exception:
-        return traceback.format_exc().strip().rpartition("\n")[2][:300]
-    return kind
+        return traceback.format_exc().strip().rpartition("\n")[2][:300], False
+    return "", False
 
 
 def main() -> int:

@@ -72,6 +72,7 @@ def fetched(
     data: list[bytes], method: str, limits: AnswerLimits, *, end: str, is_warm: bool
 ) -> tuple[Got, bool]:
     """Ask, let these bytes come, then the end; return what came of it, and whether the connection would serve again."""
+    most = sum(map(len, data))
     with KEPT.loop() as loop:
         lender = Lender()
         connection = Connection(lender, loop=loop, limits=limits)
@@ -85,7 +86,7 @@ def fetched(
         fetch, got = _ask(connection, loop, method)
         for piece in data:
             line.send(piece)
-            assert len(got.body) + sum(map(len, connection._answer.pieces)) <= sum(map(len, data))
+            assert len(got.body) + sum(map(len, connection._answer.pieces)) <= most
         loop.settle()
         is_kept = lender.released_at == 1 + is_warm and not connection.is_closed
         _end(line, loop, end, fetch)

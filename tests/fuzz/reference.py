@@ -24,6 +24,7 @@ FIELD_LINE = re.compile(rb"(%b):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[ \t]*[\x21-\x7
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)(?:;%b(?:=(?:%b|%b))?)*" % (TOKEN, TOKEN, QUOTED))
 ODD_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*;[\t \x21-\x7e\x80-\xff]*")  # its size is the same for everybody
 PREFACE = b"PRI * HTTP/2.0", b"SM\r\n\r\n"  # of HTTP/2: whole only with its second half (RFC 9113 section 3.4)
+NO_TRAILERS = {b"content-length", b"transfer-encoding", b"connection", b"proxy-connection"}  # of them, odd ones
 MOST = 2**64  # a number that does not fit means different things to different readers
 
 Field = tuple[bytes, bytes]
@@ -146,7 +147,7 @@ def _trailers(data: bytes, at: int, body: bytes) -> tuple[int, bool]:
     if end < 0:
         raise Partial(body)
     trailers = _fields(data[at:end].split(b"\r\n"))
-    return end + 4, bool(_values(trailers, b"content-length") or _values(trailers, b"transfer-encoding"))
+    return end + 4, any(name.lower() in NO_TRAILERS for name, _ in trailers)
 
 
 def _counted(data: bytes, at: int, length: int) -> tuple[bytes, int, bool]:

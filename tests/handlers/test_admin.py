@@ -106,6 +106,16 @@ def test_a_body_of_more_than_64_kb_is_refused() -> None:
     with_operator(test)
 
 
+def test_a_query_of_more_arguments_than_are_read_is_the_clients_fault() -> None:
+    async def test(cluster: Front, one: Operator) -> None:
+        name = cluster.backends[0].url.removeprefix("http://")
+        answer = await one.ask("DELETE", f"/admin/backends/{name}?{'a&' * 1001}")
+        assert answer.code == 400
+        assert b"Invalid query string" in answer.body
+
+    with_operator(test)
+
+
 def test_the_last_backend_is_removed_only_if_that_is_forced() -> None:
     async def test(cluster: Front, one: Operator) -> None:
         name = cluster.backends[0].url.removeprefix("http://")

@@ -1,6 +1,7 @@
 """Rules of router/handlers/status.py."""
 
 import asyncio
+import gzip
 import json
 import time
 
@@ -130,6 +131,26 @@ def test_metrics_are_prometheus_text_and_a_made_up_model_is_no_label() -> None:
             assert 'model="other",status="404"' in page
             assert "made-up" not in page
             assert 'router_backend_up{backend="' in page
+
+    run(test)
+
+
+def test_many_metrics_are_packed_for_who_takes_that_and_few_are_not() -> None:
+    async def test() -> None:
+        asked = {"headers": {"Accept-Encoding": "deflate, gzip"}}
+        quiet = {"health": {"enabled": False, "interval": 3600, "models_interval": 3600, "load_interval": 3600}}
+        async with front() as cluster:
+            answer = await cluster.ask("/metrics", **asked)
+            assert "Content-Encoding" not in answer.headers
+            assert "Accept-Encoding" in answer.headers["Vary"]
+        urls = [f"http://127.0.0.1:{port}" for port in range(20_000, 20_200)]
+        async with front(urls=urls, config=quiet, ready=False) as cluster:
+            plain = await cluster.ask("/metrics")
+            answer = await cluster.ask("/metrics", **asked)
+            assert answer.headers["Content-Encoding"] == "gzip"
+            assert int(answer.headers["Content-Length"]) == len(answer.body) < len(plain.body) / 4
+            rows = gzip.decompress(answer.body).decode().splitlines()
+            assert len([row for row in rows if row.startswith("router_backend_up{")]) == 200
 
     run(test)
 

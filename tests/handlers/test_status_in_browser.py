@@ -68,7 +68,8 @@ def test_axe_finds_nothing_wide_and_narrow_light_and_dark(tool: Tool) -> None:
         for size in (WIDE, NARROW):
             for scheme in ("light", "dark"):
                 async with page_at(browser, f"{one.url}/status", size=size, scheme=scheme) as page:
-                    await shown(page, "drained", at="#rows tr")
+                    await shown(page, "asked, since", at="#rows tr")
+                    await shown(page, "drain serving → drained", at="#turn-rows tr")
                     await shown(page, "backend error", at="#incident-rows tr")
                     await page.click("summary")
                     await page.uncheck("#config-set")

@@ -85,6 +85,7 @@ def test_the_events_tell_all_that_the_page_shows() -> None:
             assert row["url"] == f"http://{row['name']}"
             assert {"health", "breaker", "in_flight", "running", "first", "weight", "share", "dialect"} <= row.keys()
             assert sum(each["failed"] for each in board["backends"]) == 2
+            assert board["turns"] == []
             (incident,) = board["incidents"]
             assert (incident["outcome"], incident["model"]) == ("backend_error", "simulated-model")
             assert [outcome for _, outcome in incident["tries"]] == ["server_error", "server_error"]

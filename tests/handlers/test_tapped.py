@@ -60,7 +60,7 @@ def test_a_plain_answer_and_a_stream_are_seen_as_the_client_gets_them() -> None:
             assert len(seen.of("on_event")) == text.count(b"\n\n") > 20
             (ending, model, is_stream) = seen.of("on_end")[0]
             assert (ending.outcome, ending.status, model, is_stream) == ("ok", 200, "simulated-model", True)
-            assert it.app.metrics._bytes_out == len(text) + len(answer.body)
+            assert it.app.metrics.dump()["router_body_bytes"].samples['direction="out"'] == len(text) + len(answer.body)
 
     run(test)
 

@@ -1,13 +1,24 @@
 """Which form the page of metrics has, and what its JSON says."""
 
 import datetime
+import gzip
 import json
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from router.observe.exposition import label_text
-from router.observe.page import MAX_RANGES, Form, as_json, form_of, labels_of, render, session_statistics
+from router.observe.page import (
+    MAX_RANGES,
+    Form,
+    as_json,
+    form_of,
+    labels_of,
+    packed,
+    render,
+    session_statistics,
+    takes_gzip,
+)
 from tests.observe.counted import counted
 
 PROMETHEUS = (
@@ -81,3 +92,30 @@ def test_session_statistics_have_the_names_of_older_proxies() -> None:
 @pytest.mark.parametrize("value", ["", "plain", 'quote " comma , brace }', "back\\slash", "new\nline", "\\n", 'a="b"'])
 def test_labels_are_read_back_as_they_were_written(value: str) -> None:
     assert labels_of(label_text(name=value, other="x")) == {"name": value, "other": "x"}
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "takes"),
+    [
+        ("", False),
+        ("gzip", True),
+        ("deflate, GZIP;q=0.5", True),
+        ("br, x-gzip", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.0, *", False),
+        ("gzip;q=what", False),
+        ("*", False),
+        ("identity, gzipped", False),
+        ("," * MAX_RANGES + "gzip", False),
+    ],
+)
+def test_who_names_gzip_and_does_not_refuse_it_gets_it(accept_encoding: str, takes: bool) -> None:
+    assert takes_gzip(accept_encoding) is takes
+
+
+def test_a_packed_page_is_the_page_and_small() -> None:
+    page = b"".join(b'router_backend_up{backend="gpu-%d"} 1\n' % number for number in range(5000))
+
+    assert gzip.decompress(packed(page)) == page
+    assert len(packed(page)) * 4 < len(page)
+    assert packed(page) == packed(page), "no time is in it"

@@ -64,6 +64,7 @@ class Router:
         )
         self.started = [self.process.pid]
         self.trusting: ssl.SSLContext | None = None  # what clients come by TLS with
+        self.admin_trusting: ssl.SSLContext | None = None  # what operators do
         try:
             line = until(lambda: self.said(r"router \S+ listens on 127\.0\.0\.1:(\d+)") or self._check(), "listening")
         except AssertionError:
@@ -110,9 +111,8 @@ class Router:
 
     def connect(self, port: int | None = None) -> socket.socket:
         sock = socket.create_connection(("127.0.0.1", port or self.port), timeout=DEADLINE)
-        if self.trusting is None or port not in (None, self.port):
-            return sock
-        return self.trusting.wrap_socket(sock, server_hostname="localhost")
+        context = self.trusting if port in (None, self.port) else self.admin_trusting
+        return sock if context is None else context.wrap_socket(sock, server_hostname="localhost")
 
     def ask(
         self, method: str, path: str, body: object = None, *, port: int | None = None, lines: str = ""

@@ -15,9 +15,10 @@ from typing import Any
 import openai
 import pytest
 
+from router.cli import DONE, UNUSABLE, main
 from router.config.certificates import read_certificate
 from tests.authority import Authority, Issued
-from tests.process.running import Load, Router, Stream, two_workers, until
+from tests.process.running import Load, Router, Stream, received, two_workers, until
 
 Starter = Callable[..., Router]
 
@@ -64,6 +65,19 @@ def shown(router: Router) -> bytes:
 def everywhere(router: Router, der: bytes) -> bool:
     """Whether whoever accepts shows it; connections go to the workers in turn, more or less."""
     return all(shown(router) == der for _ in range(12))
+
+
+def shown_to_operators(router: Router) -> bytes:
+    with router.connect(router.admin_port) as sock:
+        assert isinstance(sock, ssl.SSLSocket)
+        der = sock.getpeercert(binary_form=True)
+        assert der is not None
+        return der
+
+
+def commanded(router: Router, *words: str) -> int:
+    """Run a command of ours that finds the router's operators' listener at its address."""
+    return main([*words, "--config", str(router.config_file), "--admin", f"https://127.0.0.1:{router.admin_port}"])
 
 
 def by_command(router: Router) -> str:
@@ -195,3 +209,99 @@ def test_a_client_s_certificate_is_asked_for_and_told_in_the_access_line(
     lines = [json.loads(line) for line in router.log().splitlines() if "client_cert" in line]
     assert [line["client_cert"] for line in lines] == ['CN=agent \\"1\\"\\, ' + "x" * 40 + ",O=Example"]
     assert router.ask("GET", "/livez", port=router.admin_port)[0] == 200  # probes need no certificate there
+
+
+def test_operators_come_by_tls_to_all_that_their_listener_has(
+    start: Starter, authority: Authority, files: Renewed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    router = start(2, {"admin": files.config()["server"]})
+    two_workers(router)
+    with pytest.raises((OSError, EOFError)):
+        router.ask("GET", "/livez", port=router.admin_port)  # plain
+    router.admin_trusting = authority.trusting()
+
+    for path in ("/livez", "/metrics", "/status", "/config", "/openapi.json"):
+        assert router.ask("GET", path, port=router.admin_port)[0] == 200, path
+    assert router.ask("GET", "/livez")[0] == 200  # the clients' listener is as plain as before
+    with router.connect(router.admin_port) as sock:
+        sock.sendall(b"GET /status/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        told = b""
+        while told.count(b"\ndata: ") < 3:  # it goes on
+            told += received(sock, told)
+    assert b"text/event-stream" in told
+    status, answer = router.admin("POST", "/admin/backends", {"url": "http://127.0.0.1:1", "name": "new"})
+    assert (status, "new" in answer["message"]) == (201, True)
+
+    trusting = ("--cacert", str(authority.ca))
+    for words in (("drain", "new"), ("undrain", "new"), ("remove", "new"), ("list",)):
+        assert commanded(router, "backends", *words, *trusting) == DONE
+    assert commanded(router, "log-level", "debug", *trusting) == DONE
+    capsys.readouterr()
+    assert commanded(router, "backends") == UNUSABLE
+    assert "is not to be trusted: unable to get local issuer certificate. Name who vouches" in capsys.readouterr().err
+    until(lambda: router.metric("router_tls_handshakes_failed_total") == 2, "the count")
+
+
+def test_the_operators_certificate_is_renewed_without_a_restart_and_a_bad_one_changes_nothing(
+    start: Starter, authority: Authority, files: Renewed
+) -> None:
+    router = start(2, {"admin": files.config()["server"], "server": {"watch_config": False}})
+    two_workers(router)
+    router.admin_trusting = authority.trusting()
+    assert all(shown_to_operators(router) == files.now.der for _ in range(4))
+    good, pid = files.now, router.pid
+
+    files.key.write_bytes(authority.issue().key.read_bytes())
+    status, answer = router.admin("POST", "/admin/reload")
+    assert status == 422
+    assert answer["faults"][0].startswith("admin.tls.key_file (line ")
+    assert all(shown_to_operators(router) == good.der for _ in range(4))
+
+    new = files.renew(5)
+    assert commanded(router, "reload", "--cacert", str(authority.ca)) == DONE
+    assert all(shown_to_operators(router) == new.der for _ in range(8))
+    until(lambda: router.said(r"admin\.tls\.cert_file: another certificate, good until"), "the line in the log")
+    assert router.metric("router_tls_certificate_expiry_seconds") == read_certificate(str(new.cert)).expires
+    assert router.pid == pid
+
+    router.write({**router.config, "admin": {"port": 0}})  # without TLS
+    assert commanded(router, "reload", "--cacert", str(authority.ca)) == DONE
+    router.admin_trusting = None
+    assert router.ask("GET", "/livez", port=router.admin_port)[0] == 200
+
+
+def test_only_operators_with_a_certificate_are_let_in_where_it_is_required(
+    start: Starter, authority: Authority, stranger: Authority, files: Renewed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tls = files.config()["server"]["tls"]
+    tls |= {"client_auth": "required", "client_ca_file": str(authority.ca), "min_version": "1.3"}
+    router = start(1, {"admin": {"tls": tls}})
+    old = {"maximum_version": ssl.TLSVersion.TLSv1_2}
+    for context in (
+        authority.trusting(),
+        authority.trusting(stranger.issue()),
+        authority.trusting(authority.issue(), **old),
+    ):
+        router.admin_trusting = context
+        with pytest.raises((OSError, EOFError)):
+            router.ask("GET", "/livez", port=router.admin_port)
+    mine = authority.issue(subject="/CN=operator")
+    router.admin_trusting = authority.trusting(mine)
+    assert router.ask("GET", "/livez", port=router.admin_port)[0] == 200
+
+    trusting = ("--cacert", str(authority.ca))
+    assert commanded(router, "backends", *trusting) == UNUSABLE
+    assert "no answer from https://127.0.0.1" in capsys.readouterr().err
+    assert commanded(router, "backends", *trusting, "--cert", str(mine.cert), "--key", str(mine.key)) == DONE
+
+
+def test_commands_trust_the_certificate_that_the_configuration_names(
+    start: Starter, authority: Authority, tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    """One that nobody else vouches for, as `openssl req -x509` makes it; its key stands in the same file."""
+    own = Authority(tmp_path, tool("openssl"), "own", "-addext", "subjectAltName=IP:127.0.0.1")
+    both = tmp_path / "both.pem"
+    both.write_bytes(own.key.read_bytes() + own.ca.read_bytes())
+    router = start(1, {"admin": {"tls": {"cert_file": str(both)}}})
+    assert commanded(router, "backends") == DONE
+    assert commanded(router, "backends", "--cacert", str(authority.ca)) == UNUSABLE  # only that one, then

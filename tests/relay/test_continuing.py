@@ -8,13 +8,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from router.simulator.faults import Break
+from router.simulator.faults import Break, Faults
 from router.simulator.server import Simulator
 from router.simulator.settings import Settings
 from tests.front import CHAT, Front, broken, front, merged, run, until
@@ -516,14 +517,27 @@ def test_the_death_of_one_of_three_backends_costs_no_stream_a_letter(mode: str) 
         slow = [Settings(tokens=40, itl=0.02) for _ in range(3)]
         async with front(*slow, config={"resume": {"mode": mode}}) as cluster:
             whole = text_of((await cluster.chat(stream=True)).body)
-            asking = [asyncio.ensure_future(cluster.chat(stream=True)) for _ in range(60)]
-            await until(lambda: cluster.backends[0].figures.running == 20)
-            await asyncio.sleep(0.3)
+            told: list[list[bytes]] = [[] for _ in range(60)]
+            # All begin before any may end, and those of the first backend stand still where it is to die.
+            within = Faults(break_as=Break.STALL, break_after=16)
+            for backend in cluster.backends:
+                backend.faults = Faults(freeze=True)
+            cluster.backends[0].faults = replace(within, freeze=True)
+            request = {**CHAT, "stream": True}
+            asking = [
+                asyncio.ensure_future(cluster.ask(CHATS, request, streaming_callback=pieces.append)) for pieces in told
+            ]
+            await until(lambda: [backend.figures.running for backend in cluster.backends] == [20] * 3)
+            for backend in cluster.backends:
+                backend.faults = Faults()
+            cluster.backends[0].faults = within
+            await until(lambda: all(b"".join(pieces).count(b"data: ") >= 16 for pieces in told))
             await cluster.backends[0].kill()
-            for answer in await asyncio.gather(*asking):
-                check_one_stream(answer.body)
-                assert text_of(answer.body) == whole
-            assert 0 < await cluster.metric("router_streams_resumed_total", mode=mode, result="ok") <= 20
+            await asyncio.gather(*asking)
+            for pieces in told:
+                check_one_stream(b"".join(pieces))
+                assert text_of(b"".join(pieces)) == whole
+            assert await cluster.metric("router_streams_resumed_total", mode=mode, result="ok") == 20
 
     run(test)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.backends.sessions import Keys
-from router.relay.history import MAX_ID, MAX_MESSAGES, MAX_OBJECTS, MAX_OPENINGS, MAX_PREFIXES, keys_of
+from router.relay.history import MAX_ID, MAX_MESSAGES, MAX_OBJECTS, MAX_OPENINGS, MAX_PARTS, MAX_PREFIXES, keys_of
 
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 Message = dict[str, Any]
@@ -371,6 +371,9 @@ HOSTILE = {
     "deep marks": b'{"messages":[{"role":"user","content":[{"cache_control":' + b'{"a":' * 900 + b"1}]}]}",
     "many messages": b'{"messages":[' + b"{}," * (MAX_MESSAGES + 1) + b"{}]}",
     "very many messages": b'{"messages":[' + b"{}," * (MAX_OBJECTS + 100_000) + b"{}]}",
+    "very many parts of a long content": b'{"messages":[{"role":"user","content":[' + b"1," * 4_000_000 + b"1]}]}",
+    "very many parts of a system prompt": b'{"messages":[{"role":"user"}],"system":[' + b'"",' * 2_000_000 + b'""]}',
+    "an id that is a long list": b'{"previous_response_id":[' + b"[]," * 2_700_000 + b'[]],"messages":[]}',
     "half of a surrogate pair": b'{"messages":[{"role":"\\ud800","content":"\\udfff"}],"user":"\\ud800"}',
     "no UTF-8": b'{"messages":[{"role":"user","content":"\xff\xfe"}]}',
     "numbers that are no numbers": b'{"messages":[{"role":1e999,"content":-0}]}',
@@ -378,6 +381,27 @@ HOSTILE = {
     "a list": b"[]",
     "nothing": b"",
 }
+
+
+CROWDED = {  # in about a megabyte
+    "parts": b'{"messages":[{"role":"user","content":[' + b"1," * 500_000 + b"1]}]}",
+    "empty parts": b'{"messages":[{"role":"user","content":[' + b"{}," * 340_000 + b"{}]}]}",
+    "messages of many parts": b'{"messages":['
+    + b",".join([b'{"role":"user","content":[' + b"1," * (MAX_PARTS - 1) + b"1]}"] * 50)
+    + b"]}",
+}
+
+
+@pytest.mark.parametrize("what", CROWDED)
+def test_more_parts_than_anybody_sends_are_not_looked_at(what: str) -> None:
+    """One by one, they would hold up every stream for a quarter of a second."""
+    assert raw_keys(CROWDED[what]) is None
+
+
+def test_as_many_parts_as_may_be_are_looked_at() -> None:
+    content = b"[" + b'{"type":"text","text":"a"},' * (MAX_PARTS - 1) + b'{"type":"text","text":"a"}]'
+
+    assert raw_keys(b'{"messages":[{"role":"user","content":' + content + b"}]}") is not None
 
 
 @pytest.mark.parametrize("what", HOSTILE)

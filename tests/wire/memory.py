@@ -41,6 +41,7 @@ class Loop(asyncio.SelectorEventLoop):
         self.faults: list[dict[str, Any]] = []
         self.peers: Callable[[Any], asyncio.Transport] | None = None  # makes the transports of outgoing connections
         super().__init__(still)
+        self._clock_resolution = 1e-6  # seconds: in weeks, which tests let go by, a float tells no shorter ones apart
         still.idle = self._idle
         self._still = still
         self.set_exception_handler(lambda loop, context: self.faults.append(context))

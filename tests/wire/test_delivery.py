@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable
 
 import pytest
 from tornado import gen
@@ -219,6 +220,26 @@ async def test_no_100_when_the_body_is_already_there() -> None:
         assert (await client.answer()).status == 100
         await client.send(b"abc")
         assert (await client.answer()).body == b"abc"
+        await client.close()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@on_uvloop
+async def test_no_100_when_some_of_a_long_body_is_already_there(waits: bool) -> None:
+    class Long(RequestHandler):
+        def prepare(self) -> Awaitable[None] | None:
+            return asyncio.sleep(0.01) if waits else None
+
+        def post(self) -> None:
+            self.write(str(len(self.request.body)))
+
+    async with serving(Long) as served:
+        raw = POST + b"Expect: 100-continue\r\nContent-Length: 60000\r\n\r\n" + bytes(60_000)
+        client = await Client.to(served.port)
+        await client.send(raw[:50_000])
+        await client.send(raw[50_000:])
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, b"60000")
         await client.close()
 
 

@@ -255,8 +255,9 @@ async def silent(peer: Peer) -> None:
 
 @on_uvloop
 async def test_a_handshake_that_stands_still_ends_with_the_connect_timeout() -> None:
+    ready = make_context(TLSOptions())  # reading the system's authorities may take all of a short time
     async with upstream(silent) as server, client() as http:
-        origin = Origin("https", "127.0.0.1", server.port)
+        origin = Origin("https", "127.0.0.1", server.port, tls=ready)
         with pytest.raises(ConnectTimeout):
             await http.fetch(Request(origin=origin, connect_timeout=SHORT))
         await server.gone()

@@ -636,7 +636,7 @@ def test_whatever_clients_do_with_tls_nothing_is_left_and_nothing_is_told(
             await until(lambda: not served.server.connections)
             service = served.server._service
             assert (service.handshakes, service.connections) == (set(), set())
-        assert alive() <= before
+        await until(lambda: alive() <= before)  # one that is one too many is closed by the loop, and counted by nobody
 
     before = alive()
     run()

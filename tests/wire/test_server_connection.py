@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from tornado.web import RequestHandler, stream_request_body
 
-from router.wire.limits import PIPELINED_BYTES
+from router.wire.limits import PIPELINED_BYTES, READ_SIZE
 from router.wire.request_parser import SLICE, RequestParser
 from router.wire.server import ServerLimits
 from router.wire.service import Refused
@@ -18,6 +18,7 @@ from tests.wire.served import (
     GET,
     HOST,
     Client,
+    Served,
     ask,
     is_collected,
     on_uvloop,
@@ -272,6 +273,61 @@ async def test_the_end_of_a_head_is_searched_once_for_each_read(monkeypatch: pyt
         assert (await client.answer()).status == 200
         assert searched
         assert len(searched) <= 200_000 // SLICE + 1
+        await client.close()
+
+
+class Later(RequestHandler):
+    """Answers in a later turn of the loop, and tells what its connection looks like meanwhile."""
+
+    async def get(self) -> None:
+        self.settings["served"].events.append(repr(self.request.connection).partition("held=")[2])
+        await asyncio.sleep(0)
+        self.write("ok")
+
+
+@on_uvloop
+async def test_what_is_held_behind_many_answers_is_taken_up_by_slices_and_not_for_each() -> None:
+    """Each time what remains is copied: taken up for each request, a megabyte of them cost a copy of it each."""
+    count = 2000
+    async with serving(Later) as served:
+        client = await Client.to(served.port)
+        await client.send(GET * count)
+        for _ in range(count):
+            assert (await client.answer()).body == b"ok"
+        assert len(served.events) == count
+        assert len(set(served.events)) < count // 10
+        await client.close()
+
+
+def _rooms(served: Served) -> list[int]:
+    return [len(each._parser.room or b"") for each in served.server._service.connections]
+
+
+@on_uvloop
+async def test_once_an_early_answer_has_ended_a_long_body_what_comes_is_read_away_by_whole_reads() -> None:
+    """Read to where the body would stay, the last byte of its room would be filled again and again."""
+
+    @stream_request_body
+    class Early(RequestHandler):
+        async def prepare(self) -> None:
+            self.settings["served"].events.append(self)
+
+        def data_received(self, chunk: bytes) -> None:
+            raise AssertionError("the body has not come")
+
+    async with serving(Early) as served:
+        client = await Client.to(served.port)
+        await client.send(LONG_POST + LONG[:-1])
+        await until(lambda: _rooms(served) == [1])
+        (connection,) = served.server._service.connections
+        room = weakref.ref(connection._parser._whole)  # type: ignore[type-var]
+        handler = served.events[0]
+        handler.set_status(413)
+        handler.finish()
+        assert (await client.answer()).status == 413
+        assert len(connection.get_buffer(-1)) == READ_SIZE
+        assert room() is None
+        await client.send(bytes(3_000_000))  # is taken
         await client.close()
 
 

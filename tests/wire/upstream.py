@@ -101,8 +101,14 @@ class Upstream:
         return Request(**({"origin": self.origin} | given | settings))
 
     async def gone(self, number: int = 0) -> None:
-        """Wait until the client has closed this connection."""
-        await asyncio.wait_for(self.peers[number].gone.wait(), PATIENCE)
+        """Wait until the client has closed this connection; it may have done so before it was accepted here."""
+
+        async def wait() -> None:
+            while len(self.peers) <= number:
+                await asyncio.sleep(0.005)
+            await self.peers[number].gone.wait()
+
+        await asyncio.wait_for(wait(), PATIENCE)
 
 
 @asynccontextmanager

@@ -38,6 +38,7 @@ Pattern = tuple[bytes, bytes, slice, Guard | None, bool, list[bytes] | None]
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
 _KEYS = {key: re.compile(rb'"%b"\s*:\s*(?=")' % key.encode()) for key in ("content", "arguments", *REASONING_KEYS)}
 _REASONING = frozenset(REASONING_KEYS)
+_QUOTE = 0x22
 _OTHER = "\x00\x00"  # stands for any text
 _OTHER_JSON = orjson.dumps(_OTHER)
 
@@ -111,6 +112,8 @@ class Patterns:
                 texts = [_loads(literal) for literal in literals]
             except orjson.JSONDecodeError:
                 return None
+            if not all(literal[0] == _QUOTE == literal[-1] for literal in literals):
+                return None  # white space around one: a line's end there cuts its event, which is no JSON then
             kept = texts if guard is None else [guard(text) for text in texts]
             if None in kept:
                 return None

@@ -131,3 +131,13 @@ def test_several_events_that_do_not_change_are_the_same_object() -> None:
     block = event * 3
 
     assert learned(event, told_choice()).apply_to_many(block) is block
+
+
+@pytest.mark.parametrize("space", [b"\n", b"\r", b" "])
+def test_several_events_with_white_space_around_a_text_are_left_to_be_read_one_by_one(space: bytes) -> None:
+    """JSON allows it; a line's end there cuts the event in two."""
+    event = event_of(chunk_of({"content": "a"}))
+    patterns = learned(event, told_choice())
+
+    for odd in (event.replace(b'"a"', space + b'"a"'), event.replace(b'"a"', b'"a"' + space)):
+        assert patterns.apply_to_many(event + odd + event) is None
