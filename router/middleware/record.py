@@ -97,7 +97,7 @@ def encoded(record: Record, wanted: Wanted, *, trace_id: str, when: Callable[[fl
 
 def _request(record: Record, wanted: Wanted) -> dict[str, Any]:
     query = [(name, _of_query(name, value)) for name, value in urllib.parse.parse_qsl(record.query, True)]
-    host = next((value for name, value in record.sent if name.lower() == "host"), "")
+    host = next((masked("host", value) for name, value in record.sent if name.lower() == "host"), "")
     target = record.path + (f"?{urllib.parse.urlencode(query, safe='[]')}" if query else "")
     return {
         "method": record.method,

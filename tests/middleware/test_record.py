@@ -165,6 +165,10 @@ def test_secrets_in_the_query_are_masked_in_both_of_its_places() -> None:
     assert found["url"].startswith("http://router:9000/v1/chat/completions?api_key=[redacted]&x=a+b")
 
 
+def test_what_looks_like_a_key_is_masked_in_the_host_of_the_url_too() -> None:
+    assert told(record(sent=(("Host", "sk-canary_123456789012"),)))["request"]["url"].startswith("http://[redacted]/v1/")
+
+
 @pytest.mark.parametrize("headers", [True, False])
 @pytest.mark.parametrize("body", [True, False])
 def test_what_is_not_wanted_is_not_told(headers: bool, body: bool) -> None:
