@@ -72,5 +72,10 @@ def _is(body: bytes, decode: Callable[[bytes], object]) -> bool:
     return True
 
 
+def writable(text: str) -> str:
+    """Return a text that JSON can hold: one that a client has said may have half of a surrogate pair in it."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _fits_latin_1(text: str) -> bool:
     return all(ord(sign) < 256 for sign in text)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from router.middleware.fitness import is_json_text
+from router.middleware.fitness import is_json_text, writable
 from router.middleware.interface import Ending, Headers
 from router.observe.redaction import MASKED, is_secret, masked
 
@@ -90,7 +90,7 @@ def encoded(record: Record, wanted: Wanted, *, trace_id: str, when: Callable[[fl
         **_ending(record),
         "trace_id": trace_id,
         "request_id": record.id,
-        "model": _writable(record.model),
+        "model": None if record.model is None else writable(record.model),
     } | ({"session": record.session} if record.session else {})
     return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
@@ -127,7 +127,7 @@ def _ending(record: Record) -> dict[str, Any]:
     return {
         "duration_ms": round(ending.seconds * 1000, 3),
         "outcome": ending.outcome,
-        "error": _writable(ending.error),
+        "error": None if ending.error is None else writable(ending.error),
         "attempts": [{"backend": backend, "outcome": outcome} for backend, outcome in ending.attempts],
     }
 
@@ -175,8 +175,3 @@ def _is_deep(raw: bytes) -> bool:
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     return bool(brackets)
-
-
-def _writable(text: str | None) -> str | None:
-    """Return a text that JSON can hold: a client may name a model with half of a surrogate pair."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from router.errors import StatusError
+from router.middleware.fitness import writable
 from router.middleware.interface import HOOKS, Middleware, Refusal
 
 SLOW = 0.05  # seconds for one call of a hook; meanwhile nobody else is served
@@ -145,10 +146,12 @@ def _refusal(error: BaseException) -> StatusError | None:
     if not isinstance(error, Refusal):
         return None
     try:
-        kind = "invalid_request_error" if error.status < 500 else "server_error"
-        return StatusError(error.message, status=error.status, kind=kind, param=error.param, code=error.code)
-    except AttributeError:  # of a class that does not call our constructor
+        told = Refusal(error.message, status=error.status, code=error.code, param=error.param)
+    except (AttributeError, ValueError):  # of a class that does not call our constructor
         return None
+    kind = "invalid_request_error" if told.status < 500 else "server_error"
+    param, code = (None if text is None else writable(text) for text in (told.param, told.code))
+    return StatusError(writable(told.message), status=told.status, kind=kind, param=param, code=code)
 
 
 def _raised(error: BaseException) -> str:

@@ -98,6 +98,31 @@ def test_a_refusal_becomes_an_error_for_the_client_and_counts_as_none() -> None:
     assert not counts.errors
 
 
+def test_a_refusal_may_quote_any_word_of_a_client() -> None:
+    class Quoting(Middleware):
+        def on_request(self, call: Call, request: Request) -> None:
+            raise Refusal("Not this: \ud800\r\n", code="\udfff", param="\ud800")
+
+    with pytest.raises(StatusError) as caught:
+        Slot("a", Quoting(), Counts()).call("on_request", CALL, REQUEST)
+
+    error = caught.value
+    assert (error.message, error.code, error.param) == ("Not this: \\ud800\r\n", "\\udfff", "\\ud800")
+
+
+@pytest.mark.parametrize("wrong", [{"status": 200}, {"status": None}, {"message": 3}, {"code": b"c"}])
+def test_a_refusal_that_was_spoilt_after_it_was_made_is_a_failure(wrong: dict[str, object]) -> None:
+    class Spoiling(Middleware):
+        def on_request(self, call: Call, request: Request) -> None:
+            refusal = Refusal("No.")
+            for name, value in wrong.items():
+                setattr(refusal, name, value)
+            raise refusal
+
+    assert Slot("a", Spoiling(), counts := Counts()).call("on_request", CALL, REQUEST) is None
+    assert counts.errors["on_request"] == 1
+
+
 def test_a_refusal_that_was_not_made_whole_or_comes_too_late_is_a_failure() -> None:
     class Half(Refusal):
         def __init__(self) -> None:
