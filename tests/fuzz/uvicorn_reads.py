@@ -147,7 +147,6 @@ def alike(read: Read) -> Read:
 
 def main(cases: int, seed: int) -> int:
     """Print how often the wire and uvicorn read the same; 1 where they read something otherwise."""
-    logging.disable(logging.ERROR)
     counts: dict[str, Counter[Kind]] = {name: Counter() for name in READERS}
     mutations = Mutations(list(requests.request_seeds().values()), requests.WORDS, seed=seed)
     began = time.monotonic()
@@ -187,4 +186,5 @@ if __name__ == "__main__":
     given = argparse.ArgumentParser(prog="python -m tests.fuzz.uvicorn_reads", description=__doc__.split("\n")[0])
     given.add_argument("cases", type=int, nargs="?", default=20_000)
     given.add_argument("seed", type=int, nargs="?", default=1)
+    logging.disable(logging.ERROR)  # uvicorn tells of every request that it refuses
     sys.exit(main(**vars(given.parse_args())))
