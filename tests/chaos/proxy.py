@@ -36,6 +36,8 @@ class Toxic:
 def abort(writer: asyncio.StreamWriter) -> None:
     """Close a connection with a RST."""
     sock = writer.get_extra_info("socket")
+    if sock is None:
+        return  # it is closed already
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -391,7 +391,13 @@ def test_two_workers_agree_on_where_a_conversation_is() -> None:
         more = merged(ON, {"server": {"workers": 2}, "pool": {"keepalive": "off"}})
         async with cluster(3, config=more) as it:
             it.client.set_keepalive(0.0)
-            found = [await talk(it, f"Question {number}", 4) for number in range(16)]
+            # Whoever has a connection leaves the next one to the other worker: so each serves a half.
+            held = (await asyncio.open_connection("127.0.0.1", it.router.port))[1]
+            found = [await talk(it, f"Question {number}", 2) for number in range(16)]
+            other = (await asyncio.open_connection("127.0.0.1", it.router.port))[1]
+            held.close()
+            found = [each + await talk(it, f"Question {number}", 4) for number, each in enumerate(found)]
+            other.close()
             assert all(len(set(each)) == 1 for each in found)
             workers = {line["worker"] for line in it.router.access()}
             assert len(workers) == 2
