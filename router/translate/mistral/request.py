@@ -143,21 +143,18 @@ def _translated(
     if choice.tools and profile.version == PLAIN_VERSION:
         raise refusal(NO_TOOLS, "tools")
     reader = Reader(profile, names=names, notes=notes)
-    turns, order = _turns(messages, profile, glance=glance, reader=reader, known=choice.tools)
-    _refuse(turns, profile, reader)
+    made, order = _made(messages, profile, glance=glance, reader=reader, known=choice.tools)
     continues = form.continue_assistant or _means_true(_value(fields, CONTINUE))
-    if not order.is_paired:
-        turns = Pairing(profile, notes).paired(turns)
-    if not order.is_placed or order.last is None or order.last is Assistant:
-        placement = Placement(profile, notes)
-        for turn in turns:
-            placement.add(turn)
-        turns = placement.finish(continues=continues)
-        continues = placement.continues
-    else:
+    stays = order.is_paired and order.is_placed and not (order.last is None or order.last is Assistant)
+    if stays and profile.version != PLAIN_VERSION and reader.audio_at is None:
         continues = False
+        fields["messages"] = _in_place(messages, made)
+    else:
+        turns = _turns(messages, made)
+        _refuse(turns, profile, reader)
+        turns, continues = _ordered(turns, order, profile, continues=continues, notes=notes)
+        fields["messages"] = [turn.message for turn in turns]
     _continue(fields, profile, continues=continues, notes=notes)
-    fields["messages"] = [turn.message for turn in turns]
     asked = read_asked(fields, choice=choice, names=names)
     return Translated(_encoded(fields, len(body)) if notes.repaired else body, notes, asked)
 
@@ -178,35 +175,62 @@ def _all_fields(body: bytes) -> dict[str, object]:
     return fields
 
 
-def _turns(
+def _made(
     messages: list[Message], profile: Profile, *, glance: Glance, reader: Reader, known: Collection[str]
-) -> tuple[list[Turn], Order]:
-    """Return each message in its own canonical form, and what is to be done about their order.
+) -> tuple[dict[int, list[Turn]], Order]:
+    """Return what is made of the messages that are not canonical, by their numbers, and how all of them stand.
 
     Raises InvalidRequest (R37).
     """
     judge = judge_of(profile)
     at, rest = glance.plain, glance.rest
-    turns = [Turn(message, origin) for origin, message in enumerate(messages[:at])]
-    if turns and at == len(messages):
-        return turns, glance.order
+    made: dict[int, list[Turn]] = {}
+    if at == len(messages):
+        return made, glance.order
     has_media = False
     while at < len(messages):
         message = messages[at]
         if is_plain(message, known):
-            turns.append(Turn(message, at))
             rest.append(message)
         else:
-            made = reader.turns(message, at)
-            turns += made
-            rest += [turn.message for turn in made]
-            has_media = has_media or any(turn.media for turn in made)
+            turns = made[at] = reader.turns(message, at)
+            rest += [turn.message for turn in turns]
+            has_media = has_media or any(turn.media for turn in turns)
         at += 1
         if judge.skips_steps and rest and type(rest[-1]) is Tool:
-            past = past_steps(messages, at, known)
-            turns += [Turn(messages[step], step) for step in range(at, past)]
-            at = past
-    return turns, UNPAIRED if has_media else judge.look(rest)
+            at = past_steps(messages, at, known)
+    return made, UNPAIRED if has_media else judge.look(rest)
+
+
+def _in_place(messages: list[Message], made: dict[int, list[Turn]]) -> list[Message]:
+    """Return the messages where none has to move: each as it came, or what is made of it."""
+    placed = messages.copy()
+    for number in reversed(made):
+        placed[number : number + 1] = [turn.message for turn in made[number]]
+    return placed
+
+
+def _turns(messages: list[Message], made: dict[int, list[Turn]]) -> list[Turn]:
+    """Return each message in its own canonical form."""
+    turns: list[Turn] = []
+    for number, message in enumerate(messages):
+        turns += made[number] if number in made else (Turn(message, number),)
+    return turns
+
+
+def _ordered(
+    turns: list[Turn], order: Order, profile: Profile, *, continues: bool, notes: Notes
+) -> tuple[list[Turn], bool]:
+    """Return the turns in the order that a backend takes, and whether the last one is to be continued."""
+    if not order.is_paired:
+        turns = Pairing(profile, notes).paired(turns)
+    if order.is_placed and not (order.last is None or order.last is Assistant):
+        return turns, False
+    placement = Placement(profile, notes)
+    for turn in turns:
+        placement.add(turn)
+    turns = placement.finish(continues=continues)
+    return turns, placement.continues
 
 
 def _refuse(turns: list[Turn], profile: Profile, reader: Reader) -> None:
