@@ -11,6 +11,7 @@ from bisect import bisect
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from router.exchange import AttemptOutcome, Exchange, Outcome
 
@@ -39,6 +40,7 @@ NOBODYS_FAULT = frozenset(
 Bins = dict[int, int]  # how many times fell into each bin
 
 _EDGES = tuple(LEAST * 2 ** (number / BINS) for number in range(1, BINS * DOUBLINGS))
+bin_of = partial(bisect, _EDGES)  # returns the bin of a time in seconds
 _OK, _TRY_OK = Outcome.OK, AttemptOutcome.OK
 
 
@@ -140,9 +142,9 @@ class Recent:
         current.requests += 1
         began = exchange.began
         if began is not None:
-            current.first[bisect(_EDGES, began - exchange.opened)] += 1
+            current.first[bin_of(began - exchange.opened)] += 1
         if outcome is _OK:
-            current.whole[bisect(_EDGES, closed - exchange.opened)] += 1
+            current.whole[bin_of(closed - exchange.opened)] += 1
         elif outcome in FAILED:
             current.failed += 1
             self._incidents.append(incident(exchange, self._wall_clock()))
@@ -245,11 +247,6 @@ def _add_tries(into: dict[str, Tries], more: dict[str, Tries]) -> None:
 def _add_bins(into: Bins, more: Bins) -> None:
     for number, count in more.items():
         into[number] += count
-
-
-def bin_of(seconds: float) -> int:
-    """Return the bin of a time."""
-    return bisect(_EDGES, seconds)
 
 
 def share_of(bins: Bins, part: float) -> float | None:
