@@ -30,7 +30,7 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 def may_break(block: bytes) -> bool:
     """Return whether an event of `block` may say so; cheap, and true of texts that speak of errors."""
-    return b"error" in block or ABORT in block
+    return block.find(b"error") >= 0 or block.find(ABORT) >= 0  # `in` costs more: it tries a number first
 
 
 def given_up(body: bytes) -> AttemptOutcome | None:

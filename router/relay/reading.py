@@ -157,7 +157,7 @@ class Reading(Flow):
             self._look_back()
         # What `EventSplitter.feed` does for whole events, without its call.
         block = data if not self._rest and data.endswith(COMMON_ENDS) else self._feed(data)
-        if b"error" in block or self._end_hint in block or b'"abort"' in block:  # see breaks.py
+        if may_break(block) or block.find(self._end_hint) >= 0:
             waiting = self._look_closer(block) if block else None
         else:
             if self._blocks is not None:
@@ -274,7 +274,7 @@ class Reading(Flow):
     def _send(self, block: bytes) -> Awaitable[None] | None:
         """Send whole events of an answer that has begun, but look closer at those that may end it."""
         self._exchange.events += block.count(b"\n\n")
-        if b"error" in block:
+        if block.find(b"error") >= 0:
             return self._send_until_error(block)
         if (block == DONE_EVENT or block.endswith(DONE_AT_END)) and DONE in self._job.route.end_marks:
             return self._finish(block)

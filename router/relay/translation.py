@@ -134,7 +134,7 @@ class Translation:
 
 def note_rules(exchange: Exchange, outgoing: Outgoing) -> None:
     """Put down in the record which rules changed the request and its answer."""
-    rules = set(outgoing.rules)
-    if outgoing.repair is not None:
-        rules |= outgoing.repair.applied()
-    exchange.rules.update(rule.name for rule in rules)
+    names, repair = exchange.rules, outgoing.repair
+    names.update([rule._name_ for rule in outgoing.rules])  # `name` is computed, in Python
+    if repair is not None:
+        names.update([rule._name_ for rule in repair.applied()])

@@ -14,6 +14,7 @@ from router.errors import RouterError
 
 MAX_EVENT = 8 * 1024 * 1024  # bytes held of one unfinished event; a full prompt_logprobs answer of vLLM is a few MB
 BOM = b"\xef\xbb\xbf"  # ignored in front of a stream; here: in front of an event, which nothing else gives a meaning
+_CR = 0x0D  # asked for by number: that is far quicker
 COMMON_ENDS = (b"\n\n", b"\r\n\r\n")  # how whole events end that nobody has to look at closer
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)+")  # a line's end and one empty line or more
 
@@ -86,7 +87,7 @@ def _last_end(block: bytearray, start: int) -> int:
         end = 1  # a blank line in front of everything
     else:
         return 0
-    if block[end - 1] == 0x0D and block[end : end + 1] == b"\n":
+    if block[end - 1] == _CR and block[end : end + 1] == b"\n":
         end += 1
     return end
 
@@ -97,7 +98,7 @@ def split_events(block: bytes) -> list[bytes]:
     `block` is what `EventSplitter.feed` returned. Blank lines belong to the event before them, or to the first one.
     An unfinished rest, if any, comes last.
     """
-    if block.find(b"\n\n") == len(block) - 2 and b"\r" not in block:
+    if block.find(b"\n\n") == len(block) - 2 and _CR not in block:
         return [block]  # one event
     events = []
     start = 0
@@ -109,18 +110,23 @@ def split_events(block: bytes) -> list[bytes]:
     return events
 
 
+def is_data_line(event: bytes) -> bool:
+    """Return whether an event is one line of data, as nearly every event of a stream is: "data: ...", and two LF."""
+    return event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and _CR not in event
+
+
 def event_data(event: bytes) -> bytes | None:
     """Return the event's data fields joined by LF, None if it has none (a comment, a bare `event:` line)."""
-    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and b"\r" not in event:
-        return event[6:-2]  # nearly every event of a stream is one line
+    if is_data_line(event):
+        return event[6:-2]
     values = [value for name, value in _fields(event) if name == b"data"]
     return b"\n".join(values) if values else None
 
 
 def event_name(event: bytes) -> str | None:
     """Return the value of the event's last `event` field, None if it has none."""
-    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and b"\r" not in event:
-        return None  # one line, of data
+    if is_data_line(event):
+        return None
     names = [value for name, value in _fields(event) if name == b"event"]
     return names[-1].decode("utf-8", "replace") if names else None
 

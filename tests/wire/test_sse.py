@@ -15,6 +15,7 @@ from router.wire.sse import (
     encode_event,
     event_data,
     event_name,
+    is_data_line,
     split_events,
 )
 
@@ -194,3 +195,22 @@ def test_the_fast_path_costs_next_to_nothing() -> None:
     fast = min(timeit.repeat(lambda: feed(event), number=2000, repeat=5))
     empty = min(timeit.repeat(lambda: None, number=2000, repeat=5))
     assert fast < 20 * empty
+
+
+@pytest.mark.parametrize(
+    ("event", "is_one"),
+    [
+        (b"data: x\n\n", True),
+        (b"data: \n\n", True),
+        (b"data:x\n\n", False),
+        (b"data: x\r\n\r\n", False),
+        (b"data: x\rdata: y\n\n", False),
+        (b"data: x\ndata: y\n\n", False),
+        (b"data: x\n\ndata: y\n\n", False),
+        (b"event: x\n\n", False),
+        (b"data: x", False),
+    ],
+)
+def test_a_line_of_data_is_told_from_every_other_event(event: bytes, is_one: bool) -> None:
+    assert is_data_line(event) is is_one
+    assert not is_one or (event_data(event) == event[6:-2] and event_name(event) is None)

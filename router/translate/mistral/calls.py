@@ -30,7 +30,7 @@ def is_plain_call(call: Call, known: Collection[str]) -> bool:
 
 
 def canonical_call(call: Call, *where: object, names: Names, notes: Notes) -> Call:
-    """Return a call as it goes to the backend but for its id: R4, R12, R13."""
+    """Return a call as it goes to the backend but for its id, itself where it stays: R4, R12, R13."""
     function = call.function
     name = names.to_backend(function.name)
     if name is not function.name:
@@ -38,6 +38,8 @@ def canonical_call(call: Call, *where: object, names: Names, notes: Notes) -> Ca
     arguments = _arguments(function.arguments, *where, notes=notes)
     if not call.index is call.provider_specific_fields is call.extra_content is UNSET:
         notes.repair(Rule.R4, *where)
+    elif name is function.name and arguments is function.arguments:
+        return call
     return Call(call.id, "function", Function(name, arguments))
 
 

@@ -8,13 +8,13 @@ from router.wire.sse import encode_event, split_events
 
 Object = dict[str, Any]
 
-_LF = 0x0A
+_LF, _CR = b"\n\r"
 _DEEP = 200  # opening brackets, above which nesting is checked: orjson writes no more than 254 levels
 
 
 def split(block: bytes) -> list[bytes]:
     """Return each event of the block, as `split_events` does, at less cost for what servers usually send."""
-    if b"\r" not in block and block.endswith(b"\n\n"):
+    if _CR not in block and block.endswith(b"\n\n"):
         events = block[:-2].split(b"\n\n")
         if all(event and event[0] != _LF for event in events):  # no blank lines but those between
             return [event + b"\n\n" for event in events]

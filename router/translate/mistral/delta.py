@@ -59,6 +59,29 @@ class Choice:
         """Return `text`, None if a leaked call may begin in it; for text that comes while all is calm."""
         return None if self._leaks is not None and self._leaks.may_begin_in(text) else text
 
+    def begin(self) -> None:
+        """Take a delta of a role and nothing else; the first one."""
+        self._has_role = self.is_calm = True
+
+    def pass_text(self, text: str) -> bool:
+        """Take a text that passes as it is, as do all behind it in which no leaked call may begin; return whether it is
+        one. Otherwise nothing was taken."""
+        if not self.is_calm or not self._has_role or not self._think.passes(text):
+            return False
+        if self._leaks is not None and not (self._leaks.is_idle and not self._leaks.may_begin_in(text)):
+            return False
+        self._think.feed(text)
+        self.has_said = True
+        return True
+
+    def end(self) -> bool:
+        """Take the end of a choice that has said no more than text, all of which has passed; return whether it is one.
+        Otherwise nothing was taken."""
+        if not self.is_calm or not self._has_role or not self.calls.is_untouched:
+            return False
+        self.is_finished, self.is_calm = True, False
+        return True
+
     def feed(self, choice: Object) -> tuple[list[Object], Object | None]:
         """Return what to send for one choice of a chunk: choices that go before it, each in a chunk of its own, and
         what it became itself, None if nothing is left of it."""

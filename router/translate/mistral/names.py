@@ -7,6 +7,7 @@ names are declared: not on their order, not on the history, so that a growing co
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from hashlib import sha256
 
 MAX_NAME = 64  # characters, of mistral-common and of OpenAI
@@ -14,10 +15,16 @@ VALID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 OTHER = re.compile(r"[^a-zA-Z0-9_-]")
 TELLING = re.compile(r"[a-zA-Z0-9]")
 HASH_LENGTH = 8  # hex digits
+KEPT = 1024  # names of which it is kept whether they are valid: a conversation says the same few again and again
 
 
 def is_valid_name(name: str) -> bool:
     """Return whether mistral-common takes the name of a function as it is."""
+    return len(name) <= MAX_NAME and _is_valid(name)
+
+
+@lru_cache(KEPT)
+def _is_valid(name: str) -> bool:
     return VALID.fullmatch(name) is not None
 
 

@@ -6,6 +6,8 @@ Everything else at a request's top level passes as it came (R36).
 from collections.abc import Mapping
 from typing import cast
 
+from msgspec import Raw
+
 from router.translate.asked import RequestForm
 from router.translate.mistral.values import is_number, value_of
 from router.translate.notes import Notes, Rule
@@ -32,11 +34,19 @@ def needs_none(fields: Mapping[str, object], profile: Profile, form: RequestForm
 
     Raises InvalidRequest where such a value is no JSON.
     """
-    if fields.keys().isdisjoint(CONCERNED):
+    concerned = fields.keys() & CONCERNED
+    if not form.clamp_max_tokens:  # most requests have a limit, and nothing else
+        concerned = {key for key in concerned if key not in LIMITS or not _is_count(fields[key])}
+    if not concerned:
         return True
     notes = Notes()
     translate_parameters(dict(fields), profile, form=form, notes=notes)
     return not notes.repaired
+
+
+def _is_count(value: object) -> bool:
+    """Return whether it is a number of JSON without sign and fraction, at a glance."""
+    return isinstance(value, Raw) and bytes(value).isdigit()
 
 
 def translate_parameters(fields: dict[str, object], profile: Profile, *, form: RequestForm, notes: Notes) -> None:

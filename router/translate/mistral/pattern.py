@@ -17,6 +17,7 @@ import orjson
 
 from router.translate.mistral.delta import Choice
 from router.translate.mistral.fields import REASONING_KEYS
+from router.translate.mistral.usual_events import around_text, without_nulls
 from router.translate.notes import Notes, Rule
 from router.wire.sse import event_data
 
@@ -96,10 +97,33 @@ class Patterns:
         pieces = None if main is chunk else _pieces(slot, main)
         if split is None or pieces == []:
             return
-        prefix, suffix = split
-        place = slice(len(prefix) - 1, 1 - len(suffix))
         is_text = slot.key == "content" and guard is not None
-        self._all = [(choice, (prefix, suffix, place, guard, is_text, pieces)), *self._all[: MAX_KNOWN - 1]]
+        self._keep(choice, *split, guard, pieces, is_text=is_text)
+
+    def learn_text(self, event: bytes, choice: Choice) -> None:
+        """Learn from a usual event of text (usual_events.py), of which the client gets all but vLLM's nulls."""
+        around = around_text(event)
+        if around is None:
+            return
+        before, behind = around
+        cut = [without_nulls(before), without_nulls(behind)]
+        guard = choice.unless_leaking if choice.watches else None
+        pieces = None if len(cut[0]) + len(cut[1]) == len(before) + len(behind) else cut
+        self._keep(choice, before, behind, guard, pieces, is_text=guard is not None)
+
+    def _keep(
+        self,
+        choice: Choice,
+        before: bytes,
+        behind: bytes,
+        guard: Guard | None,
+        pieces: list[bytes] | None,
+        *,
+        is_text: bool,
+    ) -> None:
+        place = slice(len(before), -len(behind))
+        pattern = (before + b'"', b'"' + behind, place, guard, is_text, pieces)
+        self._all = [(choice, pattern), *self._all[: MAX_KNOWN - 1]]
 
     def apply_to_many(self, block: bytes) -> bytes | None:
         """Return the translation of several events that fit one pattern, None if they do not; `block` itself where
@@ -177,7 +201,8 @@ def _arguments_slot(entries: object) -> _Slot | None:
 
 
 def _taken_apart(event: bytes, chunk: Object, slot: _Slot) -> tuple[bytes, bytes] | None:
-    """Return what stands before and behind the text, quotes included, if the rest of the event is always the same."""
+    """Return what stands before and behind the text with its quotation marks, if the rest of the event is always the
+    same."""
     places = list(_KEYS[slot.key].finditer(event))
     if len(places) != 1 or (literal := _STRING.match(event, places[0].end())) is None:
         return None
@@ -189,7 +214,7 @@ def _taken_apart(event: bytes, chunk: Object, slot: _Slot) -> tuple[bytes, bytes
     except orjson.JSONDecodeError:
         is_same = False
     slot.holder[slot.key] = text
-    return (before + b'"', b'"' + behind) if is_same else None
+    return (before, behind) if is_same else None
 
 
 def _pieces(slot: _Slot, main: Object | None) -> list[bytes]:

@@ -98,6 +98,10 @@ class ThinkWatcher:
         """What is held back."""
         return self._held
 
+    def passes(self, text: str) -> bool:
+        """Return whether `feed` would return the text as content, whole, and so all that comes behind it."""
+        return self.is_done or not (self._held or self._closing is not None or may_begin(text))
+
     def feed(self, text: str) -> Split:
         """Take the next piece of content and return what is certain by now; either part may be empty."""
         if self.is_done:

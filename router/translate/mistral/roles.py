@@ -69,18 +69,6 @@ def tell_dropped(key: str, value: Raw, origin: int, notes: Notes) -> None:
         notes.lose(Rule.R1, "messages", origin, key)
 
 
-def _has_more(message: Assistant) -> bool:
-    """Return whether a message may say more than its text and its calls."""
-    return not (
-        message.reasoning
-        is message.reasoning_content
-        is message.reasoning_details
-        is message.refusal
-        is message.prefix
-        is UNSET
-    )
-
-
 def _says_something(piece: Piece) -> bool:
     return not isinstance(piece, Words | Thought) or bool(piece.text)
 
@@ -174,10 +162,10 @@ class Reader:
     def _assistant(self, message: Assistant, origin: int) -> list[Turn]:
         """R5: no nulls and no empty lists. What says nothing is left out where its place is found (R14)."""
         content = message.content
-        pieces: list[Piece]
-        if isinstance(content, Raw) and is_text(content) and not _has_more(message):
+        if self._stays_text(message, origin):
             calls = self._calls(message, origin)
             return [Turn(Assistant(content, calls or UNSET), origin)]
+        pieces: list[Piece]
         if isinstance(content, Raw) and is_text(content):
             pieces = [Words(str(decode(content)))] if is_some_text(content) else []
         else:
@@ -194,6 +182,22 @@ class Reader:
             turns[-1].prefix = bytes(message.prefix) == b"true"
             self._notes.repair(Rule.R29 if turns[-1].prefix else Rule.R1, "messages", origin, "prefix")
         return turns
+
+    def _stays_text(self, message: Assistant, origin: int) -> bool:
+        """Return whether a message's content is a text, and all that is kept beside its calls; the rest is noted."""
+        content, refusal = message.content, message.refusal
+        if not isinstance(content, Raw) or not is_text(content) or message.prefix is not UNSET:
+            return False
+        has_thoughts = not message.reasoning is message.reasoning_content is message.reasoning_details is UNSET
+        if has_thoughts and self._thoughts is not Place.NOWHERE:
+            return False
+        if isinstance(refusal, Raw):
+            if bytes(refusal) != b"null" and not is_some_text(content):
+                return False  # it may be what was said (R6)
+            tell_dropped("refusal", refusal, origin, self._notes)
+        if has_thoughts:
+            with_thoughts(message, [], origin, place=Place.NOWHERE, notes=self._notes)
+        return True
 
     def _spoken(self, pieces: list[Piece], calls: list[Call], origin: int) -> Turn:
         """Return an assistant's turn. `calls` are its own: they are taken out, as only one turn has them."""

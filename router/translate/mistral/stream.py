@@ -1,6 +1,7 @@
 """A stream of a backend, event by event -> strictly OpenAI's form. Bytes that need no repair pass as they are.
 
     block -> fast: one learned event, the same but for its text -> out
+          -> usual: an event that every stream has, seen to need no repair but to be cut (usual_events.py) -> out
           -> slow: each event parsed, its choices repaired (delta.py), compared with what came -> out, and learned from
 
 The fast path proves nothing on its own: the slow path has shown what becomes of an event, and `Patterns` that another
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+from msgspec import UNSET
 
 from router.errors import error_object
 from router.translate.asked import AnswerForm, Asked
@@ -21,8 +23,9 @@ from router.translate.mistral.leaked import MARK_ENDS, MARK_PART
 from router.translate.mistral.pattern import Pattern, Patterns, is_free
 from router.translate.mistral.reply import Repairs, keep_keys
 from router.translate.mistral.usage import plain_usage
+from router.translate.mistral.usual_events import Said, read_usual
 from router.translate.notes import Notes, Rule
-from router.wire.sse import encode_event, event_data, event_name
+from router.wire.sse import encode_event, event_data, event_name, is_data_line
 
 Object = dict[str, Any]
 
@@ -43,8 +46,8 @@ class StreamTranslator:
     """One stream. S22: choices are kept apart; S23, S24: what else stands in a chunk passes."""
 
     __slots__ = (
-        *("_choices", "_completion_tokens", "_first", "_is_done", "_is_odd", "_is_passing", "_known", "_patterns"),
-        *("_repairs", "_usage", "_usage_told", "notes"),
+        *("_choices", "_completion_tokens", "_first", "_is_done", "_is_fast", "_is_odd", "_is_passing", "_known"),
+        *("_patterns", "_repairs", "_usage", "_usage_told", "notes"),
     )
 
     def __init__(
@@ -64,6 +67,7 @@ class StreamTranslator:
         self._repairs = Repairs(asked, form, new_id, leaks, self.notes)
         self._patterns = Patterns(self.notes, is_on=is_fast)
         self._known = self._patterns.live()
+        self._is_fast = is_fast
         self._choices: dict[int, Choice] = {}
         self._first: Object | None = None  # id, object, created and model of the first chunk
         self._usage: Object | None = None  # the last that came and was not sent
@@ -116,9 +120,10 @@ class StreamTranslator:
         return self._feed_slowly(block)
 
     def _feed_slowly(self, block: bytes) -> bytes:
-        events = split(block)
+        events = [block] if is_data_line(block) else split(block)
         if len(events) == 1:
-            translated = self._take(block)
+            usual = self._take_usual(block) if self._is_fast else None
+            translated = self._take(block) if usual is None else usual
             self._known = self._patterns.live()
             return translated
         outs = [self.feed(event) for event in events]
@@ -129,6 +134,39 @@ class StreamTranslator:
         if self._is_done or self._is_passing:
             return b""
         return self._give_up()
+
+    def _take_usual(self, event: bytes) -> bytes | None:
+        """Return what becomes of an event that every stream has, None where it has to be looked at closer."""
+        read = None if self._is_passing or self._is_done or self._repairs.asked.extras else read_usual(event)
+        if read is None:
+            return None
+        chunk, cut = read
+        head = {"id": chunk.id, "object": CHUNK, "created": chunk.created, "model": chunk.model}
+        if (self._first is not None and head != self._first) or not self._take_said(chunk.choices[0], event):
+            return None
+        self._first = head
+        if len(cut) == len(event):
+            return event
+        self.notes.repair(Rule.S1)
+        return cut
+
+    def _take_said(self, said: Said, event: bytes) -> bool:
+        """Take what a usual event says: the role, text or the end; return whether it is one of these."""
+        text, choice = said.delta.content, self._choices.get(said.index)
+        if choice is None:
+            if said.delta.role is UNSET or text != "" or said.finish_reason or len(self._choices) == MAX_CHOICES:
+                return False
+            choice = self._choices[said.index] = Choice(said.index, self._repairs)
+            choice.begin()
+            return True
+        if said.delta.role is not UNSET:
+            return False
+        if said.finish_reason:
+            return not (isinstance(text, str) and text) and choice.end()
+        if not (isinstance(text, str) and text and choice.pass_text(text)):
+            return False
+        self._patterns.learn_text(event, choice)
+        return True
 
     def _take(self, event: bytes) -> bytes:
         if self._is_passing:

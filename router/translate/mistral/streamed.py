@@ -64,6 +64,11 @@ class Calls:
         """Return whether the client was told of any call."""
         return bool(self._open)
 
+    @property
+    def is_untouched(self) -> bool:
+        """Return whether nothing has come of any call."""
+        return self._last is None and not self._open
+
     def take_renewed(self) -> bool:
         """Return, once, that an index of the backend's now means another call than before."""
         renewed, self._renewed = self._renewed, False

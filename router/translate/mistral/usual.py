@@ -22,6 +22,7 @@ _NULLS = re.compile(
     % b"|".join(sorted(key.encode() for key in (*VLLM_ANSWER_KEYS, *VLLM_CHOICE_KEYS, *REASONING_KEYS)))
 )
 _NO_ANNOTATIONS, _ANNOTATIONS = b',"annotations":null', b',"annotations":[]'
+_NO_CALLS = b',"tool_calls":[]'  # as older vLLM says it
 LONGEST = 256 * 1024  # bytes that are searched
 
 Text = str | UnsetType | None
@@ -35,6 +36,7 @@ class _Message(Struct, forbid_unknown_fields=True, gc=False):
     annotations: Annotated[list[int], Meta(max_length=0)] | UnsetType = UNSET
     audio: Nothing = UNSET
     function_call: Nothing = UNSET
+    tool_calls: Annotated[list[int], Meta(max_length=0)] | UnsetType = UNSET
 
 
 class _Choice(Struct, forbid_unknown_fields=True, gc=False):
@@ -83,13 +85,20 @@ def read_usual(body: bytes, asked: Asked, *, may_leak: bool) -> tuple[bytes, Not
         answer = _read(told)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+    calls = 0
     for choice in answer.choices:
         content = choice.message.content
+        calls += choice.message.tool_calls is not UNSET
         if reasoning.may_begin(content) or (may_leak and find_calls(content, asked.tools) is not None):
             return None
     notes = Notes()
     if len(cut) != len(body):
         notes.repair(Rule.S1)
     if told is not cut and len(told) != len(cut):
+        notes.repair(Rule.S13)
+    if calls:
+        if told.count(_NO_CALLS) != calls:  # written in another way
+            return None
+        told = told.replace(_NO_CALLS, b"")
         notes.repair(Rule.S13)
     return told if notes.repaired else body, notes

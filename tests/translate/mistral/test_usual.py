@@ -71,6 +71,23 @@ def test_what_vllm_usually_sends_is_cut_to_what_openai_knows() -> None:
     assert read[1].repaired == {Rule.S1, Rule.S13}
 
 
+@pytest.mark.parametrize("choices", [1, 3])
+def test_empty_calls_as_older_vllm_sends_them_are_cut_too(choices: int) -> None:
+    (choice,) = saying(tool_calls=[], content='",\\"tool_calls\\":[]')["choices"]
+    body = encoded({**ANSWER, "choices": [{**choice, "index": index} for index in range(choices)]})
+    read = read_usual(body, Asked(), may_leak=False)
+
+    assert read is not None
+    assert (json.loads(read[0]), read[1].repaired) == thorough(body, Asked())
+    assert b',"tool_calls":[]' not in read[0]
+
+
+def test_empty_calls_that_are_written_otherwise_are_left_to_the_thorough_reader() -> None:
+    body = encoded(saying(tool_calls=[])).replace(b'"tool_calls":[]', b'"tool_calls": []')
+
+    assert read_usual(body, Asked(), may_leak=False) is None
+
+
 def test_what_needs_nothing_is_the_same_object() -> None:
     body = read_usual(encoded(ANSWER), Asked(), may_leak=False)
     assert body is not None
@@ -89,7 +106,9 @@ def test_what_needs_nothing_is_the_same_object() -> None:
         saying(content=""),
         saying(content=["x"]),
         saying(role="user"),
-        saying(tool_calls=[]),
+        saying(tool_calls=[1]),
+        saying(tool_calls=None),
+        {**ANSWER, "choices": [{**CHOICE, "tool_calls": []}]},
         saying(reasoning="x"),
         saying(content="[THINK]x[/THINK]y"),
         saying(content=" <think>"),
