@@ -7,10 +7,10 @@ no repair. Whatever is not usual (calls, reasoning, usage, other keys) is None h
 """
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from router.translate.mistral.fields import VLLM_CHOICE_KEYS, VLLM_CHUNK_KEYS
 from router.wire.sse import is_data_line
@@ -24,6 +24,7 @@ _BACKSLASH = 0x5C
 
 Text = str | UnsetType | None
 Nothing = UnsetType | None
+Number = Annotated[int, Meta(ge=0, le=2**53)]  # readers differ on greater ones
 
 
 class Delta(Struct, forbid_unknown_fields=True, gc=False):
@@ -36,7 +37,7 @@ class Delta(Struct, forbid_unknown_fields=True, gc=False):
 class Said(Struct, forbid_unknown_fields=True, gc=False):
     """One choice."""
 
-    index: int
+    index: Number
     delta: Delta
     finish_reason: Literal["stop", "length"] | None = None
     logprobs: Nothing = UNSET
@@ -47,7 +48,7 @@ class Usual(Struct, forbid_unknown_fields=True, gc=False):
 
     id: str
     object: Literal["chat.completion.chunk"]
-    created: int
+    created: Number
     model: str
     choices: list[Said]
     usage: Nothing = UNSET

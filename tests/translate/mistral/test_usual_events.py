@@ -96,6 +96,10 @@ def test_the_pattern_of_the_first_text_holds_for_the_next_ones() -> None:
         event(odd=1),
         event(id=""),
         event(created="1"),
+        event(created=2**64),
+        event(created=10**300),
+        saying("x", index=-1),
+        saying("x", index=2**64),
         event(object="text_completion"),
         event(choices=[]),
         event(choices=[CHOICE, {**CHOICE, "index": 1}]),
@@ -116,6 +120,13 @@ def test_what_was_asked_for_is_left_to_the_thorough_reader() -> None:
     asked = Asked(extras=frozenset({"token_ids"}))
 
     assert outcome(events, asked, is_fast=True) == outcome(events, asked, is_fast=False)
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 2**64, 10**300])
+def test_numbers_of_any_size_are_no_fault(number: int) -> None:
+    events = [event(ROLE, created=number), saying("x"), event({**ROLE, "index": number}), ending(), DONE]
+
+    assert outcome(events, Asked(), is_fast=True) == outcome(events, Asked(), is_fast=False)
 
 
 def test_the_text_of_an_event_stands_where_it_is_said_to_stand() -> None:
