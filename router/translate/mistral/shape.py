@@ -32,7 +32,7 @@ class Shape:
     __slots__ = ("messages", "model", "stream", "top")
 
     def __init__(self, top: KnownFields) -> None:
-        """`top`: its model is a string or nothing, its `stream` true, false or nothing."""
+        """`top`: what the top level says."""
         self.top = top
         self.messages: list[Message] = [] if top.messages is UNSET else top.messages
         self.model: str | None = top.model if top.model is not UNSET and top.model else None
@@ -64,15 +64,11 @@ def read(body: bytes) -> Shape | None:
         top = READ.decode(body)
     except msgspec.ValidationError as error:
         if UNKNOWN_KEY not in str(error) or DEEPER in str(error):
-            return None  # it is not the top level: reading it loosely would fail too
+            return None  # of another type, or not at the top level: reading it loosely would fail too
         try:
             top = READ_LOOSE.decode(body)
         except UNREADABLE:
             return None
     except UNREADABLE:
-        return None
-    if not (top.model is UNSET or top.model is None or isinstance(top.model, str)):
-        return None
-    if not (top.stream is UNSET or top.stream is None or isinstance(top.stream, bool)):
         return None
     return Shape(top)

@@ -3,8 +3,6 @@
 A key that stands here costs nothing; any other makes the reading of a request that needs repairs a little slower.
 """
 
-from typing import Any
-
 from msgspec import UNSET, Struct, UnsetType
 
 from router.translate.mistral.message import Field, Message
@@ -14,8 +12,8 @@ class KnownFields(Struct, forbid_unknown_fields=True, gc=False):
     """What OpenAI, Mistral and vLLM know, and what clients are seen to send besides."""
 
     messages: list[Message] | UnsetType = UNSET
-    model: Any = UNSET
-    stream: Any = UNSET
+    model: str | UnsetType | None = UNSET
+    stream: bool | UnsetType | None = UNSET
     # OpenAI
     audio: Field = UNSET
     frequency_penalty: Field = UNSET

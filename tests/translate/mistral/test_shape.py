@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from router.errors import InvalidRequest
+from router.relay.envelope import peek_json
 from router.translate.mistral.message import Assistant, Developer, System, Tool, User
 from router.translate.mistral.shape import LOOKED_AT, read
 from router.translate.mistral.top import KnownFields
@@ -80,3 +82,13 @@ def test_fields_with_a_key_that_nobody_knows_have_to_be_read_otherwise() -> None
     assert shape is not None
     assert shape.model == "m"
     assert shape.fields() is None
+
+
+@pytest.mark.parametrize("key", [b'"stream":"true","stream":true', b'"model":1,"model":"m"', b'"model":["m"]'])
+@pytest.mark.parametrize("more", [b"", b',"odd":1'])
+def test_what_the_envelope_refuses_is_not_of_the_usual_shape(key: bytes, more: bytes) -> None:
+    body = b'{%b%b,"messages":[{"role":"user","content":"x"}]}' % (key, more)
+
+    with pytest.raises(InvalidRequest):
+        peek_json(body)
+    assert read(body) is None
