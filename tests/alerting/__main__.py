@@ -23,6 +23,7 @@ from tests.alerting.stages import REMEMBER, STAGES, Stage
 from tests.alerting.stand import FACTOR, INTERVAL, Stand, stand
 
 WITHIN = 40.0  # seconds for an alert to fire, or to be gone
+LONGEST = 150.0  # seconds for a whole stage: what it waits for otherwise has never come
 CALM = 1.5  # seconds for which a stage that brings no alert is watched
 FILLED = "3s"  # of $__rate_interval
 
@@ -120,7 +121,8 @@ async def observe(*, once: bool, hold: float) -> dict[str, Any]:
             begun = time.time()
             stages = []
             for stage in STAGES:
-                told = await play(here, stage, hold=hold)
+                async with asyncio.timeout(LONGEST + hold):
+                    told = await play(here, stage, hold=hold)
                 print(line_of(told), flush=True)
                 stages.append(told)
             report = {

@@ -32,15 +32,14 @@ def order_served(it: Front) -> list[str]:
 @pytest.mark.row(73)
 def test_who_finds_the_queue_full_is_turned_away_at_once_and_who_waits_too_long_too() -> None:
     async def test() -> None:
-        config = {**ONE_PLACE, "overload": {"queue_size": 2, "queue_timeout": 1}}
-        async with inside(Settings(ttft=3.0), config=config) as it:
+        config = {**ONE_PLACE, "overload": {"queue_size": 2, "queue_timeout": 2}}
+        async with inside(Settings(ttft=5.0), config=config) as it:
             asked = [asyncio.ensure_future(it.chat())]
             await waiting(it, 1)
             asked += [asyncio.ensure_future(it.chat()) for _ in range(2)]
             await waiting(it, 3)
-            begun = time.monotonic()
             refused = await it.chat()
-            assert time.monotonic() - begun < 0.9, "before anybody's time is over"
+            assert not any(one.done() for one in asked), "before anybody's time is over"
             assert (refused.code, int(refused.headers["Retry-After"]) >= 1) == (503, True)
             assert json.loads(refused.body)["error"]["message"]
             assert await it.metric("router_queue_rejected_total", reason="full") == 1
