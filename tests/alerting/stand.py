@@ -135,13 +135,12 @@ class Stand:
         """Scrape the router's admin listener, which is plain whatever clients speak, and these ports."""
         self.prometheus.scrape([self.router.admin_port, *more])
 
-    async def kill_workers(self, times: int) -> None:
-        """Kill the youngest worker, again and again."""
-        for _ in range(times):
-            await until(lambda: len(self.workers) >= 2, what="all workers run")
-            victim = max(self.workers)
-            self.router.told(victim, SIGKILL)
-            await until(lambda victim=victim: victim not in self.router.pids, what="it is gone")  # type: ignore[misc]
+    async def kill_worker(self) -> None:
+        """Kill the youngest worker, once all run."""
+        await until(lambda: len(self.workers) >= 2, what="all workers run")
+        victim = max(self.workers)
+        self.router.told(victim, SIGKILL)
+        await until(lambda: victim not in self.router.pids, what="it is gone")
 
 
 @asynccontextmanager
