@@ -15,7 +15,7 @@ from tests.alerting.prometheus import Firing
 from tests.alerting.stages import STAGES
 from tests.chaos.processes import PROC
 
-LIMIT = 400.0  # seconds for a round; it took 105 to 145, and 240 where it had a sixth of one core
+LIMIT = 400.0  # seconds for a round; it took 105 to 145, and 240 on one core beside six busy loops
 
 
 @pytest.fixture(scope="module")
