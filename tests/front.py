@@ -89,11 +89,16 @@ class Front:
         return sum(float(row.rsplit(" ", 1)[1]) for row in rows if all(each in row for each in wanted))
 
 
-async def until(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
-    """Wait for a condition, within a generous deadline."""
+async def until(
+    condition: Callable[[], bool],
+    *,
+    timeout: float = 10.0,
+    what: Callable[[], object] = lambda: "it did not come about in time",
+) -> None:
+    """Wait for a condition, within a generous deadline; `what()` tells how it is where it did not come about."""
     end = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
+        assert time.monotonic() < end, what()
         await asyncio.sleep(0.01)
 
 
@@ -137,7 +142,10 @@ async def front(
         cluster.client.close()
         relay = app.relay
         assert relay is not None
-        await until(lambda: app.in_flight == 0 and server.connections == 0)
+        await until(
+            lambda: app.in_flight == 0 and server.connections == 0,
+            what=lambda: f"left: {app.in_flight} exchanges, connections {server._service.connections}",
+        )
         await until(lambda: relay.live == 0)
         assert all(backend.in_flight == 0 for backend in app.registry.backends)
     finally:

@@ -42,7 +42,7 @@ from router.reload import Reloader, Source
 TICK = 1.0  # seconds between two looks at the workers
 SILENCE = 20.0  # seconds without a beat after which a worker counts as hung, where no watchdog says otherwise
 START_LIMIT = 60.0  # the same for one that starts
-RESTART_SETTLE = 0.5  # seconds that a worker in the place of another may take to know its backends before it serves
+BRIEF_SETTLE = 0.5  # seconds that a worker may take to know its backends before it serves, as clients wait for it
 LATE = 5.0  # seconds: when our own look comes that late, it was we who stood still, and nobody is judged by it
 
 log = logging.getLogger(__name__)
@@ -163,9 +163,8 @@ class Parent:
 
     def _settle_time(self) -> float:
         """Return the seconds that a new worker may take to know its backends before it serves."""
-        if self._has_served:
-            return RESTART_SETTLE
-        return 0.0 if self._begun.predecessor is None else SETTLE_TIME
+        is_successor = self._begun.predecessor is not None and not self._has_served
+        return SETTLE_TIME if is_successor else BRIEF_SETTLE
 
     def _hear(self, child: Child, message: Message) -> None:
         """A worker says something of its own accord."""

@@ -18,56 +18,78 @@ from typing import Any
 import uvloop
 
 from tests.alerting.dashboard import queries, read
+from tests.alerting.prometheus import Firing
 from tests.alerting.stages import REMEMBER, STAGES, Stage
 from tests.alerting.stand import FACTOR, INTERVAL, Stand, stand
 
 WITHIN = 40.0  # seconds for an alert to fire, or to be gone
+LONGEST = 150.0  # seconds for a whole stage: what it waits for otherwise has never come
 CALM = 1.5  # seconds for which a stage that brings no alert is watched
 FILLED = "3s"  # of $__rate_interval
 
 
 async def play(here: Stand, stage: Stage, *, hold: float) -> dict[str, Any]:
-    """Do it, and return what came of it: seconds to each alert, alerts that were wrong, seconds until all were gone."""
-    begun, fired = time.monotonic(), dict[str, float]()
-    wrong: dict[str, Any] = {}
+    """Do it, and return what came of it: seconds to each alert, alerts that were wrong, seconds until all were gone.
 
-    async def watch(done: Callable[[set[str]], Awaitable[bool]]) -> bool:
-        ends = time.monotonic() + WITHIN
-        while time.monotonic() < ends:
-            firing = await here.prometheus.firing()
-            for name in told_of(firing):
-                fired.setdefault(name, round(time.monotonic() - begun, 2))
-            right = stage.brings | stage.may | REMEMBER | {name.partition("=")[0] for name in stage.brings}
-            wrong.update({name: firing[name] for name in firing.keys() - right})
-            if await done(set(firing)):
-                return True
-            await asyncio.sleep(INTERVAL / 2)
-        return False
+    What fires while the harm is being done counts as well, however briefly: Prometheus remembers it.
+    """
+    begun = time.time()
 
-    async def all_fired(firing: set[str]) -> bool:
-        return stage.brings <= fired.keys() and time.monotonic() - begun > CALM
-
-    async def all_gone(firing: set[str]) -> bool:
-        return (await here.prometheus.firing(pending=True)).keys() <= REMEMBER  # pending ones would be the next stage's
+    async def all_fired() -> bool:
+        return stage.brings <= told_of(await here.prometheus.fired_since(begun)).keys() and time.time() - begun > CALM
 
     await stage.harm(here)
-    missing = [] if await watch(all_fired) else sorted(stage.brings - fired.keys())
+    await until_so(all_fired)
     await asyncio.sleep(hold)
     await stage.mend(here)
-    mended = time.monotonic()
-    gone = await watch(all_gone)
+    mended = time.time()
+
+    async def all_answered() -> bool:
+        return here.traffic.asked_since(mended)
+
+    async def all_gone() -> bool:
+        return await here.prometheus.alerts() <= REMEMBER
+
+    # What is pending, or not scraped yet, would be the next stage's.
+    answered = await until_so(all_answered)
+    await here.prometheus.judge()
+    gone = await until_so(all_gone) and answered
+    gone_after = round(time.time() - mended, 2)
+    firing = await here.prometheus.fired_since(begun)
+    fired = told_of(firing)
     return {
         "stage": stage.name,
-        "fired": {name: fired[name] for name in sorted(stage.brings & fired.keys())},
-        "missing": missing,
-        "wrong": wrong,
-        "gone": round(time.monotonic() - mended, 2) if gone else None,
+        "fired": {name: round(fired[name] - begun, 2) for name in sorted(stage.brings & fired.keys())},
+        "missing": sorted(stage.brings - fired.keys()),
+        "wrong": wrong(firing, stage.brings | stage.may | REMEMBER),
+        "gone": gone_after if gone else None,
     }
 
 
-def told_of(firing: dict[str, list[dict[str, str]]]) -> set[str]:
-    """Return the names of the alerts that fire, and each with its severity, as "name=page"."""
-    return firing.keys() | {f"{name}={labels['severity']}" for name, every in firing.items() for labels in every}
+async def until_so(holds: Callable[[], Awaitable[bool]]) -> bool:
+    """Wait until it holds; return whether it came about."""
+    ends = time.monotonic() + WITHIN
+    while not await holds():
+        if time.monotonic() > ends:
+            return False
+        await asyncio.sleep(INTERVAL / 2)
+    return True
+
+
+def told_of(firing: dict[str, list[Firing]]) -> dict[str, float]:
+    """Return the alerts that fired by name, and each with its severity, as "name=page"; with the time of the first."""
+    every = [(name, each) for name, several in firing.items() for each in several]
+    told = [pair for name, each in every for pair in ((name, each.since), (f"{name}={each.severity}", each.since))]
+    return {name: min(since for other, since in told if other == name) for name, _ in told}
+
+
+def wrong(firing: dict[str, list[Firing]], right: frozenset[str]) -> dict[str, list[dict[str, str]]]:
+    """Return the labels of the alerts that fired and are none of those, which may be named with a severity."""
+    return {
+        name: faults
+        for name, several in firing.items()
+        if (faults := [each.labels for each in several if not {name, f"{name}={each.severity}"} & right])
+    }
 
 
 async def empty_queries(here: Stand, begun: float) -> list[str]:
@@ -80,13 +102,12 @@ async def empty_queries(here: Stand, begun: float) -> list[str]:
 
 
 async def budgets_end(here: Stand) -> bool:
-    """Wait until the alerts on the spending of budgets are gone."""
-    ends = time.monotonic() + WITHIN
-    while (await here.prometheus.firing()).keys() & REMEMBER:
-        if time.monotonic() > ends:
-            return False
-        await asyncio.sleep(INTERVAL)
-    return True
+    """Wait until the alerts on the spending of budgets are gone; return whether they went."""
+
+    async def are_gone() -> bool:
+        return not await here.prometheus.alerts() & REMEMBER
+
+    return await until_so(are_gone)
 
 
 async def observe(*, once: bool, hold: float) -> dict[str, Any]:
@@ -100,7 +121,8 @@ async def observe(*, once: bool, hold: float) -> dict[str, Any]:
             begun = time.time()
             stages = []
             for stage in STAGES:
-                told = await play(here, stage, hold=hold)
+                async with asyncio.timeout(LONGEST + hold):
+                    told = await play(here, stage, hold=hold)
                 print(line_of(told), flush=True)
                 stages.append(told)
             report = {

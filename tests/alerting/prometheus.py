@@ -5,6 +5,8 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -18,6 +20,15 @@ from tests.chaos.processes import ROOT, START_TIMEOUT, Process, free_ports, unti
 JOB = "devstral-router"
 RULES = ROOT / "conf" / "rules.yml"
 SCRAPE = ROOT / "conf" / "prometheus.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One alert that fired."""
+
+    severity: str
+    since: float  # when an evaluation first found it firing (seconds since 1970)
+    labels: dict[str, str]
 
 
 class Prometheus(Process):
@@ -89,15 +100,37 @@ class Prometheus(Process):
         found = (await self._ask("query_range", query=expression, **given))["result"]
         return sum(any(math.isfinite(float(value)) for _, value in series["values"]) for series in found)
 
-    async def firing(self, *, pending: bool = False) -> dict[str, list[dict[str, str]]]:
-        """Return the labels of the alerts that fire, by name; `pending`: those too that are about to."""
-        found: dict[str, list[dict[str, str]]] = {}
-        for each in (await self._ask("alerts"))["alerts"]:
-            if pending or each["state"] == "firing":
-                found.setdefault(each["labels"]["alertname"], []).append(each["labels"])
+    async def alerts(self) -> set[str]:
+        """Return the names of the alerts that fire, or are about to."""
+        return {each["labels"]["alertname"] for each in (await self._ask("alerts"))["alerts"]}
+
+    async def fired_since(self, begun: float) -> dict[str, list[Firing]]:
+        """Return, by name, which alerts fired at any evaluation since a time (seconds since 1970), and when first."""
+        span = math.ceil((time.time() - begun) * 1000) + 1
+        found: dict[str, list[Firing]] = {}
+        for series in await self.query(f'ALERTS{{alertstate="firing"}}[{span}ms]'):
+            times = [when for when, _ in series["values"] if when >= begun]
+            if times:
+                labels = series["metric"]
+                found.setdefault(labels["alertname"], []).append(Firing(labels["severity"], min(times), labels))
         return found
+
+    async def judge(self) -> None:
+        """Wait until what is so now has been scraped, and all rules have been evaluated on that."""
+        await self._all_after("targets", "activeTargets", "lastScrape", time.time())
+        # An evaluation that comes late is one of a time before it began, by less than the interval.
+        await self._all_after("rules", "groups", "lastEvaluation", time.time() + self.interval)
+
+    async def _all_after(self, path: str, every: str, last: str, since: float) -> None:
+        while not all(seconds_of(each[last]) > since for each in (await self._ask(path))[every]):
+            await asyncio.sleep(self.interval / 5)
 
     async def faulty_rules(self) -> list[str]:
         """Return the names of the rules that could not be evaluated."""
         groups = (await self._ask("rules"))["groups"]
         return [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]
+
+
+def seconds_of(told: str) -> float:
+    """Return a time that Prometheus tells as seconds since 1970."""
+    return datetime.fromisoformat(told).timestamp()

@@ -15,8 +15,9 @@ from typing import Any
 from tests.alerting.prometheus import Prometheus
 from tests.alerting.traffic import MODELS, Traffic, traffic
 from tests.authority import Authority
-from tests.chaos.cluster import QUICK, Backend, Cluster, RouterProcess, described
+from tests.chaos.cluster import QUICK, Backend, Cluster, RouterProcess, described, get
 from tests.chaos.processes import PROC, free_ports, until
+from tests.chaos.released import samples
 from tests.front import CHAT, merged
 
 BACKENDS = 3
@@ -30,7 +31,8 @@ SIMULATED = [
 ]
 # Quick to see, and quick to forget: a stage must not shadow the next one.
 CONFIG: dict[str, Any] = {
-    "server": {"workers": 2, "watch_config": False, "drain_timeout": 1},
+    # Connections that ask for nothing must outlast their stage.
+    "server": {"workers": 2, "watch_config": False, "drain_timeout": 1, "idle_timeout": 60},
     "admin": {"enabled": True},
     "health": {"timeout": 1, "hung_after": 1, "load_interval": 0.3, "slow_start": 0, "max_down_for": 0.5},
     "breaker": {"open_for": 0.5, "max_open_for": 1},
@@ -113,25 +115,32 @@ class Stand:
         while self.waiting:
             self.waiting.pop().close()
 
-    def configure(self, over: dict[str, Any] | str) -> None:
-        """Have the router take up its configuration with what is otherwise, or a text that is none."""
+    async def configure(self, over: dict[str, Any] | str) -> None:
+        """Have the router take up its configuration with what is otherwise, or a text that is none; wait for that."""
+        before = await self._reloads()
         if isinstance(over, str):
             self.router.write_text(over)
         else:
             self.router.write(merged(self.config, over))
         self.router.signal(SIGHUP)
+        while await self._reloads() == before:
+            await asyncio.sleep(0.05)
+
+    async def _reloads(self) -> float:
+        # From the admin listener: what it speaks is not changed by any of this.
+        rows = samples((await get(self.router.admin_port, "/metrics")).decode())
+        return sum(value for name, _, value in rows if name == "router_config_reloads_total")
 
     def scrape(self, *more: int) -> None:
         """Scrape the router's admin listener, which is plain whatever clients speak, and these ports."""
         self.prometheus.scrape([self.router.admin_port, *more])
 
-    async def kill_workers(self, times: int) -> None:
-        """Kill the youngest worker, again and again."""
-        for _ in range(times):
-            await until(lambda: len(self.workers) >= 2, what="all workers run")
-            victim = max(self.workers)
-            self.router.told(victim, SIGKILL)
-            await until(lambda victim=victim: victim not in self.router.pids, what="it is gone")  # type: ignore[misc]
+    async def kill_worker(self) -> None:
+        """Kill the youngest worker, once all run."""
+        await until(lambda: len(self.workers) >= 2, what="all workers run")
+        victim = max(self.workers)
+        self.router.told(victim, SIGKILL)
+        await until(lambda: victim not in self.router.pids, what="it is gone")
 
 
 @asynccontextmanager
@@ -159,7 +168,7 @@ async def stand() -> AsyncIterator[Stand]:
                 await asyncio.sleep(0.05)
             await prometheus.ready()
             # It looks for its first target after five seconds, and misses the router until then.
-            while not await prometheus.query("up == 1") or await prometheus.firing():
+            while not await prometheus.query("up == 1") or await prometheus.alerts():
                 await asyncio.sleep(0.1)
             async with traffic(it, CLIENTS) as clients:
                 yield Stand(it, prometheus, clients, authority, dict(router.config))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -42,6 +43,11 @@ class Traffic:
         """`it`: what is asked."""
         self._it = it
         self._tasks: list[asyncio.Task[None]] = []
+        self._asked: dict[asyncio.Task[None], float] = {}  # when each began what it asked last (seconds since 1970)
+
+    def asked_since(self, moment: float) -> bool:
+        """Return whether no client waits any more for what it asked before a time (seconds since 1970)."""
+        return all(self._asked.get(each, 0.0) >= moment for each in self._tasks)
 
     async def clients(self, count: int) -> None:
         """Have so many from now on; those that are too many leave in the middle of what they wait for."""
@@ -53,10 +59,14 @@ class Traffic:
         for each in leaving:
             with contextlib.suppress(asyncio.CancelledError):
                 await each
+            self._asked.pop(each, None)
 
     async def _ask_on(self, number: int) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         while True:
             number += 1
+            self._asked[task] = time.time()
             path, body = KINDS[number % len(KINDS)]
             body = {**body, "user": str(number % USERS)}
             more = {"streaming_callback": _ignore} if body.get("stream") else {}

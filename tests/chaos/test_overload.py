@@ -8,6 +8,7 @@ import resource
 import time
 
 import pytest
+from tornado.httpclient import HTTPResponse
 
 from router.simulator.settings import Settings
 from tests.chaos.cluster import cluster
@@ -32,15 +33,14 @@ def order_served(it: Front) -> list[str]:
 @pytest.mark.row(73)
 def test_who_finds_the_queue_full_is_turned_away_at_once_and_who_waits_too_long_too() -> None:
     async def test() -> None:
-        config = {**ONE_PLACE, "overload": {"queue_size": 2, "queue_timeout": 1}}
-        async with inside(Settings(ttft=3.0), config=config) as it:
+        config = {**ONE_PLACE, "overload": {"queue_size": 2, "queue_timeout": 2}}
+        async with inside(Settings(ttft=5.0), config=config) as it:
             asked = [asyncio.ensure_future(it.chat())]
             await waiting(it, 1)
             asked += [asyncio.ensure_future(it.chat()) for _ in range(2)]
             await waiting(it, 3)
-            begun = time.monotonic()
             refused = await it.chat()
-            assert time.monotonic() - begun < 0.9, "before anybody's time is over"
+            assert not any(one.done() for one in asked), "before anybody's time is over"
             assert (refused.code, int(refused.headers["Retry-After"]) >= 1) == (503, True)
             assert json.loads(refused.body)["error"]["message"]
             assert await it.metric("router_queue_rejected_total", reason="full") == 1
@@ -67,23 +67,23 @@ def test_who_waits_is_served_in_the_order_of_coming() -> None:
 
 
 @pytest.mark.row(74)
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.long)])
 def test_twice_what_can_be_done_leaves_nine_tenths_of_it_done(seconds: int) -> None:
-    """Two backends, four places each, a tenth of a second per answer: 80 a second can be done, 160 are asked for."""
+    """Two backends, four places each, a fifth of a second per answer: some 40 a second can be done."""
 
     async def test() -> None:
         config = {
             "backend_options": [{"max_connections": 4}] * 2,
             "overload": {"queue_size": 40, "queue_timeout": 1},
         }
-        async with inside(Settings(ttft=0.1), Settings(ttft=0.1), config=config) as it:
+        async with inside(Settings(ttft=0.2), Settings(ttft=0.2), config=config) as it:
             # What can be done on this machine now, asked for without a pause by just as many clients as fit.
-            calm = await worked_off(it, clients=8, seconds=1)
-            asked = []
-            end = time.monotonic() + seconds
+            calm = await worked_off(it, clients=8, seconds=2)
+            asked: list[asyncio.Task[HTTPResponse]] = []
             begun = time.monotonic()
-            while time.monotonic() < end:
-                asked.append(asyncio.ensure_future(it.chat()))
+            while (passed := time.monotonic() - begun) < seconds:
+                while len(asked) < passed * 2 * calm:  # by the clock: who asks may be late as well
+                    asked.append(asyncio.ensure_future(it.chat()))
                 await asyncio.sleep(1 / 160)
             answers = await asyncio.gather(*asked)
             took = time.monotonic() - begun
@@ -222,7 +222,9 @@ def test_a_loop_that_stood_still_is_told_with_where_it_stood(caplog: pytest.LogC
             with caplog.at_level(logging.WARNING):
                 stand_still()
                 await until(lambda: "stand_still" in caplog.text, what="the log shows the stack")
-            assert await it.metric("router_loop_stalls_total") == 1
+            while not (stalls := await it.metric("router_loop_stalls_total")):  # counted by the next beat
+                await asyncio.sleep(0.01)
+            assert stalls == 1
             assert await it.metric("router_loop_lag_seconds_count") > 0
             assert (await it.chat()).code == 200
 

@@ -1,7 +1,10 @@
 """A parent and its workers: real processes, real signals, real sockets."""
 
+import contextlib
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.process.running import (
+    CHAT,
+    DEADLINE,
     Load,
     Router,
     Stream,
+    ask,
+    free_port,
     stopped,
     two_workers,
     until,
@@ -43,6 +50,29 @@ def test_a_killed_worker_is_replaced_and_only_its_own_exchanges_are_lost(start: 
     assert router.metric("router_requests_in_flight") == 0
     assert router.metric("router_backend_in_flight") == 0
     assert router.said(r"ended: signal 9; started again at once")
+
+
+def test_who_comes_before_the_workers_serve_waits_until_they_know_their_backends(start: Start) -> None:
+    """The socket is there before them, and one of them may come later than the others: nobody is told a 503."""
+    port, codes = free_port(), list[int]()
+
+    def come_early() -> None:
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)) as sock:
+                sock.settimeout(DEADLINE)
+                codes.append(ask(sock, "POST", "/v1/chat/completions", CHAT)[0])
+                return
+            time.sleep(0.005)
+
+    early = [threading.Thread(target=come_early, daemon=True) for _ in range(8)]
+    for each in early:
+        each.start()
+    start(2, {"server": {"port": port}})
+    for each in early:
+        each.join(DEADLINE)
+
+    assert codes == [200] * len(early)
 
 
 def test_what_does_not_end_in_time_is_cut_with_an_error_event(start: Start) -> None:

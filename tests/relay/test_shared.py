@@ -1,7 +1,6 @@
 """Rules of router/relay/shared.py: what every exchange may ask of the backends and of the rules."""
 
 import asyncio
-import time
 from typing import Any
 
 from router.relay.hedge import HedgeRules
@@ -59,7 +58,7 @@ def test_a_backend_that_is_down_is_neither() -> None:
 
 def test_new_rules_hold_from_then_on_and_what_is_counted_stays_counted() -> None:
     async def test() -> None:
-        async with front(Settings(ttft=0.5), config=ONE_PLACE) as cluster:
+        async with front(Settings(ttft=1.0), config=ONE_PLACE) as cluster:
             shared = shared_by(cluster)
             asked = [asyncio.ensure_future(cluster.chat()) for _ in range(3)]
             await until(lambda: len(shared.queue) == 2)
@@ -67,9 +66,8 @@ def test_new_rules_hold_from_then_on_and_what_is_counted_stays_counted() -> None
 
             assert not shared.budget.has_room(shared.outside.clock())
             assert shared.hedge_rules.after == 7.0
-            started = time.monotonic()
             assert (await cluster.chat()).code == 503
-            assert time.monotonic() - started < 0.4
+            assert not any(one.done() for one in asked), "it was not waited for them"
             assert {(await one).code for one in asked} == {200}
 
     run(test)

@@ -57,7 +57,7 @@ def test_it_comes_back_by_itself_when_told_when() -> None:
 
 def test_a_refusing_server_finishes_what_it_has_begun() -> None:
     async def test() -> None:
-        async with simulated(Settings(tokens=5, itl=0.01)) as simulator:
+        async with simulated(Settings(tokens=5, itl=0.1)) as simulator:
             asked = asyncio.ensure_future(chat(simulator, stream=True))
             await until(lambda: simulator.figures.running == 1)
             simulator.faults = Faults(refuse=True)
@@ -83,7 +83,7 @@ def test_stopping_ends_streams_as_abort_and_closes_the_port() -> None:
 
 def test_stopping_lets_answers_end_within_the_shutdown_timeout() -> None:
     async def test() -> None:
-        async with simulated(Settings(tokens=5, itl=0.01, shutdown_timeout=5)) as simulator:
+        async with simulated(Settings(tokens=5, itl=0.1, shutdown_timeout=5)) as simulator:
             asked = asyncio.ensure_future(chat(simulator, stream=True))
             await until(lambda: simulator.figures.running == 1)
             await simulator.stop()

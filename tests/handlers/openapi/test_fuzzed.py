@@ -26,7 +26,7 @@ NIGHTLY = os.environ.get("ROUTER_NIGHTLY") == "1"
 TWINS = () if NIGHTLY else ("rerankV0", "rerankV2", "scoreV0", "classify", "translate")
 # Of random requests of each operation, beside those that its schemas ask for.
 EXAMPLES = 100 if NIGHTLY else 1
-LIMIT = 600.0 if NIGHTLY else 120.0  # seconds
+LIMIT = 600.0 if NIGHTLY else 300.0  # seconds; a machine that is busy otherwise took 120
 
 
 async def fuzz(url: str, root: Path, folder: Path, *, checks: tuple[str, ...]) -> None:
