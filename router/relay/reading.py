@@ -39,7 +39,7 @@ MAX_REFUSAL = 8 * 1024 * 1024
 
 _EVENT_STREAM = "text/event-stream"
 DONE_EVENT = b"data: [DONE]\n\n"  # as every server of this kind writes it
-DONE_AT_END = b"\n" + DONE_EVENT  # a line of its own: text may end like one
+DONE_AT_END = b"\n\n" + DONE_EVENT  # an event of its own: text, or a line of another event, may end like one
 
 
 class Listener(Protocol):

@@ -249,9 +249,10 @@ RESPONSES = next(route for route in RELAYED if route.path == "/v1/responses")
 DELTA = b'data: {"type":"response.output_text.delta","delta":"x"}\n\n'
 
 
-def test_text_that_ends_like_an_end_mark_ends_nothing() -> None:
+@pytest.mark.parametrize("last", [b"data: data: [DONE]\n\n", b"data: x\ndata: [DONE]\n\n", TEXT[:-1] + DONE])
+def test_what_ends_like_an_end_mark_ends_nothing(last: bytes) -> None:
     def test(pipe: Pipe) -> None:
-        out = pipe.relay([chunked(ROLE, b"data: data: [DONE]\n\n")])
+        out = pipe.relay([chunked(ROLE, last)])
         assert pipe.ended is not None
         assert pipe.ended.outcome is AttemptOutcome.CUT
         assert b"upstream_unavailable" in out
