@@ -116,16 +116,21 @@ class Distribution:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-        self.exemplars: dict[int, Exemplar] = {}  # by bucket, the newest of each
+        self.exemplars: dict[int, Exemplar] = {}  # by bucket, the newest of each, with the id of its trace
 
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
+    def observe(self, value: float) -> int:
+        """Count one value, and return its bucket."""
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += 1
         self.total += value
+        return bucket
 
-    def mark(self, value: float, labels: str, at: float) -> None:
-        """Let a value that was observed be the example of its bucket; `at`: seconds since 1970."""
-        self.exemplars[bisect_left(self.bounds, value)] = (labels, value, at)
+    def mark(self, bucket: int, value: float, trace_id: str, at: float) -> None:
+        """Let a value that was observed be the example of its bucket.
+
+        `trace_id`: hexadecimal; `at`: seconds since 1970.
+        """
+        self.exemplars[bucket] = (trace_id, value, at)
 
     def observe_all(self, values: Iterable[float]) -> None:
         """Count many values: in order, so that bounds are looked for among them and not each of them among bounds."""
@@ -164,7 +169,10 @@ class Sheet:
             family.bounds = distribution.bounds
             family.counts[labels] = (distribution.counts.copy(), distribution.total)
             if distribution.exemplars:
-                family.exemplars[labels] = distribution.exemplars.copy()
+                family.exemplars[labels] = {
+                    bucket: (f'trace_id="{trace_id}"', value, at)
+                    for bucket, (trace_id, value, at) in distribution.exemplars.copy().items()
+                }
 
 
 def encode(families: Families, *, openmetrics: bool = False) -> bytes:

@@ -42,7 +42,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def closed(metrics: Metrics, outcome: Outcome = Outcome.OK, now: float = 12.0, **changes: object) -> Exchange:
     one = exchange(**changes)
-    one.on_close.append(metrics.exchange_closed)
+    one.on_close.append(lambda ended: metrics.exchanges_closed([ended]))
     one.close(outcome, now)
     return one
 
@@ -222,7 +222,7 @@ def test_counting_costs_little() -> None:
 
     def count() -> None:
         metrics.attempt_closed(attempt, model_label(one), began=one.began)
-        metrics.exchange_closed(one)
+        metrics.exchanges_closed([one])
 
     assert min(timeit.repeat(count, number=1000, repeat=20)) / 1000 < 15e-6
     assert min(timeit.repeat(lambda: metrics.event_gaps([0.02] * 10, one), number=100, repeat=20)) / 1000 < 2e-6
