@@ -145,6 +145,23 @@ class Distribution:
         counts[-1] += len(ordered) - before
 
 
+class Gathered(Distribution):
+    """One whose values wait until there are many: who has put enough there lets them be counted."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        """Nothing waits."""
+        super().__init__(bounds)
+        self.waiting: list[float] = []
+
+    def settle(self) -> None:
+        """Count what waits."""
+        if self.waiting:
+            self.observe_all(self.waiting)
+            self.waiting.clear()
+
+
 class Sheet:
     """One process's families, filled one after the other."""
 

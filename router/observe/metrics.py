@@ -21,7 +21,7 @@ from router.backends.backend import BackendStatus, Change, ChangeKind
 from router.backends.breaker import BreakerState
 from router.backends.health import HealthState
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
-from router.observe.exposition import Distribution, Families, Kind, Sheet, label_text
+from router.observe.exposition import Distribution, Families, Gathered, Kind, Sheet, label_text
 from router.observe.page import render
 from router.observe.states import (
     MAX_MODELS,
@@ -48,7 +48,6 @@ NO_MODEL = "none"
 EJECTED = frozenset({HealthState.DOWN.value, BreakerState.OPEN.value})
 
 _OK, _SUPERSEDED = AttemptOutcome.OK, AttemptOutcome.SUPERSEDED
-_new_gaps = partial(Distribution, GAP_BOUNDS)
 Counted = TypeVar("Counted")
 
 
@@ -130,7 +129,7 @@ class Metrics:
         self._series: dict[tuple[str, str], _Series] = {}
         # By route, model, status and outcome: one look for all that is counted of an exchange.
         self._ended: dict[tuple[str, str, int, Outcome | None], _Ended] = {}
-        self._gaps: dict[str, Distribution] = {}  # by model
+        self._gaps: dict[str, Gathered] = {}  # by model
         self._tokens: dict[str, _Tokens] = {}  # by model
         self._times: dict[str, _Times] = {}  # by backend
         self._bytes_in = self._bytes_out = self._events = 0
@@ -183,9 +182,9 @@ class Metrics:
         self._bytes_out += bytes_out
         self._events += events
 
-    def event_gaps(self, gaps: Iterable[float], exchange: Exchange) -> None:
-        """Count seconds between events of a stream, many at a time."""
-        _of_model(self._gaps, model_label(exchange), _new_gaps).observe_all(gaps)
+    def event_gaps(self, exchange: Exchange) -> Gathered:
+        """Return where seconds between events of a stream are counted."""
+        return _of_model(self._gaps, model_label(exchange), partial(Gathered, GAP_BOUNDS))
 
     def attempt_closed(self, attempt: Attempt, model: str, *, began: float | None = None) -> None:
         """Count an attempt; `model` is what `model_label` returns, `began` when the exchange's answer began."""
@@ -308,7 +307,9 @@ class Metrics:
             "From a request's head to the beginning of its answer.",
             [(one.labels, one.first) for one in series],
         )
-        gaps = [(label_text(model=model), one) for model, one in self._gaps.copy().items()]
+        for one in self._gaps.values():
+            one.settle()
+        gaps = [(label_text(model=model), one) for model, one in self._gaps.copy().items() if any(one.counts)]
         sheet.histogram("router_time_between_events_seconds", "Between two events of a stream.", gaps)
         self._add_tokens(sheet)
         traffic = [(label_text(direction="in"), self._bytes_in), (label_text(direction="out"), self._bytes_out)]

@@ -77,7 +77,7 @@ def counted(*backends: Backend) -> Metrics:
     one.rules.add("R3")
     one.on_close.append(lambda ended: metrics.exchanges_closed([ended]))
     one.close(Outcome.OK, 12.0)
-    metrics.event_gaps([0.02], one)
+    metrics.event_gaps(one).waiting.append(0.02)
     attempt = Attempt("a:1", 10.1, AttemptOutcome.OK, 200, 12.0)
     metrics.attempt_closed(attempt, "m", began=one.began)
     metrics.retried(AttemptOutcome.REFUSED)
