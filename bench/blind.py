@@ -24,7 +24,7 @@ from router.relay.usage import Tokens
 UNTIMED = {
     "gaps = self._gaps": "",
     "gaps.append(now - self.last)": "",
-    "if len(gaps) >= MAX_GAPS:": "if False:",
+    "if len(gaps) >= ENOUGH:": "if False:",
 }
 
 

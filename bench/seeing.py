@@ -27,12 +27,12 @@ from bench.load import Phase, Plan, Target
 from bench.lockstep import ANSWER
 from bench.processes import core_plan, free_port, running
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
+from router.observe.exposition import ENOUGH
 from router.observe.logs import AccessLog
 from router.observe.metrics import Metrics
 from router.observe.writer import LineWriter
 from router.observer import MANY
 from router.recent import Recent
-from router.relay.flow import MAX_GAPS
 from router.relay.usage import tokens_of
 from router.tracing.context import read
 
@@ -156,14 +156,14 @@ def times(work: Path, rounds: int = 100) -> list[list[str]]:
     metrics, writer = Metrics(), LineWriter(str(work / "log"))
     access = AccessLog(writer)
     recent = Recent(time.time)
-    gaps = [0.01 + number * 1e-5 for number in range(MAX_GAPS)]
+    gaps = [0.01 + number * 1e-5 for number in range(ENOUGH)]
     parts: dict[str, Callable[[list[Exchange]], object]] = {
         "metrics of the exchange and its attempt": metrics.exchanges_closed,
         "the status page's lists": recent.exchanges_closed,
         "the access line": lambda batch: access.write(batch, 0.0),
         "reading its tokens": lambda batch: [tokens_of(ANSWER) for _ in batch],
         "reading a traceparent": lambda batch: [read(TRACEPARENT) for _ in batch],
-        f"{MAX_GAPS} times between events": lambda batch: [metrics.event_gaps(one).observe_all(gaps) for one in batch],
+        f"{ENOUGH} times between events": lambda batch: [metrics.event_gaps(one).observe_all(gaps) for one in batch],
     }
     best = dict.fromkeys(parts, math.inf)
     for _ in range(rounds):

@@ -57,19 +57,22 @@ class AccessLines:
         # The texts of numbers with a fraction take Python five times as long. Rounded as in `lines.micro`.
         texts = iter(orjson.dumps([trunc(each * 1e6 + 0.5) / 1e6 for each in seconds])[1:-1].split(b","))
         lines: list[bytes] = []
+        text, head = "", b""
         for one, template, duration, first, tried in zip(exchanges, templates, texts, texts, texts, strict=False):
             time = self._clock.text((one.closed or 0.0) + ahead)
             if not template:
                 lines.append(json_line(one, time, self._worker, self._sample if went_well(one) else None))
                 continue
+            if time is not text:
+                text, head = time, time.encode()
             ident, client, trace, tokens = one.id[:MAX_VALUE].encode(), one.client.encode(), one.trace, one.tokens
             traced = b"" if trace is None else b',"trace":"%b"' % trace.trace_id.encode()
             values: tuple[bytes | int, ...]
-            sizes = one.bytes_in, one.bytes_out, one.events
+            read, out, events = one.bytes_in, one.bytes_out, one.events
             if tokens is None:
-                values = (time.encode(), ident, traced, client, duration, first, *sizes, tried)
+                values = (head, ident, traced, client, duration, first, read, out, events, tried)
             else:
-                values = (time.encode(), ident, traced, client, duration, first, *sizes, *tokens, tried)
+                values = (head, ident, traced, client, duration, first, read, out, events, tokens[0], tokens[1], tried)
             lines.append(template % values)
         return lines
 
@@ -91,7 +94,7 @@ class AccessLines:
             or (one.resumed or one.hedged or one.session is not None)
         ):
             return b""
-        rules, told = (*one.rules,), one.tokens is not None
+        rules, told = (*one.rules,) if one.rules else (), one.tokens is not None
         way = (one.method, one.route, one.model, one.stream, one.status, rules, attempt.backend, attempt.status, told)
         return self._templates.get(way) or self._keep(way, one)
 

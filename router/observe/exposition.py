@@ -16,6 +16,7 @@ TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+ENOUGH = 128  # values that wait to be counted
 Exemplar = tuple[str, float, float]  # label text, value, and when it was seen (seconds since 1970)
 
 
@@ -104,33 +105,37 @@ def label_text(**labels: str) -> str:
 
 
 class Distribution:
-    """A histogram's counts; one `observe` is a bisection and two additions.
+    """A histogram's counts.
 
-    One thread counts; others may read: a count may then be seen before its sum, never a torn list.
+    Values wait until they are ENOUGH, or are told: to count many together costs a third. One thread counts and tells.
     """
 
-    __slots__ = ("bounds", "counts", "exemplars", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total", "waiting")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         """`bounds`: upper bounds, rising, each inclusive; values over the last are counted too."""
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.waiting: list[float] = []  # who puts values there has them counted when they are ENOUGH, by `settle`
         self.exemplars: dict[int, Exemplar] = {}  # by bucket, the newest of each, with the id of its trace
 
-    def observe(self, value: float) -> int:
-        """Count one value, and return its bucket."""
-        bucket = bisect_left(self.bounds, value)
-        self.counts[bucket] += 1
-        self.total += value
-        return bucket
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        waiting = self.waiting
+        waiting.append(value)
+        if len(waiting) >= ENOUGH:
+            self.settle()
 
-    def mark(self, bucket: int, value: float, trace_id: str, at: float) -> None:
-        """Let a value that was observed be the example of its bucket.
+    def mark(self, value: float, trace_id: str, at: float) -> None:
+        """Let a value be the example of its bucket; `trace_id`: hexadecimal, `at`: seconds since 1970."""
+        self.exemplars[bisect_left(self.bounds, value)] = (trace_id, value, at)
 
-        `trace_id`: hexadecimal; `at`: seconds since 1970.
-        """
-        self.exemplars[bucket] = (trace_id, value, at)
+    def settle(self) -> None:
+        """Count what waits."""
+        if self.waiting:
+            self.observe_all(self.waiting)
+            self.waiting.clear()
 
     def observe_all(self, values: Iterable[float]) -> None:
         """Count many values: in order, so that bounds are looked for among them and not each of them among bounds."""
@@ -143,23 +148,6 @@ class Distribution:
             if within == len(ordered):
                 return
         counts[-1] += len(ordered) - before
-
-
-class Gathered(Distribution):
-    """One whose values wait until there are many: who has put enough there lets them be counted."""
-
-    __slots__ = ("waiting",)
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        """Nothing waits."""
-        super().__init__(bounds)
-        self.waiting: list[float] = []
-
-    def settle(self) -> None:
-        """Count what waits."""
-        if self.waiting:
-            self.observe_all(self.waiting)
-            self.waiting.clear()
 
 
 class Sheet:
@@ -183,6 +171,7 @@ class Sheet:
         """Add a histogram with (label text, distribution) pairs, all of them with the same bounds."""
         family = self.families[name] = Family(Kind.HISTOGRAM, meaning)
         for labels, distribution in samples:
+            distribution.settle()
             family.bounds = distribution.bounds
             family.counts[labels] = (distribution.counts.copy(), distribution.total)
             if distribution.exemplars:

@@ -21,7 +21,7 @@ from router.backends.backend import BackendStatus, Change, ChangeKind
 from router.backends.breaker import BreakerState
 from router.backends.health import HealthState
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
-from router.observe.exposition import Distribution, Families, Gathered, Kind, Sheet, label_text
+from router.observe.exposition import Distribution, Families, Kind, Sheet, label_text
 from router.observe.page import render
 from router.observe.states import (
     MAX_MODELS,
@@ -129,7 +129,7 @@ class Metrics:
         self._series: dict[tuple[str, str], _Series] = {}
         # By route, model, status and outcome: one look for all that is counted of an exchange.
         self._ended: dict[tuple[str, str, int, Outcome | None], _Ended] = {}
-        self._gaps: dict[str, Gathered] = {}  # by model
+        self._gaps: dict[str, Distribution] = {}  # by model
         self._tokens: dict[str, _Tokens] = {}  # by model
         self._times: dict[str, _Times] = {}  # by backend
         self._bytes_in = self._bytes_out = self._events = 0
@@ -159,10 +159,10 @@ class Metrics:
             ended.count += 1
             series = ended.series
             if closed is not None:
-                bucket = series.duration.observe(closed - opened)
+                series.duration.observe(closed - opened)
                 if trace is not None and (trace.is_sampled or trace.parent_id is not None):  # else nobody knows of it
                     now = now or self._wall_clock()
-                    series.duration.mark(bucket, closed - opened, trace.trace_id, now)
+                    series.duration.mark(closed - opened, trace.trace_id, now)
             if began is not None:
                 series.first.observe(began - opened)
             bytes_in += one.bytes_in
@@ -182,9 +182,9 @@ class Metrics:
         self._bytes_out += bytes_out
         self._events += events
 
-    def event_gaps(self, exchange: Exchange) -> Gathered:
+    def event_gaps(self, exchange: Exchange) -> Distribution:
         """Return where seconds between events of a stream are counted."""
-        return _of_model(self._gaps, model_label(exchange), partial(Gathered, GAP_BOUNDS))
+        return _of_model(self._gaps, model_label(exchange), partial(Distribution, GAP_BOUNDS))
 
     def attempt_closed(self, attempt: Attempt, model: str, *, began: float | None = None) -> None:
         """Count an attempt; `model` is what `model_label` returns, `began` when the exchange's answer began."""

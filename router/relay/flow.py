@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from router.exchange import Exchange
+from router.observe.exposition import ENOUGH
 from router.relay.kept import Kept
 from router.relay.outside import Outside
 from router.relay.plain import BACKSLASH, CR, LF, NONE, QUOTE, Plain, learned, of_pattern
@@ -18,7 +19,6 @@ from router.translate.mistral.pattern import Pattern
 from router.translate.mistral.stream import StreamTranslator
 from router.wire.server import ServerConnection
 
-MAX_GAPS = 128  # times between events, of all streams, that are counted together
 MAX_TEXTS = 128  # plain events of a stream before what is kept of it is folded
 MAX_LESSONS = 4  # events of a stream that are looked at to learn what its plain ones are, at most
 
@@ -27,7 +27,7 @@ class Flow:
     """The part of a reading that is the same for every event; see the module's docstring."""
 
     __slots__ = (
-        *("_before", "_behind", "_behind_framed", "_blocks", "_clock", "_exchange", "_gaps", "_gathered"),
+        *("_before", "_behind", "_behind_framed", "_blocks", "_clock", "_exchange", "_gaps", "_counted"),
         *("_is_flowing", "_kept", "_lessons", "_outside", "_passes", "_pattern", "_pieces", "_place", "_plain"),
         *("_repair", "_rest", "_text_begin", "_text_end", "_texts", "_told", "_translate", "_translator"),
         *("client", "last"),
@@ -67,9 +67,9 @@ class Flow:
 
     def _open_path(self) -> None:
         """Find out what the events of a stream go through, and who tells which of them are plain."""
-        self._gathered = self._outside.event_gaps(self._exchange)
+        self._counted = self._outside.event_gaps(self._exchange)
         # Seconds between reads: of many streams, so that it is in the processor's caches, as one of each stream is not.
-        self._gaps = self._gathered.waiting
+        self._gaps = self._counted.waiting
         kept, repair = self._kept, self._repair
         self._look_for(NONE)
         if kept is not None:
@@ -100,8 +100,8 @@ class Flow:
         gaps = self._gaps
         gaps.append(now - self.last)
         self.last = now
-        if len(gaps) >= MAX_GAPS:
-            self._gathered.settle()
+        if len(gaps) >= ENOUGH:
+            self._counted.settle()
         texts = self._texts
         texts.append(text)
         if len(texts) >= MAX_TEXTS:

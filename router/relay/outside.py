@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tornado.httpclient import AsyncHTTPClient
 
 from router.exchange import Exchange
-from router.observe.exposition import Gathered
+from router.observe.exposition import Distribution
 from router.relay.headers import ToClient
 from router.wire.wheel import Wheel
 
@@ -34,6 +34,6 @@ class Outside:
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # seconds since the epoch
     dice: Callable[[], float]  # a random number from 0 to 1
-    event_gaps: Callable[[Exchange], Gathered]  # where seconds between reads of a stream are counted
+    event_gaps: Callable[[Exchange], Distribution]  # where seconds between reads of a stream are counted
     new_call_id: Callable[[], str]  # nine random letters or digits, for tool calls that came without an id
     to_client: ToClient  # which lines of a backend's head travel

@@ -11,11 +11,12 @@ from typing import Protocol
 
 from router.errors import AnswerError
 from router.exchange import AttemptOutcome, Exchange
+from router.observe.exposition import ENOUGH
 from router.relay import headers
 from router.relay.answer import EVENT_LINES, Answer
 from router.relay.beginning import DONE, Sign, find_error, kind_of, sign_of
 from router.relay.breaks import ABORT, ended_by, given_up, may_break, split_at_break, up_to_end
-from router.relay.flow import MAX_GAPS, MAX_TEXTS, Flow
+from router.relay.flow import MAX_TEXTS, Flow
 from router.relay.hedge import Contender
 from router.relay.kept import Kept
 from router.relay.outcomes import WHOLE, Ended, failed, reported
@@ -89,8 +90,7 @@ class Reading(Flow):
         self._held_size = 0
         self._head: Head | None = None
         self._lines = b""
-        self._is_good = False  # by its status
-        self._is_stream = self._is_opaque = False  # opaque: a stream whose events cannot be read
+        self._is_good = self._is_stream = self._is_opaque = False  # good: by its status; opaque: a stream of no events
         self.begun = False
         self.is_generating = False  # the backend has begun, but a translator holds all of it back, or has left it out
         self.whole = False  # the end mark has been seen
@@ -128,8 +128,8 @@ class Reading(Flow):
             gaps = self._gaps
             gaps.append(now - self.last)
             self.last = now
-            if len(gaps) >= MAX_GAPS:
-                self._gathered.settle()
+            if len(gaps) >= ENOUGH:
+                self._counted.settle()
             text = data[self._place] if data.startswith(self._before) and data.endswith(self._behind) else b""
             if (
                 self._passes(text)
