@@ -42,6 +42,8 @@ class AccessLines:
 
     def json(self, exchanges: Sequence[Exchange], ahead: float) -> list[bytes]:
         """Return the line of each; `ahead`: seconds that the wall clock is ahead of the exchanges'."""
+        if len(exchanges) == 1:  # it shares nothing
+            return [self._alone(exchanges[0], self._clock.text((exchanges[0].closed or 0.0) + ahead))]
         templates: list[bytes] = []
         seconds: list[float] = []  # three of each
         is_plain = not _may_break(exchanges)
@@ -61,7 +63,7 @@ class AccessLines:
         for one, template, duration, first, tried in zip(exchanges, templates, texts, texts, texts, strict=False):
             time = self._clock.text((one.closed or 0.0) + ahead)
             if not template:
-                lines.append(json_line(one, time, self._worker, self._sample if went_well(one) else None))
+                lines.append(self._alone(one, time))
                 continue
             if time is not text:
                 text, head = time, time.encode()
@@ -75,6 +77,9 @@ class AccessLines:
                 values = (head, ident, traced, client, duration, first, read, out, events, tokens[0], tokens[1], tried)
             lines.append(template % values)
         return lines
+
+    def _alone(self, one: Exchange, time: str) -> bytes:
+        return json_line(one, time, self._worker, self._sample if went_well(one) else None)
 
     def text(self, exchanges: Sequence[Exchange], ahead: float) -> list[bytes]:
         """Return the lines for people. See `json`."""
