@@ -20,11 +20,11 @@ from router.relay.flow import Flow
 from router.relay.reading import Reading
 from router.relay.usage import Tokens
 
-# How the time of each read of a stream is noted, and what is done now and then by the number of those.
+# How the time of each read of a stream is noted.
 UNTIMED = {
     "gaps = self._gaps": "",
     "gaps.append(now - self.last)": "",
-    "if len(gaps) >= MAX_GAPS:": "if len(self._texts) >= MAX_GAPS:",
+    "if len(gaps) >= ENOUGH:": "if False:",
 }
 
 

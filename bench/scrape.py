@@ -71,8 +71,8 @@ def everything(count: int) -> Metrics:
         for model in MODELS:
             closed = Exchange("a", route, "POST", 10.0, model=model, known_model=True, status=200, trace=TRACE)
             closed.began, closed.closed, closed.outcome, closed.tokens = 10.5, 11.0, Outcome.OK, (500, 12)
-            metrics.exchange_closed(closed)
-            metrics.event_gaps([0.01, 0.02], closed)
+            metrics.exchanges_closed([closed])
+            metrics.event_gaps(closed).waiting.extend((0.01, 0.02))
     return metrics
 
 

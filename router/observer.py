@@ -22,6 +22,7 @@ WELL = frozenset({"up", "closed", "serving", "drained"})  # states that need nob
 SOON = 0.02  # seconds until what has ended is told of
 MANY = 64  # that are not let grow: telling of them takes half a millisecond, in which no stream goes on
 
+_OK = AttemptOutcome.OK
 log = logging.getLogger("router.app")
 
 
@@ -34,7 +35,7 @@ class Observer:
         self._access = access
         self._tracer = tracer
         self._recent = Recent(time.time)
-        self._ended: deque[Exchange] = deque()  # not yet told of
+        self._ended: list[Exchange] = []  # not yet told of
         self._tried: deque[tuple[Attempt, Exchange, float | None]] = deque()  # and when the answer had begun by then
         self._is_due = False
         self.later: Callable[[float, Callable[[], None]], object] | None = None  # a loop's; None: all is told at once
@@ -54,7 +55,9 @@ class Observer:
             self._settle_soon()
 
     def attempt_closed(self, attempt: Attempt, exchange: Exchange) -> None:
-        """Count an attempt."""
+        """Count an attempt; one that went well is the last of its exchange, and is counted with it."""
+        if attempt.outcome is _OK:
+            return
         self._tried.append((attempt, exchange, exchange.began))
         if not self._is_due:
             self._settle_soon()
@@ -72,19 +75,18 @@ class Observer:
 
     def settle(self) -> None:
         """Tell of everything that has ended until now."""
-        metrics, access, recent, tracer = self._metrics, self._access, self._recent, self._tracer
         while self._tried:
             attempt, exchange, began = self._tried.popleft()
-            metrics.attempt_closed(attempt, model_label(exchange), began=began)
-        if self._ended:
-            ahead = time.time() - time.monotonic()
-        while self._ended:
-            exchange = self._ended.popleft()
-            metrics.exchange_closed(exchange)
-            access.write(exchange, (exchange.closed or 0.0) + ahead)
-            recent.exchange_closed(exchange)
-            if tracer is not None:
-                tracer.exchange_closed(exchange)
+            self._metrics.attempt_closed(attempt, model_label(exchange), began=began)
+        ended = self._ended
+        if ended:
+            self._ended = []
+            self._metrics.exchanges_closed(ended)
+            self._access.write(ended, time.time() - time.monotonic())
+            self._recent.exchanges_closed(ended)
+            if self._tracer is not None:
+                for exchange in ended:
+                    self._tracer.exchange_closed(exchange)
 
     def told(self, now: float, *, sessions: dict[str, int] | None = None) -> Told:
         """Return what happened lately, with all that has ended at `now`, and `sessions`; to be read at once."""

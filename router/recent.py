@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 
 from router.exchange import AttemptOutcome, Exchange, Outcome
 
@@ -120,6 +121,7 @@ class Recent:
         """Nothing has happened. `wall_clock`: seconds since 1970."""
         self._wall_clock = wall_clock
         self._slice = Slice(-1)
+        self._until = -inf  # when the slice is over
         self._slices: deque[Slice] = deque(maxlen=SLICES + 1)  # and the one that is not over
         self._lap: dict[str, Tries] = {}
         self._lap_number = -1
@@ -131,45 +133,45 @@ class Recent:
         """Keep what has changed of a backend."""
         self._turns.append(Turn(self._wall_clock(), backend, kind, before, after, cause))
 
-    def exchange_closed(self, exchange: Exchange) -> None:
-        """Count an exchange."""
-        closed, outcome = exchange.closed or 0.0, exchange.outcome
-        number = int(closed / SPAN)
-        current = self._slice
-        if number != current.number:
-            current = self._slice = Slice(number)
-            self._slices.append(current)
-        current.requests += 1
-        began = exchange.began
-        if began is not None:
-            current.first[bin_of(began - exchange.opened)] += 1
-        if outcome is _OK:
-            current.whole[bin_of(closed - exchange.opened)] += 1
-        elif outcome in FAILED:
-            current.failed += 1
-            self._incidents.append(incident(exchange, self._wall_clock()))
-        if exchange.resumed and outcome not in FAILED:
-            self._incidents.append(incident(exchange, self._wall_clock()))
-        if exchange.attempts:
-            self._count_tries(exchange, int(closed / LAP))
+    def exchanges_closed(self, exchanges: Iterable[Exchange]) -> None:
+        """Count exchanges, in the order in which they were closed."""
+        current, lap, until = self._slice, self._lap, self._until
+        for one in exchanges:
+            opened, began, closed, outcome = one.opened, one.began, one.closed or 0.0, one.outcome
+            if closed >= until:
+                self._turn(closed)
+                current, lap, until = self._slice, self._lap, self._until
+            current.requests += 1
+            if began is not None:
+                current.first[bin_of(began - opened)] += 1
+            if outcome is _OK:
+                current.whole[bin_of(closed - opened)] += 1
+            else:
+                current.failed += outcome in FAILED
+            if one.resumed or (outcome is not _OK and outcome in FAILED):
+                self._incidents.append(incident(one, self._wall_clock()))
+            for attempt in one.attempts:
+                tries = lap.get(attempt.backend)
+                if tries is None:
+                    tries = lap[attempt.backend] = Tries()
+                tries.count += 1
+                if attempt.outcome is _TRY_OK:
+                    # A broken answer had begun elsewhere, before this try did.
+                    if began is not None and began >= attempt.started:
+                        tries.answered += 1
+                        tries.first += began - attempt.started
+                elif attempt.outcome not in NOBODYS_FAULT:
+                    tries.failed += 1
 
-    def _count_tries(self, exchange: Exchange, number: int) -> None:
+    def _turn(self, now: float) -> None:
+        """Begin another slice, and another lap when its time has come."""
+        number = int(now / SPAN)
+        self._slice, self._until = Slice(number), (number + 1) * SPAN
+        self._slices.append(self._slice)
+        number = int(now / LAP)
         if number != self._lap_number:
             self._lap_number, self._lap = number, {}
             self._laps.append((number, self._lap))
-        lap, began = self._lap, exchange.began
-        for attempt in exchange.attempts:
-            tries = lap.get(attempt.backend)
-            if tries is None:
-                tries = lap[attempt.backend] = Tries()
-            tries.count += 1
-            if attempt.outcome is _TRY_OK:
-                # A broken answer had begun elsewhere, before this try did.
-                if began is not None and began >= attempt.started:
-                    tries.answered += 1
-                    tries.first += began - attempt.started
-            elif attempt.outcome not in NOBODYS_FAULT:
-                tries.failed += 1
 
     def told(self, in_flight: int, now: float, *, sessions: dict[str, int] | None = None) -> Told:
         """Return what is told at `now`. It is what goes on being counted: read it before anything else is counted."""

@@ -105,7 +105,7 @@ def test_what_is_open_is_counted_at_once() -> None:
 def test_what_has_ended_is_told_of_together_a_moment_later() -> None:
     metrics, one, asked = delayed()
     told = list[str]()
-    metrics.exchange_closed = lambda exchange: told.append(exchange.id)  # type: ignore[method-assign]
+    metrics.exchanges_closed = lambda ended: told.extend(one.id for one in ended)  # type: ignore[method-assign]
     for _ in range(3):
         answered(one)
 
@@ -142,9 +142,13 @@ def test_a_try_is_counted_with_what_was_so_when_it_ended() -> None:
     """Else the answer of the next try would be taken for its own."""
     metrics, one, _ = delayed()
     exchange = Exchange("id", "/v1/chat/completions", "POST", 100.0)
-    one.attempt_closed(Attempt("a", 100.0, AttemptOutcome.REFUSED, None, 100.1), exchange)
+    one.exchange_opened(exchange)
+    exchange.attempts.append(Attempt("a", 100.0, AttemptOutcome.REFUSED, None, 100.1))
+    one.attempt_closed(exchange.attempts[0], exchange)
     exchange.began = 100.5
-    one.attempt_closed(Attempt("b", 100.1, AttemptOutcome.OK, 200, 101.0), exchange)
+    exchange.attempts.append(Attempt("b", 100.1, AttemptOutcome.OK, 200, 101.0))
+    one.attempt_closed(exchange.attempts[1], exchange)
+    exchange.close(Outcome.OK, 101.0)
 
     counts = metrics.dump()["router_attempt_time_to_first_token_seconds"].counts
     assert {labels: sum(buckets) for labels, (buckets, _) in counts.items()} == {'backend="a"': 0, 'backend="b"': 1}

@@ -45,8 +45,7 @@ def closed(
 
 def counted(*exchanges: Exchange, now: float, in_flight: int = 0) -> Told:
     recent = Recent(lambda: 1000.0)
-    for each in exchanges:
-        recent.exchange_closed(each)
+    recent.exchanges_closed(exchanges)
     return recent.told(in_flight, now)
 
 
@@ -175,7 +174,7 @@ def test_what_is_kept_is_bounded_whatever_comes() -> None:
     for number in range(20 * SLICES):
         exchange = closed(number * SPAN, outcome=Outcome.BROKEN, tries=(("one", AttemptOutcome.CUT),) * 50)
         exchange.id = exchange.error = exchange.model = "x" * 10_000
-        recent.exchange_closed(exchange)
+        recent.exchanges_closed([exchange])
     told = recent.told(0, 20 * SLICES * SPAN)
 
     assert len(told.slices) <= SLICES + 1

@@ -16,6 +16,7 @@ TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+ENOUGH = 128  # values that wait to be counted
 Exemplar = tuple[str, float, float]  # label text, value, and when it was seen (seconds since 1970)
 
 
@@ -104,28 +105,37 @@ def label_text(**labels: str) -> str:
 
 
 class Distribution:
-    """A histogram's counts; one `observe` is a bisection and two additions.
+    """A histogram's counts.
 
-    One thread counts; others may read: a count may then be seen before its sum, never a torn list.
+    Values wait until they are ENOUGH, or are told: to count many together costs a third. One thread counts and tells.
     """
 
-    __slots__ = ("bounds", "counts", "exemplars", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total", "waiting")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         """`bounds`: upper bounds, rising, each inclusive; values over the last are counted too."""
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-        self.exemplars: dict[int, Exemplar] = {}  # by bucket, the newest of each
+        self.waiting: list[float] = []  # who puts values there has them counted when they are ENOUGH, by `settle`
+        self.exemplars: dict[int, Exemplar] = {}  # by bucket, the newest of each, with the id of its trace
 
     def observe(self, value: float) -> None:
         """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+        waiting = self.waiting
+        waiting.append(value)
+        if len(waiting) >= ENOUGH:
+            self.settle()
 
-    def mark(self, value: float, labels: str, at: float) -> None:
-        """Let a value that was observed be the example of its bucket; `at`: seconds since 1970."""
-        self.exemplars[bisect_left(self.bounds, value)] = (labels, value, at)
+    def mark(self, value: float, trace_id: str, at: float) -> None:
+        """Let a value be the example of its bucket; `trace_id`: hexadecimal, `at`: seconds since 1970."""
+        self.exemplars[bisect_left(self.bounds, value)] = (trace_id, value, at)
+
+    def settle(self) -> None:
+        """Count what waits."""
+        if self.waiting:
+            self.observe_all(self.waiting)
+            self.waiting.clear()
 
     def observe_all(self, values: Iterable[float]) -> None:
         """Count many values: in order, so that bounds are looked for among them and not each of them among bounds."""
@@ -161,10 +171,14 @@ class Sheet:
         """Add a histogram with (label text, distribution) pairs, all of them with the same bounds."""
         family = self.families[name] = Family(Kind.HISTOGRAM, meaning)
         for labels, distribution in samples:
+            distribution.settle()
             family.bounds = distribution.bounds
             family.counts[labels] = (distribution.counts.copy(), distribution.total)
             if distribution.exemplars:
-                family.exemplars[labels] = distribution.exemplars.copy()
+                family.exemplars[labels] = {
+                    bucket: (f'trace_id="{trace_id}"', value, at)
+                    for bucket, (trace_id, value, at) in distribution.exemplars.copy().items()
+                }
 
 
 def encode(families: Families, *, openmetrics: bool = False) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from router.exchange import Attempt, Exchange
+from router.exchange import Attempt, Exchange, Outcome
 from router.observe.reading import for_people
 
 MAX_VALUE = 256  # characters of one value that a client chose: longer than any honest model name
@@ -24,27 +24,38 @@ _UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class Clock:
-    """Wall-clock texts in UTC with milliseconds; the part down to the second is made once per second."""
+    """Wall-clock texts in UTC with milliseconds; the part down to the second is made once per second, if that."""
 
-    __slots__ = ("_prefix", "_second")
+    __slots__ = ("_from", "_prefix", "_second", "_text", "_until")
 
     def __init__(self) -> None:
         """Start with no second at hand."""
         self._second = -1
-        self._prefix = ""
+        self._from = self._until = 0.0  # what the text holds for
+        self._prefix = self._text = ""
 
     def text(self, now: float) -> str:
         """Return `now` (seconds since 1970) as 2026-01-31T23:59:59.123Z."""
+        if self._from <= now < self._until:
+            return self._text
         second = int(now)
         if second != self._second:
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = second
-        return f"{self._prefix}.{int((now - second) * 1000):03d}Z"
+        milli = int((now - second) * 1000)
+        self._from, self._until = now, second + (milli + 1) / 1000
+        self._text = f"{self._prefix}.{milli:03d}Z"
+        return self._text
 
 
 def json_line(exchange: Exchange, when: str, worker: int | None = None, sample: float | None = None) -> bytes:
     """Return the access line as one JSON object. `sample`: the share of such exchanges that have one; None: all."""
-    return _encode(access_fields(exchange, when, worker, sample))
+    return encode(access_fields(exchange, when, worker, sample))
+
+
+def went_well(exchange: Exchange) -> bool:
+    """Return whether there is nothing to tell of it: no error, no second attempt, no stream that broke."""
+    return exchange.outcome is Outcome.OK and len(exchange.attempts) <= 1 and not exchange.resumed
 
 
 def text_line(exchange: Exchange, when: str, worker: int | None = None, sample: float | None = None) -> bytes:
@@ -76,7 +87,7 @@ def access_fields(
     if exchange.param:
         fields["param"] = exchange.param[:MAX_VALUE]
     opened, began, closed = exchange.opened, exchange.began, exchange.closed
-    fields["duration"] = None if closed is None else int((closed - opened) * 1e6 + 0.5) / 1e6  # see _micro
+    fields["duration"] = None if closed is None else int((closed - opened) * 1e6 + 0.5) / 1e6  # see micro
     fields["first"] = None if began is None else int((began - opened) * 1e6 + 0.5) / 1e6
     fields["bytes_in"], fields["bytes_out"] = exchange.bytes_in, exchange.bytes_out
     fields["events"] = exchange.events
@@ -98,7 +109,7 @@ def _rare_fields(exchange: Exchange) -> dict[str, Any]:
     """Return what is seldom told: of sessions, waits, second attempts beside the first, streams that were taken up."""
     return {
         **({"session": exchange.session} if exchange.session is not None else {}),
-        **({"queued": _micro(exchange.queued)} if exchange.queued else {}),
+        **({"queued": micro(exchange.queued)} if exchange.queued else {}),
         **({"hedged": True} if exchange.hedged else {}),
         **({"resumed": exchange.resumed, "resume_mode": exchange.resume_mode} if exchange.resumed else {}),
     }
@@ -109,7 +120,7 @@ def _rule_order(rule: str) -> tuple[str, int]:
     return rule[0], int(rule[1:])
 
 
-def _micro(seconds: float) -> float:
+def micro(seconds: float) -> float:
     """Return seconds to the nearest microsecond; half the cost of round()."""
     return int(seconds * 1e6 + 0.5) / 1e6
 
@@ -124,7 +135,8 @@ def _attempt_fields(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _encode(fields: dict[str, Any]) -> bytes:
+def encode(fields: dict[str, Any]) -> bytes:
+    """Return fields as a line of JSON."""
     try:
         line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a lone surrogate in a client's string: orjson refuses it, ASCII escapes can carry it
@@ -136,7 +148,7 @@ def _encode(fields: dict[str, Any]) -> bytes:
 
 def json_record(record: logging.LogRecord, when: str, worker: int | None = None) -> bytes:
     """Return an application line as one JSON object."""
-    return _encode(record_fields(record, when, worker))
+    return encode(record_fields(record, when, worker))
 
 
 def text_record(record: logging.LogRecord, when: str, worker: int | None = None) -> bytes:

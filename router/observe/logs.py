@@ -6,12 +6,12 @@ A line is made where it arises (`observe/lines.py`) and handed to the writer's q
 import logging
 import os
 import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from router.exchange import Exchange, Outcome
-from router.observe.lines import Clock, json_line, json_record, text_line, text_record
+from router.exchange import Exchange
+from router.observe.access import AccessLines
+from router.observe.lines import Clock, json_record, text_record, went_well
 from router.observe.writer import LineWriter
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -52,7 +52,6 @@ class AccessLog:
 
         `sample`: the share of good exchanges that have a line; `dice`: numbers from 0 to 1 that decide which.
         """
-        self._clock = Clock()
         self._worker = worker
         self._dice = dice
         self.point(writer, text=text, sample=sample)
@@ -60,26 +59,19 @@ class AccessLog:
     def point(self, writer: LineWriter | None, *, text: bool, sample: float = 1.0) -> None:
         """Write there, and so, from now on; exchanges under way too."""
         self._writer = writer
-        self._line = text_line if text else json_line
         self._sample = sample if sample < 1.0 else None
+        lines = AccessLines(self._worker, self._sample)
+        self._made = lines.text if text else lines.json
 
-    def write(self, exchange: Exchange, at: float | None = None) -> None:
-        """Queue the line of an exchange that was closed `at` (seconds since 1970); None: now."""
+    def write(self, exchanges: Sequence[Exchange], ahead: float) -> None:
+        """Queue the lines of exchanges that were closed; `ahead`: seconds that the wall clock is ahead of theirs."""
+        sample = self._sample
         if self._writer is None:
             return
-        sample = self._sample
         if sample is not None:
-            if not went_well(exchange):
-                sample = None  # such a line stands for itself alone
-            elif self._dice() >= sample:
-                return
-        when = self._clock.text(time.time() if at is None else at)
-        self._writer.put(self._line(exchange, when, self._worker, sample))
-
-
-def went_well(exchange: Exchange) -> bool:
-    """Return whether there is nothing to tell of it: no error, no second attempt, no stream that broke."""
-    return exchange.outcome is Outcome.OK and len(exchange.attempts) <= 1 and not exchange.resumed
+            exchanges = [one for one in exchanges if not went_well(one) or self._dice() < sample]
+        if exchanges:
+            self._writer.put(b"".join(self._made(exchanges, ahead)), len(exchanges))
 
 
 class LineHandler(logging.Handler):

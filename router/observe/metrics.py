@@ -10,6 +10,8 @@ The loop's thread counts, and dumps.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from prometheus_client import ProcessCollector
@@ -58,16 +60,24 @@ class _Series:
         self.labels = labels
         self.duration = Distribution(DURATION_BOUNDS)
         self.first = Distribution(FIRST_TOKEN_BOUNDS)
-        self.ended: defaultdict[tuple[int, Outcome | None], int] = defaultdict(int)
+        self.ended: dict[tuple[int, Outcome | None], _Ended] = {}
 
 
+@dataclass(slots=True)
+class _Ended:
+    """How many exchanges of a series ended in one way."""
+
+    series: _Series
+    count: int = 0
+
+
+@dataclass(slots=True)
 class _Tokens:
     """What the answers of one model have told of tokens."""
 
-    __slots__ = ("answers", "read", "written")
-
-    def __init__(self) -> None:
-        self.answers = self.read = self.written = 0
+    answers: int = 0
+    read: int = 0
+    written: int = 0
 
 
 class _Times:
@@ -81,10 +91,17 @@ class _Times:
         self.first = Distribution(BACKEND_BOUNDS)
 
 
+@dataclass(slots=True)
+class _Tried:
+    """How many tries at a backend, for a model, ended in one way."""
+
+    times: _Times
+    labels: str
+    count: int = 0
+
+
 class Metrics:
     """All counts of one process, and their text."""
-
-    loop_lagged: Callable[[float], None]  # seconds that a timer of the loop came late
 
     def __init__(
         self,
@@ -110,12 +127,13 @@ class Metrics:
         self._middlewares = middlewares
         self._wall_clock = wall_clock
         self._series: dict[tuple[str, str], _Series] = {}
+        # By route, model, status and outcome: one look for all that is counted of an exchange.
+        self._ended: dict[tuple[str, str, int, Outcome | None], _Ended] = {}
         self._gaps: dict[str, Distribution] = {}  # by model
         self._tokens: dict[str, _Tokens] = {}  # by model
         self._times: dict[str, _Times] = {}  # by backend
         self._bytes_in = self._bytes_out = self._events = 0
-        self._attempts: defaultdict[tuple[str, str, AttemptOutcome | None], int] = defaultdict(int)
-        self._attempt_labels: dict[tuple[str, str, AttemptOutcome | None], str] = {}  # they are many
+        self._attempts: dict[tuple[str, str, AttemptOutcome | None], _Tried] = {}  # by backend, model and outcome
         self._retries: defaultdict[AttemptOutcome, int] = defaultdict(int)
         self._rules: defaultdict[str, int] = defaultdict(int)
         self._changes: defaultdict[str, int] = defaultdict(int)  # by their labels' text: they are seldom, but many
@@ -126,48 +144,54 @@ class Metrics:
         self._queue_waits = Distribution(FIRST_TOKEN_BOUNDS)
         self._shed: defaultdict[str, int] = defaultdict(int)
         self._lag = Distribution(LAG_BOUNDS)
-        self.loop_lagged = self._lag.observe
         self._stalls = 0
         self._reloads = Reloads()
         self._process = ProcessCollector(registry=None)
 
-    def exchange_closed(self, exchange: Exchange) -> None:
-        """Count an exchange, with all that its record tells; `in_flight` is whose who counts it in and out."""
-        model = model_label(exchange)
-        series = self._series.get((exchange.route, model)) or self._series_of(exchange.route, model)
-        opened, began, closed = exchange.opened, exchange.began, exchange.closed
-        series.ended[(exchange.status, exchange.outcome)] += 1
-        if closed is not None:
-            series.duration.observe(closed - opened)
-            trace = exchange.trace
-            if trace is not None and (trace.is_sampled or trace.parent_id is not None):  # else nobody knows of it
-                series.duration.mark(closed - opened, f'trace_id="{trace.trace_id}"', self._wall_clock())  # hexadecimal
-        if began is not None:
-            series.first.observe(began - opened)
-        self._bytes_in += exchange.bytes_in
-        self._bytes_out += exchange.bytes_out
-        self._events += exchange.events
-        if exchange.tokens is not None:
-            tokens = self._tokens.get(model) or _of_model(self._tokens, model, _Tokens)
-            tokens.answers += 1
-            tokens.read += exchange.tokens[0]
-            tokens.written += exchange.tokens[1]
-        for rule in exchange.rules:
-            self._rules[rule] += 1
+    def exchanges_closed(self, exchanges: Iterable[Exchange]) -> None:
+        """Count exchanges, with all that their records tell, and their tries that went well; others are counted as
+        they end. `in_flight` is whose who counts them in and out."""
+        known, bytes_in, bytes_out, events, now = self._ended, 0, 0, 0, 0.0
+        for one in exchanges:
+            model = (one.model if one.known_model else None) or model_label(one)
+            opened, began, closed, trace, tokens = one.opened, one.began, one.closed, one.trace, one.tokens
+            ended = known.get((one.route, model, one.status, one.outcome)) or self._ended_of(one, model)
+            ended.count += 1
+            series = ended.series
+            if closed is not None:
+                series.duration.observe(closed - opened)
+                if trace is not None and (trace.is_sampled or trace.parent_id is not None):  # else nobody knows of it
+                    now = now or self._wall_clock()
+                    series.duration.mark(closed - opened, trace.trace_id, now)
+            if began is not None:
+                series.first.observe(began - opened)
+            bytes_in += one.bytes_in
+            bytes_out += one.bytes_out
+            events += one.events
+            if tokens is not None:
+                told = self._tokens.get(model) or _of_model(self._tokens, model, _Tokens)
+                told.answers += 1
+                told.read += tokens[0]
+                told.written += tokens[1]
+            for rule in one.rules:
+                self._rules[rule] += 1
+            for attempt in one.attempts:
+                if attempt.outcome is _OK:
+                    self.attempt_closed(attempt, model, began=began)
+        self._bytes_in += bytes_in
+        self._bytes_out += bytes_out
+        self._events += events
 
-    def event_gaps(self, gaps: Iterable[float], exchange: Exchange) -> None:
-        """Count seconds between events of a stream, many at a time."""
-        _of_model(self._gaps, model_label(exchange), _gaps).observe_all(gaps)
+    def event_gaps(self, exchange: Exchange) -> Distribution:
+        """Return where seconds between events of a stream are counted."""
+        return _of_model(self._gaps, model_label(exchange), partial(Distribution, GAP_BOUNDS))
 
     def attempt_closed(self, attempt: Attempt, model: str, *, began: float | None = None) -> None:
         """Count an attempt; `model` is what `model_label` returns, `began` when the exchange's answer began."""
         key = (attempt.backend, model, attempt.outcome)
-        if len(self._attempts) >= MAX_ATTEMPTS and key not in self._attempts:
-            key = (attempt.backend, OTHER, attempt.outcome)
-        self._attempts[key] += 1
-        times = self._times.get(attempt.backend)
-        if times is None:
-            times = self._times.setdefault(attempt.backend, _Times(label_text(backend=attempt.backend)))
+        tried = self._attempts.get(key) or self._tried_of(*key)
+        tried.count += 1
+        times = tried.times
         outcome = attempt.outcome
         if outcome is _OK and attempt.ended is not None:
             times.duration.observe(attempt.ended - attempt.started)
@@ -198,6 +222,10 @@ class Metrics:
     def shed(self, reason: str) -> None:
         """Count a request that was refused because the process has too much; `reason` is a word of our own."""
         self._shed[reason] += 1
+
+    def loop_lagged(self, seconds: float) -> None:
+        """Count by how much a timer of the loop came late."""
+        self._lag.observe(seconds)
 
     def loop_stalled(self) -> None:
         """Count a time for which the loop stood still."""
@@ -237,6 +265,15 @@ class Metrics:
         """Return (content type, body) of this process's own counts, in the form that an Accept header asks for."""
         return render(self.dump(), accept)
 
+    def _ended_of(self, one: Exchange, model: str) -> _Ended:
+        series, how = self._series_of(one.route, model), (one.status, one.outcome)
+        ended = series.ended.get(how)
+        if ended is None:
+            ended = series.ended[how] = _Ended(series)
+        if series is self._series.get((one.route, model)):  # else it is that of many others too
+            self._ended[(one.route, model, *how)] = ended
+        return ended
+
     def _series_of(self, route: str, model: str) -> _Series:
         series = self._series.get((route, model))
         if series is None:
@@ -245,12 +282,19 @@ class Metrics:
             series = self._series.setdefault((route, model), _Series(label_text(route=route, model=model)))
         return series
 
+    def _tried_of(self, backend: str, model: str, outcome: AttemptOutcome | None) -> _Tried:
+        if len(self._attempts) >= MAX_ATTEMPTS:
+            model = OTHER
+        times = self._times.get(backend) or self._times.setdefault(backend, _Times(label_text(backend=backend)))
+        labels = label_text(backend=backend, model=model, outcome=_text(outcome))
+        return self._attempts.setdefault((backend, model, outcome), _Tried(times, labels))
+
     def _add_exchanges(self, sheet: Sheet) -> None:
         series = list(self._series.values())
         ended = [
-            (f"{one.labels},{label_text(status=str(status), outcome=_text(outcome))}", count)
+            (f"{one.labels},{label_text(status=str(status), outcome=_text(outcome))}", ended.count)
             for one in series
-            for (status, outcome), count in one.ended.copy().items()
+            for (status, outcome), ended in one.ended.copy().items()
         ]
         sheet.counter("router_requests", "Exchanges, by how they ended.", ended)
         sheet.histogram(
@@ -263,7 +307,9 @@ class Metrics:
             "From a request's head to the beginning of its answer.",
             [(one.labels, one.first) for one in series],
         )
-        gaps = [(label_text(model=model), one) for model, one in self._gaps.copy().items()]
+        for one in self._gaps.values():
+            one.settle()
+        gaps = [(label_text(model=model), one) for model, one in self._gaps.copy().items() if any(one.counts)]
         sheet.histogram("router_time_between_events_seconds", "Between two events of a stream.", gaps)
         self._add_tokens(sheet)
         traffic = [(label_text(direction="in"), self._bytes_in), (label_text(direction="out"), self._bytes_out)]
@@ -284,11 +330,7 @@ class Metrics:
         sheet.counter("router_answers_with_usage", "Answers that have told their tokens.", answers)
 
     def _add_attempts(self, sheet: Sheet) -> None:
-        counted = self._attempts.copy().items()
-        texts = self._attempt_labels
-        for key in [key for key, _ in counted if key not in texts]:
-            texts[key] = label_text(backend=key[0], model=key[1], outcome=_text(key[2]))
-        attempts = [(texts[key], count) for key, count in counted]
+        attempts = [(one.labels, one.count) for one in self._attempts.copy().values()]
         sheet.counter("router_attempts", "Tries at a backend, by how they ended.", attempts)
         times = list(self._times.values())
         sheet.histogram(
@@ -348,10 +390,6 @@ def model_label(exchange: Exchange) -> str:
 
 def _text(outcome: Outcome | AttemptOutcome | None) -> str:
     return OTHER if outcome is None else outcome.value
-
-
-def _gaps() -> Distribution:
-    return Distribution(GAP_BOUNDS)
 
 
 def _of_model(counts: dict[str, Counted], model: str, new: Callable[[], Counted]) -> Counted:

@@ -11,6 +11,7 @@ import select
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
 
 GATHER = 0.05  # seconds that lines gather before one write; also the most that a log lags behind
 QUEUE_LINES = 20_000  # about 10 MB of access lines: several seconds of a stalled disk at full load
@@ -93,6 +94,17 @@ class Sink:
         return (found.st_ino, found.st_dev) == (ours.st_ino, ours.st_dev)
 
 
+def _blocks(lines: bytes, most: int | None) -> Iterator[bytes]:
+    """Give lines in parts of at most so many bytes, so that a file stays below its largest size; a line stays whole."""
+    start = 0
+    while most is not None and len(lines) - start > most:
+        end = lines.rfind(b"\n", start, start + most) + 1 or lines.find(b"\n", start + most) + 1 or len(lines)
+        yield lines[start:end]
+        start = end
+    if start < len(lines):
+        yield lines[start:]
+
+
 class LineWriter:
     """A bounded queue of lines and the thread that empties it."""
 
@@ -100,7 +112,9 @@ class LineWriter:
         """`path` None: standard error; `max_size` in bytes, None or 0 for no rotation. Raises OSError."""
         self.dropped = 0  # lines that were not written: no room, or the disk refused them
         self._told = 0  # of those, how many the log has named
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, int]] = deque()  # lines that were put together, and how many
+        self._waiting = 0  # lines in it
+        self._lock = threading.Lock()  # of both, held for a moment only
         self._wake = threading.Event()
         self._is_woken = False  # what `_wake` is, without a call; it may be False when that is set, never the reverse
         self._ending = threading.Event()
@@ -110,12 +124,14 @@ class LineWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
-    def put(self, line: bytes) -> None:
-        """Queue one line, its line end included. May be called from any thread; never waits."""
-        if len(self._queue) >= QUEUE_LINES:
-            self.dropped += 1
-            return
-        self._queue.append(line)
+    def put(self, lines: bytes, count: int = 1) -> None:
+        """Queue lines, their line ends included; `count`: how many. May be called from any thread; never waits."""
+        with self._lock:
+            if self._waiting + count > QUEUE_LINES:
+                self.dropped += count
+                return
+            self._waiting += count
+            self._queue.append((lines, count))
         if not self._is_woken:
             self._is_woken = True
             self._wake.set()
@@ -153,30 +169,34 @@ class LineWriter:
 
     def _empty(self) -> None:
         while self._queue:
-            lines = self._next_lines()
+            lines, count = self._next_lines()
             try:
-                self._sink.write(b"".join(lines))
+                for block in _blocks(lines, self._sink.max_size):
+                    self._sink.write(block)
             except OSError as error:
-                self.dropped += len(lines)
+                self.dropped += count
                 self._complain(error)
                 continue
             self._refused = False
             self._tell_dropped()
 
-    def _next_lines(self) -> list[bytes]:
-        """Take as many lines as one write should have, so that a file stays below its largest size."""
+    def _next_lines(self) -> tuple[bytes, int]:
+        """Take as many lines as one write should have, and how many they are."""
         most = min(BLOCK, self._sink.max_size or BLOCK)
-        lines = [self._queue.popleft()]
-        size = len(lines[0])
-        while self._queue and size + len(self._queue[0]) <= most:
-            line = self._queue.popleft()
-            lines.append(line)
-            size += len(line)
-        return lines
+        taken: list[bytes] = []
+        size = total = 0
+        with self._lock:
+            while self._queue and (not taken or size + len(self._queue[0][0]) <= most):
+                lines, count = self._queue.popleft()
+                taken.append(lines)
+                size += len(lines)
+                total += count
+            self._waiting -= total
+        return b"".join(taken), total
 
     def _tell_dropped(self) -> None:
         missing = self.dropped - self._told
-        if missing and len(self._queue) < QUEUE_LINES // 2:
+        if missing and self._waiting < QUEUE_LINES // 2:
             self._told += missing
             log.warning("%d log lines were not written", missing)
 

@@ -148,7 +148,7 @@ class Course:
         if step is None:
             kept, outgoing = kept_for(shared, job, backend, outgoing)
         headers: Headers = job.headers
-        if exchange.trace is not None:
+        if exchange.trace is not None and exchange.trace.span_id:  # else it goes on as it came
             headers = told_to_backend(headers, exchange.trace, attempt_number(len(exchange.attempts)))
         record = AttemptRecord(name, clock())
         exchange.attempts.append(record)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from router.exchange import Exchange
+from router.observe.exposition import ENOUGH
 from router.relay.kept import Kept
 from router.relay.outside import Outside
 from router.relay.plain import BACKSLASH, CR, LF, NONE, QUOTE, Plain, learned, of_pattern
@@ -18,7 +19,7 @@ from router.translate.mistral.pattern import Pattern
 from router.translate.mistral.stream import StreamTranslator
 from router.wire.server import ServerConnection
 
-MAX_GAPS = 128  # reads of a stream before they are told, and before what is kept of it is folded
+MAX_TEXTS = 128  # plain events of a stream before what is kept of it is folded
 MAX_LESSONS = 4  # events of a stream that are looked at to learn what its plain ones are, at most
 
 
@@ -26,9 +27,10 @@ class Flow:
     """The part of a reading that is the same for every event; see the module's docstring."""
 
     __slots__ = (
-        *("_before", "_behind", "_behind_framed", "_blocks", "_clock", "_exchange", "_gaps", "_is_flowing"),
-        *("_kept", "_lessons", "_outside", "_passes", "_pattern", "_pieces", "_place", "_plain", "_repair"),
-        *("_rest", "_text_begin", "_text_end", "_texts", "_told", "_translate", "_translator", "client", "last"),
+        *("_before", "_behind", "_behind_framed", "_blocks", "_clock", "_exchange", "_gaps", "_counted"),
+        *("_is_flowing", "_kept", "_lessons", "_outside", "_passes", "_pattern", "_pieces", "_place", "_plain"),
+        *("_repair", "_rest", "_text_begin", "_text_end", "_texts", "_told", "_translate", "_translator"),
+        *("client", "last"),
     )
 
     def __init__(
@@ -53,7 +55,6 @@ class Flow:
         self._lessons = 0  # that may still be taken, where nothing is translated
         self._told = b""  # the last block for the client that was not plain
         self._texts: list[bytes] = []  # of plain events that are not yet counted
-        self._gaps: list[float] = []  # seconds between reads, not yet told
         self._rest = bytearray()  # of an event that is not whole: the splitter's
         self._clock = outside.clock
         self._is_flowing = False  # a stream that has begun and not ended: events pass on as they come
@@ -66,6 +67,9 @@ class Flow:
 
     def _open_path(self) -> None:
         """Find out what the events of a stream go through, and who tells which of them are plain."""
+        self._counted = self._outside.event_gaps(self._exchange)
+        # Seconds between reads: of many streams, so that it is in the processor's caches, as one of each stream is not.
+        self._gaps = self._counted.waiting
         kept, repair = self._kept, self._repair
         self._look_for(NONE)
         if kept is not None:
@@ -96,9 +100,12 @@ class Flow:
         gaps = self._gaps
         gaps.append(now - self.last)
         self.last = now
-        if len(gaps) >= MAX_GAPS:
+        if len(gaps) >= ENOUGH:
+            self._counted.settle()
+        texts = self._texts
+        texts.append(text)
+        if len(texts) >= MAX_TEXTS:
             self._look_back()
-        self._texts.append(text)
         pieces = self._pieces
         if pieces is not None:
             event = text.join(pieces)
@@ -153,16 +160,10 @@ class Flow:
     def _look_back(self) -> None:
         """Do what need not be done for each event, but now and then."""
         self._settle()
-        self._tell_gaps()
         if self._kept is not None and not self._kept.fold():
             self._blocks = None
 
     def _count_tokens(self, answer: bytes) -> None:
         """Put down what an answer, or the end of a stream, tells of its tokens."""
         self._exchange.tokens = tokens_of(answer, self._exchange.tokens)
-
-    def _tell_gaps(self) -> None:
-        if self._gaps:
-            self._outside.event_gaps(self._gaps, self._exchange)
-            self._gaps = []
 

@@ -1,12 +1,13 @@
 """What the relay needs of the world, and the limits it works under: clocks, dice, the client, settings."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tornado.httpclient import AsyncHTTPClient
 
 from router.exchange import Exchange
+from router.observe.exposition import Distribution
 from router.relay.headers import ToClient
 from router.wire.wheel import Wheel
 
@@ -33,6 +34,6 @@ class Outside:
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # seconds since the epoch
     dice: Callable[[], float]  # a random number from 0 to 1
-    event_gaps: Callable[[Iterable[float], Exchange], None]  # seconds between reads of a stream, many at a time
+    event_gaps: Callable[[Exchange], Distribution]  # where seconds between reads of a stream are counted
     new_call_id: Callable[[], str]  # nine random letters or digits, for tool calls that came without an id
     to_client: ToClient  # which lines of a backend's head travel

@@ -11,11 +11,12 @@ from typing import Protocol
 
 from router.errors import AnswerError
 from router.exchange import AttemptOutcome, Exchange
+from router.observe.exposition import ENOUGH
 from router.relay import headers
 from router.relay.answer import EVENT_LINES, Answer
 from router.relay.beginning import DONE, Sign, find_error, kind_of, sign_of
 from router.relay.breaks import ABORT, ended_by, given_up, may_break, split_at_break, up_to_end
-from router.relay.flow import MAX_GAPS, Flow
+from router.relay.flow import MAX_TEXTS, Flow
 from router.relay.hedge import Contender
 from router.relay.kept import Kept
 from router.relay.outcomes import WHOLE, Ended, failed, reported
@@ -57,8 +58,7 @@ class Reading(Flow):
 
     __slots__ = (
         *("_answer", "_end_hint", "_feed", "_head", "_held", "_held_size", "_is_good", "_is_opaque"),
-        *("_is_stream", "_job", "_lines", "_listener", "_sink", "_splitter", "begun", "is_generating"),
-        *("whole",),
+        *("_is_stream", "_job", "_lines", "_listener", "_sink", "_splitter", "begun", "is_generating", "whole"),
     )
 
     def __init__(
@@ -90,8 +90,7 @@ class Reading(Flow):
         self._held_size = 0
         self._head: Head | None = None
         self._lines = b""
-        self._is_good = False  # by its status
-        self._is_stream = self._is_opaque = False  # opaque: a stream whose events cannot be read
+        self._is_good = self._is_stream = self._is_opaque = False  # good: by its status; opaque: a stream of no events
         self.begun = False
         self.is_generating = False  # the backend has begun, but a translator holds all of it back, or has left it out
         self.whole = False  # the end mark has been seen
@@ -121,7 +120,6 @@ class Reading(Flow):
         self._is_flowing = False
         if self._is_stream:
             self._settle()
-            self._tell_gaps()
 
     def on_chunk(self, data: bytes) -> Awaitable[None] | None:
         """Take bytes of the body. An awaitable means: the client is slow, read on when it is done."""
@@ -130,8 +128,8 @@ class Reading(Flow):
             gaps = self._gaps
             gaps.append(now - self.last)
             self.last = now
-            if len(gaps) >= MAX_GAPS:
-                self._look_back()
+            if len(gaps) >= ENOUGH:
+                self._counted.settle()
             text = data[self._place] if data.startswith(self._before) and data.endswith(self._behind) else b""
             if (
                 self._passes(text)
@@ -139,6 +137,8 @@ class Reading(Flow):
                 and not (QUOTE in text or LF in text or CR in text or self._rest)
             ):
                 self._texts.append(text)
+                if len(self._texts) >= MAX_TEXTS:
+                    self._look_back()
                 pieces = self._pieces
                 waiting = self._sink(data if pieces is None else text.join(pieces))
             else:
@@ -153,7 +153,7 @@ class Reading(Flow):
     def _on_events(self, data: bytes) -> Awaitable[None] | None:
         """Take a read of a stream that flows which is not one plain event."""
         self._settle()
-        if len(data) > 4096:
+        if len(data) > 4096 or len(self._blocks or ()) >= MAX_TEXTS:
             self._look_back()
         # What `EventSplitter.feed` does for whole events, without its call.
         block = data if not self._rest and data.endswith(COMMON_ENDS) else self._feed(data)

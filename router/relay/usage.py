@@ -29,15 +29,21 @@ def tokens_of(answer: bytes, before: Tokens | None = None) -> Tokens | None:
 
     What it does not tell is as it was before: the prompt of a message is told at its beginning, the rest at its end.
     """
+    usual = _USUAL.match(answer, answer.rfind(b'"usage"', -TAIL))  # -1 is none either: nothing begins with it
+    if usual is not None:
+        read, written = usual.groups()
+        return int(read), int(written)
+    return _looked_for(answer, before)
+
+
+def _looked_for(answer: bytes, before: Tokens | None) -> Tokens | None:
+    """Do as `tokens_of`, where it is not written as vLLM does."""
     length = len(answer)
     place = _usage_in(answer, max(0, length - TAIL), length)
     if place < 0 and length > TAIL:
         place = _usage_in(answer, 0, HEAD)
     if place < 0:
         return before
-    usual = _USUAL.match(answer, place)
-    if usual is not None:
-        return int(usual[1]), int(usual[2])
     read, written = _READ.search(answer, place, place + _LENGTH), _WRITTEN.search(answer, place, place + _LENGTH)
     if read is None and written is None:
         return before

@@ -17,6 +17,9 @@ _TRACEPARENT = re.compile(
 _IDENT = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _NOTHING = re.compile(r"0+")
 _SAMPLED = 1
+_LENGTH = 55  # of version 00
+_HEXADECIMAL, _ODD = b"0123456789abcdef", "13579bdf"
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _MASK = (1 << 64) - 1
 _PARENT = frozenset((b"traceparent",))
 _LINES = _PARENT | {b"tracestate"}
@@ -25,7 +28,23 @@ Headers = Collection[tuple[bytes, bytes]]
 
 def read(traceparent: str | None) -> Trace | None:
     """Return the trace that a client names, None where it names none or not in the form that it has to have."""
-    found = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent.strip(" \t"))
+    if traceparent is None:
+        return None
+    if (  # nearly all are of version 00: without a search by pattern
+        len(traceparent) == _LENGTH
+        and traceparent[:3] == "00-"
+        and traceparent[35] == traceparent[52] == "-"
+        and traceparent.encode("utf-8", "replace").translate(None, _HEXADECIMAL) == b"---"
+    ):
+        trace_id, parent_id = traceparent[3:35], traceparent[36:52]
+        if trace_id != _NO_TRACE and parent_id != _NO_SPAN:
+            return Trace(trace_id, parent_id, traceparent[54] in _ODD)
+    return _read_any(traceparent)
+
+
+def _read_any(traceparent: str) -> Trace | None:
+    """Do as `read`, whatever the version is."""
+    found = _TRACEPARENT.fullmatch(traceparent.strip(" \t"))
     if found is None:
         return None
     version, trace_id, parent_id, flags, more = found.groups()

@@ -8,25 +8,29 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from router.observe.exposition import Distribution, Kind, Sheet, encode, label_text, lasting, merged
+from router.observe.exposition import ENOUGH, Distribution, Kind, Sheet, encode, label_text, lasting, merged
 
 
 def test_a_value_on_a_bound_belongs_to_its_bucket() -> None:
     distribution = Distribution((1.0, 2.0))
     for value in (0.5, 1.0, 1.5, 2.0, 2.1):
         distribution.observe(value)
+    distribution.settle()
 
     assert distribution.counts == [2, 2, 1]
     assert math.isclose(distribution.total, 7.1)
 
 
-@given(st.lists(st.floats(0, 1e6), max_size=50))
+@given(st.lists(st.floats(0, 1e6), max_size=2 * ENOUGH + 1))
 @settings(max_examples=50, deadline=None)
 def test_every_value_is_counted_once(values: list[float]) -> None:
     distribution = Distribution((0.1, 1.0, 10.0, 1000.0))
     for value in values:
         distribution.observe(value)
+        assert len(distribution.waiting) < ENOUGH
+    distribution.settle()
 
+    assert distribution.waiting == []
     below = itertools.accumulate(distribution.counts)
     for bound, count in zip((*distribution.bounds, math.inf), below, strict=True):
         assert count == sum(value <= bound for value in values)

@@ -42,7 +42,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def closed(metrics: Metrics, outcome: Outcome = Outcome.OK, now: float = 12.0, **changes: object) -> Exchange:
     one = exchange(**changes)
-    one.on_close.append(metrics.exchange_closed)
+    one.on_close.append(lambda ended: metrics.exchanges_closed([ended]))
     one.close(outcome, now)
     return one
 
@@ -117,14 +117,16 @@ def test_bytes_events_and_gaps_add_up() -> None:
     closed(metrics, bytes_in=100, bytes_out=2000, events=7)
     closed(metrics, bytes_in=1, bytes_out=2, events=3)
     for gap in (0.004, 0.04, 0.4):
-        metrics.event_gaps([gap], exchange())
-    metrics.event_gaps([0.1], exchange(model="made-up", known_model=False))
+        metrics.event_gaps(exchange()).waiting.append(gap)
+    metrics.event_gaps(exchange(model="made-up", known_model=False)).waiting.append(0.1)
+    metrics.event_gaps(exchange(model="silent"))
 
     assert value(metrics, "router_body_bytes_total", direction="in") == 101
     assert value(metrics, "router_body_bytes_total", direction="out") == 2002
     assert value(metrics, "router_events_total") == 10
     assert value(metrics, "router_time_between_events_seconds_count", model="m") == 3
     assert value(metrics, "router_time_between_events_seconds_count", model="other") == 1
+    assert value(metrics, "router_time_between_events_seconds_count", model="silent") is None
     assert value(metrics, "router_time_between_events_seconds_bucket", model="m", le="0.05") == 2
 
 
@@ -222,10 +224,11 @@ def test_counting_costs_little() -> None:
 
     def count() -> None:
         metrics.attempt_closed(attempt, model_label(one), began=one.began)
-        metrics.exchange_closed(one)
+        metrics.exchanges_closed([one])
 
     assert min(timeit.repeat(count, number=1000, repeat=20)) / 1000 < 15e-6
-    assert min(timeit.repeat(lambda: metrics.event_gaps([0.02] * 10, one), number=100, repeat=20)) / 1000 < 2e-6
+    gaps = metrics.event_gaps(one)
+    assert min(timeit.repeat(lambda: gaps.observe_all([0.02] * 10), number=100, repeat=20)) / 1000 < 2e-6
 
 
 def test_ways_out_of_failures_and_of_too_much_are_counted() -> None:
@@ -384,7 +387,7 @@ def count_one_of(metrics: Metrics, number: int, *, known: bool) -> None:
         metrics, model=f"model-{number}", known_model=known, status=200, tokens=(1, 1), trace=trace(f"{number:032x}")
     )
     metrics.attempt_closed(Attempt("a:1", 10.0, AttemptOutcome.OK, 200, 11.0), model_label(one), began=10.5)
-    metrics.event_gaps([0.01], one)
+    metrics.event_gaps(one).waiting.append(0.01)
     closed(metrics, Outcome.REJECTED, route="other", path=f"/path/{number}", model=None, status=404)
 
 

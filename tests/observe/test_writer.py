@@ -73,6 +73,35 @@ def test_a_file_is_rotated_before_it_grows_over_its_size(tmp_path: Path) -> None
     assert len(kept) > 3000
 
 
+def test_lines_that_were_put_together_are_parted_where_a_file_would_grow_over_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "router.log"
+    writer = LineWriter(str(path), max_size=1000, backups=3)
+    lines = [f"{number:02d} {'x' * 96}\n".encode() for number in range(25)]  # 100 bytes each
+    long = b"y" * 1500 + b"\n"
+    writer.put(b"".join([*lines, long]), 26)
+    writer.close()
+
+    parts = [(tmp_path / f"router.log{ending}").read_bytes() for ending in (".3", ".2", ".1", "")]
+    assert parts == [b"".join(lines[:10]), b"".join(lines[10:20]), b"".join(lines[20:]), long]
+
+
+@pytest.mark.row(67)
+def test_lines_that_find_no_room_are_counted_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writer = LineWriter(str(path))
+    block = (b"x" * 1023 + b"\n") * 100  # more than a pipe takes
+    for _ in range(QUEUE_LINES // 100 + 10):
+        writer.put(block, 100)
+    dropped = writer.dropped
+    writer.close(timeout=0.2)
+    os.close(reader)  # the blocked write fails, and the thread ends
+
+    assert 0 < dropped <= 1000
+    assert dropped % 100 == 0
+
+
 def test_without_backups_the_file_starts_anew(tmp_path: Path) -> None:
     path = tmp_path / "router.log"
     writer = LineWriter(str(path), max_size=250, backups=0)

@@ -12,6 +12,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
 from router.errors import BadResponse, ConnectionLost
 from router.exchange import Exchange
+from router.observe.exposition import Distribution
 from router.relay.answer import Answer
 from router.relay.headers import ToClient
 from router.relay.outcomes import Ended, broken_off
@@ -100,7 +101,7 @@ class Pipe:
             clock=lambda: 0.0,
             wall_clock=lambda: 0.0,
             dice=lambda: 0.5,
-            event_gaps=lambda gaps, exchange: None,
+            event_gaps=lambda exchange: Distribution(()),
             new_call_id=lambda: "abcDEF123",
             to_client=ToClient(cookies=False),
         )

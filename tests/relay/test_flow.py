@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from router.exchange import Exchange
 from router.relay.answer import Answer
-from router.relay.flow import MAX_GAPS
+from router.relay.flow import MAX_TEXTS
 from router.relay.kept import Kept
 from router.relay.reading import Reading
 from router.relay.route import Job
@@ -132,7 +132,7 @@ def test_plain_events_do_take_the_short_way(asked: Asked | None) -> None:
         assert told.short > 500
         assert told.kept is not None
         assert told.kept.transcript.text == " word" * 600
-        assert len(told.kept.blocks) <= MAX_GAPS
+        assert len(told.kept.blocks) <= MAX_TEXTS
 
     in_loop(test)
 
