@@ -95,7 +95,8 @@ class AccessLines:
             one.outcome is not _OK
             or attempt.outcome is not _TRY_OK
             or not one.known_model
-            or (one.error or one.path or one.param or one.client_cert or one.queued or one.headers)
+            or one.error is not None
+            or (one.path or one.param or one.client_cert or one.queued or one.headers)
             or (one.resumed or one.hedged or one.session is not None)
         ):
             return b""
