@@ -114,7 +114,8 @@ class LineWriter:
         self._told = 0  # of those, how many the log has named
         self._queue: deque[tuple[bytes, int]] = deque()  # lines that were put together, and how many
         self._waiting = 0  # lines in it
-        self._lock = threading.Lock()  # of both, held for a moment only
+        # Of both, held for a moment only: in which the collector may run, and what it finds may log.
+        self._lock = threading.RLock()
         self._wake = threading.Event()
         self._is_woken = False  # what `_wake` is, without a call; it may be False when that is set, never the reverse
         self._ending = threading.Event()

@@ -1,6 +1,8 @@
 """The log's writer on real files and pipes."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -237,3 +239,35 @@ def test_what_is_no_file_is_never_rotated() -> None:
     sink.close()
 
     assert not Path("/dev/null.1").exists()
+
+
+SPOILT = """
+import gc, sys
+from router.observe.writer import LineWriter
+
+writer = LineWriter(sys.argv[1])
+
+class Loud:
+    def __init__(self):
+        self.itself = self  # for the collector to find, wherever it runs
+
+    def __del__(self):
+        writer.put(b"found\\n")
+
+gc.set_threshold(1)
+for _ in range(300):
+    Loud()
+    writer.put(b"line\\n")
+gc.set_threshold(0)
+gc.collect()
+writer.close()
+"""
+
+
+def test_what_the_collector_finds_while_a_line_is_queued_may_log_too(tmp_path: Path) -> None:
+    """From Python 3.12 on it may run between any two instructions, in `put` as well."""
+    path = tmp_path / "router.log"
+
+    subprocess.run([sys.executable, "-c", SPOILT, str(path)], check=True, timeout=30)
+
+    assert sorted(path.read_bytes().splitlines()) == [b"found"] * 300 + [b"line"] * 300
