@@ -166,4 +166,3 @@ class Flow:
     def _count_tokens(self, answer: bytes) -> None:
         """Put down what an answer, or the end of a stream, tells of its tokens."""
         self._exchange.tokens = tokens_of(answer, self._exchange.tokens)
-

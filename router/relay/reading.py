@@ -90,7 +90,7 @@ class Reading(Flow):
         self._held_size = 0
         self._head: Head | None = None
         self._lines = b""
-        self._is_good = self._is_stream = self._is_opaque = False  # good: by its status; opaque: a stream of no events
+        self._is_good = self._is_stream = self._is_opaque = False  # good: its status; opaque: its events cannot be read
         self.begun = False
         self.is_generating = False  # the backend has begun, but a translator holds all of it back, or has left it out
         self.whole = False  # the end mark has been seen

@@ -21,6 +21,14 @@ def eventually(is_true: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def stalled(folder: Path) -> tuple[LineWriter, int]:
+    """A writer into a pipe that nobody reads, and the pipe's other end: once that is closed, its thread ends."""
+    path = folder / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    return LineWriter(str(path)), reader
+
+
 def test_lines_arrive_whole_and_in_order(tmp_path: Path) -> None:
     path = tmp_path / "router.log"
     writer = LineWriter(str(path))
@@ -89,10 +97,7 @@ def test_lines_that_were_put_together_are_parted_where_a_file_would_grow_over_it
 
 @pytest.mark.row(67)
 def test_lines_that_find_no_room_are_counted_one_by_one(tmp_path: Path) -> None:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    writer = LineWriter(str(path))
+    writer, reader = stalled(tmp_path)
     block = (b"x" * 1023 + b"\n") * 100  # more than a pipe takes
     for _ in range(QUEUE_LINES // 100 + 10):
         writer.put(block, 100)
@@ -146,10 +151,7 @@ def test_a_file_that_cannot_be_opened_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.row(67)
 def test_a_stalled_reader_never_stops_who_logs(tmp_path: Path) -> None:
     """A full pipe blocks the thread; the queue fills, lines are dropped and counted, and closing gives up."""
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    writer = LineWriter(str(path))
+    writer, reader = stalled(tmp_path)
     line = b"x" * 1023 + b"\n"
     started = time.monotonic()
     for _ in range(QUEUE_LINES + 1000):

@@ -5,6 +5,7 @@ no repair. Whatever is not usual (calls, reasoning, other keys) is None here, an
 """
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,11 +17,16 @@ from router.translate.mistral.fields import REASONING_KEYS, VLLM_ANSWER_KEYS, VL
 from router.translate.mistral.leaked import find_calls
 from router.translate.notes import Notes, Rule
 
-# A quotation mark behind a comma begins a key or a text; within a text it would be escaped. So this is never in one.
-_NULLS = re.compile(
-    rb',"(?:%b)":null'
-    % b"|".join(sorted(key.encode() for key in (*VLLM_ANSWER_KEYS, *VLLM_CHOICE_KEYS, *REASONING_KEYS)))
-)
+
+def nulls(keys: Iterable[str]) -> re.Pattern[bytes]:
+    """Return what finds these keys in JSON where they are null and not the first of their object.
+
+    A quotation mark behind a comma begins a key or a text; within a text it would be escaped. So none is in a text.
+    """
+    return re.compile(rb',"(?:%b)":null' % b"|".join(sorted(key.encode() for key in keys)))
+
+
+_NULLS = nulls((*VLLM_ANSWER_KEYS, *VLLM_CHOICE_KEYS, *REASONING_KEYS))
 _NO_ANNOTATIONS, _ANNOTATIONS = b',"annotations":null', b',"annotations":[]'
 _NO_CALLS = b',"tool_calls":[]'  # as older vLLM says it
 LONGEST = 256 * 1024  # bytes that are searched

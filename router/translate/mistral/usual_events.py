@@ -13,17 +13,15 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from router.translate.mistral.fields import VLLM_CHOICE_KEYS, VLLM_CHUNK_KEYS
+from router.translate.mistral.usual import Nothing, Text, nulls
 from router.wire.sse import is_data_line
 
-# A quotation mark behind a comma begins a key or a text; within a text it would be escaped. So this is never in one.
-_NULLS = re.compile(rb',"(?:%b)":null' % b"|".join(sorted(key.encode() for key in VLLM_CHUNK_KEYS | VLLM_CHOICE_KEYS)))
+_NULLS = nulls(VLLM_CHUNK_KEYS | VLLM_CHOICE_KEYS)
 _BEGINNING = b"data: {"
 _TEXT = b'"content":"'
 _REST = re.compile(rb'(?:[^"\\]++|\\.)++"')  # of a JSON string that is not empty
 _BACKSLASH = 0x5C
 
-Text = str | UnsetType | None
-Nothing = UnsetType | None
 Number = Annotated[int, Meta(ge=0, le=2**53)]  # readers differ on greater ones
 
 
