@@ -19,12 +19,22 @@ from router.relay import course
 from router.relay.flow import Flow
 from router.relay.reading import Reading
 from router.relay.usage import Tokens
+from router.wire.connection import Connection
 
 # How the time of each read of a stream is noted.
 UNTIMED = {
-    "gaps = self._gaps": "",
+    "gaps = cut.gaps": "",
+    "gaps.append(now - cut.last)": "",
+    "if len(texts) >= MANY or len(gaps) >= MANY or cut.client.pipe is None:": (
+        "if len(texts) >= MANY or cut.client.pipe is None:"
+    ),
+}
+
+# The same where a read was parsed.
+UNTIMED_PARSED = {
+    "gaps = self.gaps": "",
     "gaps.append(now - self.last)": "",
-    "if len(gaps) >= ENOUGH:": "if False:",
+    "if len(self.texts) >= MANY or len(gaps) >= MANY:": "if len(self.texts) >= MANY:",
 }
 
 
@@ -67,8 +77,8 @@ def go_blind() -> None:
     app.Observer = Blind  # type: ignore[misc]
     app.without_tracing = lambda traceparent, ident: None
     course.tokens_of = no_tokens
-    Flow.on_whole_chunk = rewritten(Flow.on_whole_chunk, UNTIMED)  # type: ignore[method-assign, assignment]
-    Reading.on_chunk = rewritten(Reading.on_chunk, UNTIMED)  # type: ignore[method-assign, assignment]
+    Connection.data_received = rewritten(Connection.data_received, UNTIMED)  # type: ignore[method-assign]
+    Reading.on_chunk = rewritten(Reading.on_chunk, UNTIMED_PARSED)  # type: ignore[method-assign]
     Flow._count_tokens = lambda self, answer: None  # type: ignore[method-assign]
 
 

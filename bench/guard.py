@@ -26,7 +26,7 @@ from pathlib import Path
 from bench import fronts
 from bench.lockstep import Lockstep, body
 from bench.processes import free_port, running
-from router.relay.flow import MAX_TEXTS
+from router.wire.shortcut import MANY
 
 STORED = Path(__file__).with_name("guard.json")
 MARGIN = 0.07  # of a figure that may be added before it counts as more
@@ -34,7 +34,7 @@ SLACK = 0.5  # and by itself: one time in two
 TRIES = 3  # counts of everything, before something is called more
 SELDOM = 0.05  # times of what comes so seldom that it is the clock's doing
 REQUESTS = 8  # that are counted, after one that is not
-ROWS, EVENTS = 3, MAX_TEXTS  # so that each row of events has its share of what is done now and then for a stream
+ROWS, EVENTS = 3, MANY  # so that each row of events has its share of what is done now and then for a stream
 SMALL, LARGE = 2 * 1024, 128 * 1024
 # What depends on how threads meet, and what the clock decides.
 UNCOUNTED = {"futex", "restart_syscall", "sched_yield"}

@@ -13,11 +13,11 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 
 from bench.translation import LARGE, SMALL, Figure, body, event, fastest, history
-from router.relay.flow import MAX_TEXTS
 from router.relay.kept import Kept, cut_ids
 from router.relay.plain import NONE, learned
 from router.relay.resume import asks_ids, wants_ids
 from router.relay.splice import Splice
+from router.wire.shortcut import MANY
 
 ROUNDS = 200
 EVENTS = 2000  # of a long answer
@@ -51,7 +51,7 @@ def keeping(mode: str) -> float:
                 cut(one)
             else:  # a plain event: its text was looked at anyway
                 texts.append(one[place])
-            if number % MAX_TEXTS == MAX_TEXTS - 1:
+            if number % MANY == MANY - 1:
                 if texts:
                     kept.add(texts)
                     texts = []
@@ -59,7 +59,7 @@ def keeping(mode: str) -> float:
 
     def idle() -> None:
         for number, _ in enumerate(stream):
-            if number % MAX_TEXTS == MAX_TEXTS - 1:
+            if number % MANY == MANY - 1:
                 nothing()
 
     best = [float("inf"), float("inf")]
@@ -85,7 +85,7 @@ def held(mode: str) -> int:
             kept.blocks.append(copy)
         else:
             texts.append(copy[place])
-        if number % MAX_TEXTS == MAX_TEXTS - 1:
+        if number % MANY == MANY - 1:
             if texts:
                 kept.add(texts)
                 texts = []

@@ -13,6 +13,7 @@ from router.errors import WireError
 from router.exchange import AttemptOutcome, Exchange
 from router.relay.answer import Answer
 from router.relay.endpoint import Endpoint
+from router.relay.flow import NOBODY
 from router.relay.hedge import Contender
 from router.relay.kept import Kept
 from router.relay.outcomes import WHOLE, Ended, broken_off, failed
@@ -107,7 +108,7 @@ class Attempt:
             connect_timeout=self._outside.timeouts.connect,
             on_head=self._reading.on_head,
             streaming_callback=self._reading.on_chunk,
-            whole_chunk=self._reading.on_whole_chunk if self._reading.client is not None else None,
+            shortcut=None if self._reading.client is NOBODY else self._reading,
             fresh=fresh,
         )
         fetch = self._fetch = self._outside.client.fetch(request, raise_error=False)

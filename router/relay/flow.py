@@ -8,29 +8,37 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from router.exchange import Exchange
-from router.observe.exposition import ENOUGH
 from router.relay.kept import Kept
 from router.relay.outside import Outside
-from router.relay.plain import BACKSLASH, CR, LF, NONE, QUOTE, Plain, learned, of_pattern
+from router.relay.plain import NONE, Plain, is_text, learned, of_pattern
 from router.relay.translation import Repair
 from router.relay.usage import tokens_of
 from router.translate.mistral.leaked import has_no_mark
 from router.translate.mistral.pattern import Pattern
 from router.translate.mistral.stream import StreamTranslator
 from router.wire.server import ServerConnection
+from router.wire.shortcut import MANY, NEVER, Shortcut
 
-MAX_TEXTS = 128  # plain events of a stream before what is kept of it is folded
 MAX_LESSONS = 4  # events of a stream that are looked at to learn what its plain ones are, at most
+MAX_USUAL = 4096  # texts that are known to be fine; they are learned anew when there are more
+USUAL_LENGTH = 16  # bytes of such a text at most: longer ones hardly come twice
 
 
-class Flow:
+class Nobody:
+    """Stands for a client who gets no chunks as they come."""
+
+    pipe: Callable[[bytes], None] | None = None
+
+
+NOBODY = Nobody()
+
+
+class Flow(Shortcut):
     """The part of a reading that is the same for every event; see the module's docstring."""
 
     __slots__ = (
-        *("_before", "_behind", "_behind_framed", "_blocks", "_clock", "_exchange", "_gaps", "_counted"),
-        *("_is_flowing", "_kept", "_lessons", "_outside", "_passes", "_pattern", "_pieces", "_place", "_plain"),
-        *("_repair", "_rest", "_text_begin", "_text_end", "_texts", "_told", "_translate", "_translator"),
-        *("client", "last"),
+        *("_blocks", "_counted", "_exchange", "_is_flowing", "_kept", "_lessons", "_outside", "_pattern", "_place"),
+        *("_plain", "_repair", "_rest", "_told", "_translate", "_translator"),
     )
 
     def __init__(
@@ -43,9 +51,9 @@ class Flow:
         kept: Kept | None,
     ) -> None:
         """Nothing has come. `client`: who may get whole chunks; for the other parameters see `Reading`."""
+        super().__init__(NOBODY if client is None else client, outside.usual_texts, outside.clock)
         self._exchange = exchange
         self._outside = outside
-        self.client = client
         self._repair = repair
         self._kept = kept
         self._blocks = None if kept is None or self.continues else kept.blocks
@@ -54,11 +62,8 @@ class Flow:
         self._pattern: Pattern | None = None  # that was taken from it
         self._lessons = 0  # that may still be taken, where nothing is translated
         self._told = b""  # the last block for the client that was not plain
-        self._texts: list[bytes] = []  # of plain events that are not yet counted
         self._rest = bytearray()  # of an event that is not whole: the splitter's
-        self._clock = outside.clock
         self._is_flowing = False  # a stream that has begun and not ended: events pass on as they come
-        self.last = outside.clock()  # when the last byte came
 
     @property
     def continues(self) -> bool:
@@ -68,8 +73,8 @@ class Flow:
     def _open_path(self) -> None:
         """Find out what the events of a stream go through, and who tells which of them are plain."""
         self._counted = self._outside.event_gaps(self._exchange)
-        # Seconds between reads: of many streams, so that it is in the processor's caches, as one of each stream is not.
-        self._gaps = self._counted.waiting
+        # Of many streams, so that it is in the processor's caches, as one of each stream is not.
+        self.gaps = self._counted.waiting
         kept, repair = self._kept, self._repair
         self._look_for(NONE)
         if kept is not None:
@@ -83,37 +88,28 @@ class Flow:
         elif kept is not None:
             self._lessons = MAX_LESSONS
 
-    def on_whole_chunk(self, data: bytes, start: int) -> Awaitable[None] | bool:
-        """Take a read that is one chunk, if a plain event is in it: by far the most frequent case, in as few steps as
-        may be. Its content begins at `start`."""
-        client = self.client
-        if client is None or not self._is_flowing:  # of another answer than a stream there is no path: see _open_path
+    def is_fine(self, text: bytes) -> bool:
+        """Return whether an event with this text says nothing but it; one fine in any stream is remembered."""
+        if not is_text(text):
             return False
-        if not (data.startswith(self._before, start) and data.endswith(self._behind_framed)):
-            return False
-        pipe, text = client.pipe, data[start + self._text_begin : self._text_end]
-        if pipe is None or QUOTE in text or LF in text or CR in text or not self._passes(text):
-            return False
-        if text[-1] == BACKSLASH or self._rest:
-            return False
-        now = self._clock()
-        gaps = self._gaps
-        gaps.append(now - self.last)
-        self.last = now
-        if len(gaps) >= ENOUGH:
-            self._counted.settle()
-        texts = self._texts
-        texts.append(text)
-        if len(texts) >= MAX_TEXTS:
-            self._look_back()
-        pieces = self._pieces
-        if pieces is not None:
-            event = text.join(pieces)
-            data = b"%x\r\n%b\r\n" % (len(event), event)
-        pipe(data)
-        if client.pipe is not None:
+        if len(text) <= USUAL_LENGTH and has_no_mark(text):
+            if len(self.usual) >= MAX_USUAL:
+                self.usual.clear()
+            self.usual.add(text)
             return True
-        return self._slow(client.drained()) or True
+        return not self._plain.is_watched or has_no_mark(text)
+
+    def look_back(self) -> Awaitable[None] | None:
+        """Count the times between reads, keep the texts, and wait for a client who is slow, as each is due."""
+        self._catch_up()
+        client = self.client
+        return self._slow(client.drained()) if isinstance(client, ServerConnection) and client.pipe is None else None
+
+    def _catch_up(self) -> None:
+        if len(self.gaps) >= MANY:
+            self._counted.settle()
+        if len(self.texts) >= MANY:
+            self._fold()
 
     def _slow(self, waiting: Awaitable[None] | None) -> Awaitable[None] | None:
         """Note that the client is slow: meanwhile the backend is not to blame for silence."""
@@ -122,7 +118,7 @@ class Flow:
         return waiting
 
     def _on_client_ready(self, waiting: "asyncio.Future[None]") -> None:
-        self.last = self._outside.clock()
+        self.last = self.clock()
 
     def _learn(self, block: bytes) -> None:
         """See which events are plain from now on. `block`: the last one that was not."""
@@ -140,24 +136,28 @@ class Flow:
 
     def _look_for(self, plain: Plain) -> None:
         self._plain = plain
-        self._before, self._behind, self._place, self._pieces = plain.before, plain.behind, plain.place, plain.pieces
-        # The same for a chunk with its framing.
-        self._behind_framed = plain.behind + b"\r\n"
-        self._text_begin, self._text_end = len(plain.before), -len(self._behind_framed)
-        self._passes = has_no_mark if plain.is_watched else bool
+        self._place = plain.place
+        self.behind = plain.behind + b"\r\n"  # with the line end of its chunk
+        self.begin, self.end = len(plain.before), -len(self.behind)
+        self.pieces = None if plain.pieces is None else (*plain.pieces[:-1], plain.pieces[-1] + b"\r\n")
+        self._open()
+
+    def _open(self) -> None:
+        """Let plain events take the shortcut from now on, unless there is one that is not whole, or no stream."""
+        self.before = self._plain.before if self._is_flowing and not self._rest else NEVER
 
     def _settle(self) -> None:
         """Count and keep the plain events since the last time."""
-        texts = self._texts
+        texts = self.texts
         if texts:
             self._exchange.events += len(texts)
             self._exchange.bytes_out += self._plain.size(texts)
             if self._blocks is not None:
                 assert self._kept is not None
                 self._kept.add(texts)
-            self._texts = []
+            self.texts = []
 
-    def _look_back(self) -> None:
+    def _fold(self) -> None:
         """Do what need not be done for each event, but now and then."""
         self._settle()
         if self._kept is not None and not self._kept.fold():

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tornado.httpclient import AsyncHTTPClient
 
@@ -37,3 +37,4 @@ class Outside:
     event_gaps: Callable[[Exchange], Distribution]  # where seconds between reads of a stream are counted
     new_call_id: Callable[[], str]  # nine random letters or digits, for tool calls that came without an id
     to_client: ToClient  # which lines of a backend's head travel
+    usual_texts: set[bytes] = field(default_factory=set)  # of streams' events, which are known to be text alone

@@ -56,6 +56,11 @@ def of_pattern(pattern: Pattern) -> Plain:
     return Plain(before, behind, around, is_watched)
 
 
+def is_text(text: bytes) -> bool:
+    """Return whether what stands between `before` and `behind` is the text of a plain event."""
+    return bool(text) and text[-1] != BACKSLASH and not (QUOTE in text or LF in text or CR in text)
+
+
 def mark_of(*, is_chat: bool) -> bytes:
     """Return what stands before the text of an event."""
     return _CHAT_TEXT if is_chat else _PLAIN_TEXT

@@ -11,17 +11,15 @@ from typing import Protocol
 
 from router.errors import AnswerError
 from router.exchange import AttemptOutcome, Exchange
-from router.observe.exposition import ENOUGH
 from router.relay import headers
 from router.relay.answer import EVENT_LINES, Answer
 from router.relay.beginning import DONE, Sign, find_error, kind_of, sign_of
 from router.relay.breaks import ABORT, ended_by, given_up, may_break, split_at_break, up_to_end
-from router.relay.flow import MAX_TEXTS, Flow
+from router.relay.flow import Flow
 from router.relay.hedge import Contender
 from router.relay.kept import Kept
 from router.relay.outcomes import WHOLE, Ended, failed, reported
 from router.relay.outside import Outside
-from router.relay.plain import BACKSLASH, CR, LF, QUOTE
 from router.relay.refused import NOT_A_STREAM, answered, too_large
 from router.relay.route import Job
 from router.relay.splice import SEAM
@@ -29,6 +27,7 @@ from router.relay.transcript import Unfit
 from router.relay.translation import Repair
 from router.translate.notes import Rule
 from router.wire.client import Head
+from router.wire.shortcut import MANY, NEVER
 from router.wire.sse import COMMON_ENDS, EventSplitter, event_data, split_events
 
 # Bytes of an answer that are held back at most before it counts as begun.
@@ -118,31 +117,27 @@ class Reading(Flow):
         """Want no further byte, and let go of who listens: a circle would keep both bodies until it is found."""
         self._listener = None
         self._is_flowing = False
+        self.before = NEVER
         if self._is_stream:
             self._settle()
 
     def on_chunk(self, data: bytes) -> Awaitable[None] | None:
         """Take bytes of the body. An awaitable means: the client is slow, read on when it is done."""
-        now = self._clock()
+        now = self.clock()
         if self._is_flowing:
-            gaps = self._gaps
+            gaps = self.gaps
             gaps.append(now - self.last)
             self.last = now
-            if len(gaps) >= ENOUGH:
-                self._counted.settle()
-            text = data[self._place] if data.startswith(self._before) and data.endswith(self._behind) else b""
-            if (
-                self._passes(text)
-                and text[-1] != BACKSLASH
-                and not (QUOTE in text or LF in text or CR in text or self._rest)
-            ):
-                self._texts.append(text)
-                if len(self._texts) >= MAX_TEXTS:
-                    self._look_back()
-                pieces = self._pieces
-                waiting = self._sink(data if pieces is None else text.join(pieces))
+            plain = self._plain
+            text = data[self._place] if data.startswith(plain.before) and data.endswith(plain.behind) else b""
+            if text and not self._rest and (text in self.usual or self.is_fine(text)):
+                self.texts.append(text)
+                waiting = self._sink(data if plain.pieces is None else text.join(plain.pieces))
             else:
                 waiting = self._on_events(data)
+                self._open()
+            if len(self.texts) >= MANY or len(gaps) >= MANY:
+                self._catch_up()
         elif self._listener is None or self._answer.finished:
             return None
         else:
@@ -153,8 +148,8 @@ class Reading(Flow):
     def _on_events(self, data: bytes) -> Awaitable[None] | None:
         """Take a read of a stream that flows which is not one plain event."""
         self._settle()
-        if len(data) > 4096 or len(self._blocks or ()) >= MAX_TEXTS:
-            self._look_back()
+        if len(data) > 4096 or len(self._blocks or ()) >= MANY:
+            self._fold()
         # What `EventSplitter.feed` does for whole events, without its call.
         block = data if not self._rest and data.endswith(COMMON_ENDS) else self._feed(data)
         if may_break(block) or block.find(self._end_hint) >= 0:
@@ -189,7 +184,9 @@ class Reading(Flow):
 
     def _on_stream(self, data: bytes) -> Awaitable[None] | None:
         block = self._feed(data)
-        return self._look_closer(block) if block else None
+        waiting = self._look_closer(block) if block else None
+        self._open()
+        return waiting
 
     def _look_closer(self, block: bytes) -> Awaitable[None] | None:
         """Take whole events that may be the last ones, or the first."""
@@ -310,6 +307,7 @@ class Reading(Flow):
         """Send what ends the answer; the client need not wait for the end of the backend's framing."""
         self.whole = True
         self._is_flowing = False
+        self.before = NEVER
         self._count_tokens(self._told + block)
         waiting = None
         if self._answer.started:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from tornado.httpclient import HTTPRequest
 from tornado.httputil import HTTPHeaders
 
+from router.wire.shortcut import Shortcut
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})  # they send Content-Length also when it is 0: RFC 9110, 8.6
 
@@ -102,9 +104,8 @@ class Request(HTTPRequest):
     `streaming_callback` gets the body of each read as one call; it may return an awaitable, until which nothing more
     is read from the backend. An exception from a callback fails the fetch and closes the connection.
 
-    `whole_chunk` is offered each read that is one chunk of the body, by its length and size line, as it came; its
-    second argument tells how long the size line is. It may take a read that ends with CRLF, and returns True then, or
-    an awaitable as above; else False, and `streaming_callback` gets what is in it. Not with an `idle_timeout`.
+    `shortcut` tells which reads that are one chunk of the body pass to its client as they came; `streaming_callback`
+    gets what is in all others. Not with an `idle_timeout`.
     """
 
     url: str = ""
@@ -116,7 +117,7 @@ class Request(HTTPRequest):
     header_lines: bytes = b""  # serialised and clean, CRLF after each; without Host, Content-Length, Connection
     on_head: Callable[[Head], None] | None = None
     streaming_callback: Callable[[bytes], Awaitable[None] | None] | None = None
-    whole_chunk: Callable[[bytes, int], Awaitable[None] | bool] | None = None
+    shortcut: Shortcut | None = None
     header_callback: Callable[[str], None] | None = None
     connect_timeout: float | None = None  # until a connection stands: DNS, TCP, TLS; and again the wait for a free one
     first_byte_timeout: float | None = None  # from sending until the head of the answer is there

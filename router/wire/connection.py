@@ -16,13 +16,15 @@ from httptools import HttpParserError, HttpParserUpgrade
 
 from router.errors import BadResponse, ConnectionLost, FirstByteTimeout, IdleTimeout, TotalTimeout, WireError
 from router.wire.answer import Answer, AnswerLimits
-from router.wire.chunks import SizeLines
+from router.wire.chunks import ContentLines, SizeLines
 from router.wire.fetch import Fetch
+from router.wire.shortcut import MANY, Shortcut
 from router.wire.timer import INFINITE, Timer
 from router.wire.upload import Upload, write_request
 
 HEAD_END = b"\r\n\r\n"
 _size_lines = SizeLines()
+_content_lines = ContentLines()
 
 
 class Owner(Protocol):
@@ -37,7 +39,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         *("_answer", "_began", "_between_chunks", "_blocked", "_deliver", "_fetch", "_idle", "_limits", "_loop"),
-        *("_offer", "_owner", "_received", "_silent", "_time", "_timer", "_transport", "_upload", "address"),
+        *("_owner", "_received", "_shortcut", "_silent", "_time", "_timer", "_transport", "_upload", "address"),
         *("idle_since", "is_closed", "is_retired", "served"),
     )
 
@@ -57,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._between_chunks = self._answer.between_chunks
         self._fetch: Fetch | None = None
         self._deliver: Callable[[bytes], Awaitable[None] | None] = _drop
-        self._offer: Callable[[bytes, int], Awaitable[None] | bool] | None = None  # see Request.whole_chunk
+        self._shortcut: Shortcut | None = None  # of the request, where it has one
         self._blocked: asyncio.Future[None] | None = None
         self._upload: Upload | None = None
         self._timer = Timer(loop, self._on_due)
@@ -89,7 +91,7 @@ class Connection(asyncio.Protocol):
         fetch.stop = self.cancel
         self._deliver = request.streaming_callback or fetch.collect
         self._idle = INFINITE if request.idle_timeout is None else request.idle_timeout
-        self._offer = request.whole_chunk if self._idle == INFINITE else None
+        self._shortcut = request.shortcut if self._idle == INFINITE else None
         first_byte = request.first_byte_timeout
         self._timer.deadline = INFINITE if first_byte is None else self._time() + first_byte
         self._timer.total = fetch.deadline
@@ -142,59 +144,30 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse a read and deliver what came of it: head, then body, then the end or the fault."""
-        offer = self._offer
-        if offer is not None and self._between_chunks and data.startswith(line := _size_lines[len(data)]):
-            try:
-                taken = offer(data, len(line))
-                if taken is not True and taken is not False:
-                    self._wait_for(taken)
-            except Exception as error:  # of a callback, which is not ours
-                self._fail(error)
-                return
-            if taken is not False:
-                return
-        fetch = self._fetch
-        answer = self._answer
-        if fetch is None or answer.is_complete:
-            self._take_unasked()
-            return
-        self._received = True
-        fault: WireError | None = None
-        try:
-            answer.feed(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
-            fault = answer.fault_of(error)
-        else:
-            if self._began and len(answer.pieces) == 1 and not answer.is_complete:
-                # A stream's next piece, by far the most frequent case: in as few steps as may be.
-                self._silent = 0
-                if self._idle < INFINITE:
-                    self._timer.deadline = self._time() + self._idle
-                try:
-                    blocked = self._deliver(answer.pieces.pop())
-                except Exception as error:  # of a callback, which is not ours
-                    self._fail(error)
+        """Let a read pass, or parse it."""
+        cut = self._shortcut
+        if cut is not None and self._between_chunks and (line := _size_lines[len(data)]) is not None:
+            # A usual event of a stream, by far the most frequent case: in as few steps as may be. `startswith` would be
+            # clearer, but takes three times as long as putting together what is expected (Python 3.11).
+            text = data[len(line) + cut.begin : cut.end]
+            if b"".join((line, cut.before, text, cut.behind)) == data and (text in cut.usual or cut.is_fine(text)):
+                pipe = cut.client.pipe
+                if pipe is not None:
+                    now = cut.clock()
+                    gaps = cut.gaps
+                    gaps.append(now - cut.last)
+                    cut.last = now
+                    texts = cut.texts
+                    texts.append(text)
+                    pieces = cut.pieces
+                    if pieces is not None:
+                        data = text.join(pieces)
+                        data = _content_lines[len(data)] + data
+                    pipe(data)
+                    if len(texts) >= MANY or len(gaps) >= MANY or cut.client.pipe is None:
+                        self._look_back(cut)
                     return
-                if blocked is not None:
-                    self._wait_for(blocked)
-                return
-        try:
-            if not self._began:
-                fault = self._begin(fetch, data) or fault
-            elif not answer.pieces and not answer.is_complete:
-                fault = fault or self._count_silent(data)
-            if answer.pieces and self._began and self._fetch is fetch:
-                self._deliver_pieces()
-        except Exception as error:  # of a callback, which is not ours
-            self._fail(error)
-            return
-        if self._fetch is not fetch:
-            return  # a callback cancelled it
-        if fault is not None:
-            self._fail(fault)
-        elif answer.is_complete and self._blocked is None:
-            self._finish(fetch)
+        self._parse(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The backend closed, or the connection broke."""
@@ -224,6 +197,44 @@ class Connection(asyncio.Protocol):
             self._upload.resume()
 
     # ---- an answer's course
+
+    def _parse(self, data: bytes) -> None:
+        """Deliver what comes of a read: head, then body, then the end or the fault."""
+        fetch = self._fetch
+        answer = self._answer
+        if fetch is None or answer.is_complete:
+            self._take_unasked()
+            return
+        self._received = True
+        fault: WireError | None = None
+        try:
+            answer.feed(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            fault = answer.fault_of(error)
+        else:
+            if self._began and answer.pieces and not answer.is_complete:
+                # A stream's next piece, by far the most frequent case: in few steps.
+                try:
+                    self._deliver_pieces()
+                except Exception as error:  # of a callback, which is not ours
+                    self._fail(error)
+                return
+        try:
+            if not self._began:
+                fault = self._begin(fetch, data) or fault
+            elif not answer.pieces and not answer.is_complete:
+                fault = fault or self._count_silent(data)
+            if answer.pieces and self._began and self._fetch is fetch:
+                self._deliver_pieces()
+        except Exception as error:  # of a callback, which is not ours
+            self._fail(error)
+            return
+        if self._fetch is not fetch:
+            return  # a callback cancelled it
+        if fault is not None:
+            self._fail(fault)
+        elif answer.is_complete and self._blocked is None:
+            self._finish(fetch)
 
     def _begin(self, fetch: Fetch, data: bytes) -> WireError | None:
         """Deliver the head if it is there. Until then count its bytes."""
@@ -263,6 +274,15 @@ class Connection(asyncio.Protocol):
         blocked = self._deliver(chunk)
         if blocked is not None:
             self._wait_for(blocked)
+
+    def _look_back(self, cut: Shortcut) -> None:
+        try:
+            blocked = cut.look_back()
+        except Exception as error:  # of a callback, which is not ours
+            self._fail(error)
+        else:
+            if blocked is not None:
+                self._wait_for(blocked)
 
     def _wait_for(self, blocked: Awaitable[None]) -> None:
         """Read nothing more until the callback's awaitable is done."""
@@ -328,7 +348,7 @@ class Connection(asyncio.Protocol):
         """Forget the present fetch."""
         self._fetch = None
         self._deliver = _drop
-        self._offer = None
+        self._shortcut = None
         self._timer.clear()
         if self._blocked is not None:
             self._blocked.remove_done_callback(self._unblock)

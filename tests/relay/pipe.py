@@ -5,7 +5,7 @@ below is a stand-in: a list that collects what was written.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from httptools import HttpParserError
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
@@ -24,12 +24,16 @@ from router.relay.tapped import TappedAnswer
 from router.wire.answer import Answer as AnswerParser
 from router.wire.answer import AnswerLimits
 from router.wire.client import Head, PooledHTTPClient
+from router.wire.client_request import Request
+from router.wire.connection import Connection
+from router.wire.fetch import Fetch
 from router.wire.limits import ServerLimits
 from router.wire.server import ServerConnection
 from router.wire.service import Service, plain_error
 from router.wire.wheel import Wheel
 
 REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHAT = Route("/v1/chat/completions", "POST", end_marks=(b"[DONE]",))
 
 
@@ -40,6 +44,7 @@ class MemoryTransport(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.aborted = False
+        self.is_paused = False  # reading
         self.when_written: Callable[[], None] | None = None
 
     def write(self, data: bytes) -> None:  # type: ignore[override]
@@ -60,10 +65,10 @@ class MemoryTransport(asyncio.Transport):
         self.aborted = True
 
     def pause_reading(self) -> None:
-        pass
+        self.is_paused = True
 
     def resume_reading(self) -> None:
-        pass
+        self.is_paused = False
 
     def can_write_eof(self) -> bool:
         return False
@@ -82,6 +87,49 @@ class Verdicts:
 
     def on_phase(self) -> None:
         """There are no limits here."""
+
+
+class FromBackend:
+    """A backend's connection with a stream on it, which a reading gets; `parsed` counts what did not pass unparsed."""
+
+    def __init__(self, reading: Reading, *, shortcut: bool = True) -> None:
+        """`shortcut`: plain events may pass. Needs a running loop."""
+        loop = asyncio.get_running_loop()
+        self.parsed = 0
+        self.transport = MemoryTransport()
+        self._reading = reading
+        self._connection = Connection(self, loop=loop, limits=AnswerLimits())
+        self._connection.connection_made(self.transport)
+        request = Request(
+            on_head=reading.on_head, streaming_callback=self._on_chunk, shortcut=reading if shortcut else None
+        )
+        self.fetch = Fetch(request, b"", loop=loop, raise_error=False, max_body_size=0)
+        self._connection.send(self.fetch)
+        self.read(STREAM_HEAD)
+
+    def read(self, data: bytes) -> bool:
+        """Let one read come. Return whether it passed unparsed."""
+        before = self.parsed
+        self._connection.data_received(data)
+        return self.parsed == before
+
+    def read_event(self, event: bytes) -> bool:
+        """The same with an event, as a chunk of its own."""
+        return self.read(b"%x\r\n%b\r\n" % (len(event), event))
+
+    def close(self) -> None:
+        """Want no more of it."""
+        self.fetch.cancel()
+
+    def released(self, connection: Connection) -> None:
+        """Nobody else needs it."""
+
+    def closed(self, connection: Connection) -> None:
+        """The same."""
+
+    def _on_chunk(self, data: bytes) -> Awaitable[None] | None:
+        self.parsed += 1
+        return self._reading.on_chunk(data)
 
 
 class Pipe:

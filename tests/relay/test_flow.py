@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 
 from router.exchange import Exchange
 from router.relay.answer import Answer
-from router.relay.flow import MAX_TEXTS
 from router.relay.kept import Kept
 from router.relay.reading import Reading
 from router.relay.route import Job
 from router.relay.translation import Repair
 from router.translate.asked import AnswerForm, Asked
-from router.wire.client import Head, PooledHTTPClient
-from tests.relay.pipe import CHAT, MemoryTransport, Pipe, Verdicts, dechunk
+from router.wire.client import PooledHTTPClient
+from router.wire.shortcut import MANY
+from tests.relay.pipe import CHAT, FromBackend, MemoryTransport, Pipe, Verdicts, body_of, dechunk
 
 HEAD = {"id": "chatcmpl-a", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-STREAM = [(b"Content-Type", b"text/event-stream")]
 DONE = b"data: [DONE]\n\n"
 TEXTS = st.lists(
     st.one_of(
@@ -57,15 +56,10 @@ class Told:
         reading = Reading(
             job, self.exchange, answer, pipe.outside, Verdicts([]), repair=repair, kept=self.kept
         )
-        reading.on_head(Head(200, "OK", STREAM.copy()))
-        self.short = 0
-        for one in events:
-            chunk = b"%x\r\n%b\r\n" % (len(one), one)
-            if framed and reading.on_whole_chunk(chunk, chunk.index(b"\n") + 1):
-                self.short += 1
-            else:
-                reading.on_chunk(one)
+        backend = FromBackend(reading, shortcut=framed)
+        self.short = sum(map(backend.read_event, events))
         reading.release()
+        backend.close()
         self.is_whole = reading.whole
         self.body = dechunk(b"".join(transport.written).partition(b"\r\n\r\n")[2]) if self.is_whole else b""
         if self.kept is not None:
@@ -73,9 +67,11 @@ class Told:
         connection.connection_lost(None)
 
 
-def in_loop(test: Callable[[Pipe], None]) -> None:
+def in_loop(test: Callable[[Pipe], Awaitable[None] | None]) -> None:
     async def inside() -> None:
-        test(Pipe(PooledHTTPClient(force_instance=True)))
+        waiting = test(Pipe(PooledHTTPClient(force_instance=True)))
+        if waiting is not None:
+            await waiting
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(inside())
@@ -132,7 +128,7 @@ def test_plain_events_do_take_the_short_way(asked: Asked | None) -> None:
         assert told.short > 500
         assert told.kept is not None
         assert told.kept.transcript.text == " word" * 600
-        assert len(told.kept.blocks) <= MAX_TEXTS
+        assert len(told.kept.blocks) <= MANY
 
     in_loop(test)
 
@@ -153,7 +149,7 @@ def test_what_follows_plain_events_is_seen(last: bytes) -> None:
 
 
 def test_a_slow_client_is_waited_for() -> None:
-    def test(pipe: Pipe) -> None:
+    async def test(pipe: Pipe) -> None:
         transport = MemoryTransport()
         connection = pipe.connect(transport)
         exchange = Exchange("id", CHAT.path, "POST", 0.0)
@@ -161,22 +157,27 @@ def test_a_slow_client_is_waited_for() -> None:
         kept = Kept(is_chat=True, max_length=1 << 20)
         job = Job(CHAT, "", (), "", b"", stream=True)
         reading = Reading(job, exchange, answer, pipe.outside, Verdicts([]), kept=kept)
-        reading.on_head(Head(200, "OK", STREAM.copy()))
+        backend = FromBackend(reading)
         for one in stream([" word"] * 3)[:-2]:
-            assert reading.on_chunk(one) is None
+            backend.read_event(one)
         one = event({"content": " word"})
-        chunk = b"%x\r\n%b\r\n" % (len(one), one)
-        assert reading.on_whole_chunk(chunk, 4) is True
+        assert backend.read_event(one)
+        assert not backend.transport.is_paused
         transport.when_written = connection.pause_writing
-        waiting = reading.on_whole_chunk(chunk, 4)
-        assert isinstance(waiting, asyncio.Future)
-        assert reading.on_whole_chunk(chunk, 4) is False, "nothing goes past what waits"
+        assert backend.read_event(one)
+        assert backend.transport.is_paused, "nothing more is read while the client is slow"
         transport.when_written = None
         connection.resume_writing()
-        assert waiting.done()
-        assert reading.on_whole_chunk(chunk, 4) is True
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not backend.transport.is_paused
+        assert backend.read_event(one)
+        assert body_of(b"".join(transport.written)).count(one) == 6, "each once"
         reading.release()
-        assert reading.on_whole_chunk(chunk, 4) is False, "nobody wants it any more"
+        before = len(transport.written)
+        assert not backend.read_event(one), "nobody wants it any more"
+        assert len(transport.written) == before
+        backend.close()
         connection.connection_lost(None)
 
     in_loop(test)
