@@ -13,7 +13,7 @@ import orjson
 
 from router.errors import StatusError
 from router.translate.refusals import told_of_event
-from router.wire.sse import event_data, event_name
+from router.wire.sse import data_line, event_data, event_name
 
 DONE = b"[DONE]"
 # Events of the Responses and Messages APIs that say only that the request was taken.
@@ -43,11 +43,13 @@ _decode = msgspec.json.Decoder(_Event).decode
 
 def sign_of(event: bytes) -> Sign:
     """Return what the event says; one that is not understood counts as the beginning, as it may be text."""
-    data = event_data(event)
+    data = data_line(event)
     if data is None:
-        return Sign.NOTHING_YET  # a comment
-    if event_name(event) in _ERRORS:
-        return Sign.ERROR
+        data = event_data(event)
+        if data is None:
+            return Sign.NOTHING_YET  # a comment
+        if event_name(event) in _ERRORS:
+            return Sign.ERROR
     try:
         fields = _decode(data)
     except (msgspec.DecodeError, RecursionError):

@@ -250,7 +250,7 @@ class Reading(Flow):
         return None
 
     def _begin(self) -> Awaitable[None] | None:
-        held, self._held = b"".join(self._held), []
+        last, held, self._held = self._held[-1], b"".join(self._held), []
         self.begun = True
         if self._job.route.named_events:  # such a stream tells of its prompt first
             self._count_tokens(held)
@@ -265,7 +265,7 @@ class Reading(Flow):
             self._head.headers.clear()  # are not needed any more, and a stream may be long
             self._lines = b""
         if self._is_flowing:
-            self._learn(split_events(held)[-1])
+            self._learn(split_events(last)[-1])
         return waiting
 
     def _send(self, block: bytes) -> Awaitable[None] | None:
@@ -293,8 +293,8 @@ class Reading(Flow):
         return waiting
 
     def _is_end(self, event: bytes) -> bool:
-        marks = self._job.route.end_marks
-        return bool(marks) and ((event_data(event) or b"").strip() in marks or kind_of(event) in marks)
+        route, data = self._job.route, (event_data(event) or b"").strip()
+        return data in route.end_marks or (route.named_events and kind_of(event) in route.end_marks)
 
     def _put(self, chunk: bytes) -> Awaitable[None] | None:
         if self._answer.started:

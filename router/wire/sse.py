@@ -14,7 +14,7 @@ from router.errors import RouterError
 
 MAX_EVENT = 8 * 1024 * 1024  # bytes held of one unfinished event; a full prompt_logprobs answer of vLLM is a few MB
 BOM = b"\xef\xbb\xbf"  # ignored in front of a stream; here: in front of an event, which nothing else gives a meaning
-_CR = 0x0D  # asked for by number: that is far quicker
+_LF, _CR = 0x0A, 0x0D  # asked for by number: that is far quicker
 COMMON_ENDS = (b"\n\n", b"\r\n\r\n")  # how whole events end that nobody has to look at closer
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)+")  # a line's end and one empty line or more
 
@@ -110,22 +110,28 @@ def split_events(block: bytes) -> list[bytes]:
     return events
 
 
-def is_data_line(event: bytes) -> bool:
-    """Return whether an event is one line of data, as nearly every event of a stream is: "data: ...", and two LF."""
-    return event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and _CR not in event
+def data_line(event: bytes) -> bytes | None:
+    """Return the data of an event that is one line, as nearly every event of a stream is: "data: ...", and two LF.
+
+    None where it is not.
+    """
+    data = event[6:-2]
+    is_one = b"".join((b"data: ", data, b"\n\n")) == event and _LF not in data and _CR not in data
+    return data if is_one else None
 
 
 def event_data(event: bytes) -> bytes | None:
     """Return the event's data fields joined by LF, None if it has none (a comment, a bare `event:` line)."""
-    if is_data_line(event):
-        return event[6:-2]
+    data = data_line(event)
+    if data is not None:
+        return data
     values = [value for name, value in _fields(event) if name == b"data"]
     return b"\n".join(values) if values else None
 
 
 def event_name(event: bytes) -> str | None:
     """Return the value of the event's last `event` field, None if it has none."""
-    if is_data_line(event):
+    if data_line(event) is not None:
         return None
     names = [value for name, value in _fields(event) if name == b"event"]
     return names[-1].decode("utf-8", "replace") if names else None

@@ -25,7 +25,7 @@ from router.translate.mistral.reply import Repairs, keep_keys
 from router.translate.mistral.usage import plain_usage
 from router.translate.mistral.usual_events import Said, read_usual
 from router.translate.notes import Notes, Rule
-from router.wire.sse import encode_event, event_data, event_name, is_data_line
+from router.wire.sse import data_line, encode_event, event_data, event_name
 
 Object = dict[str, Any]
 
@@ -120,7 +120,7 @@ class StreamTranslator:
         return self._feed_slowly(block)
 
     def _feed_slowly(self, block: bytes) -> bytes:
-        events = [block] if is_data_line(block) else split(block)
+        events = split(block) if data_line(block) is None else [block]
         if len(events) == 1:
             usual = self._take_usual(block) if self._is_fast else None
             translated = self._take(block) if usual is None else usual

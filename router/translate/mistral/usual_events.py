@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from router.translate.mistral.fields import VLLM_CHOICE_KEYS, VLLM_CHUNK_KEYS
 from router.translate.mistral.usual import Nothing, Text, nulls
-from router.wire.sse import is_data_line
+from router.wire.sse import data_line
 
 _NULLS = nulls(VLLM_CHUNK_KEYS | VLLM_CHOICE_KEYS)
 _BEGINNING = b"data: {"
@@ -59,7 +59,7 @@ _read = msgspec.json.Decoder(Usual).decode
 
 def read_usual(event: bytes) -> tuple[Usual, bytes] | None:
     """Return what a usual event of one choice says, and the event as the client gets it (S1); None for any other."""
-    if not event.startswith(_BEGINNING) or not is_data_line(event):
+    if not event.startswith(_BEGINNING) or data_line(event) is None:
         return None
     cut = _NULLS.sub(b"", event)
     try:
