@@ -14,6 +14,7 @@ from router.translate.mistral.fields import REASONING_KEYS
 MARKS = {"[THINK]": "[/THINK]", "<think>": "</think>"}
 MAX_BLANKS = 16  # characters of blank text before a mark; the watcher of a stream holds as many back
 BLANK = " \t\r\n"
+_FIRST = frozenset(mark[0] for mark in MARKS)  # letters
 
 _NAMES: dict[ReasoningField, tuple[str, ...]] = {
     ReasoningField.OFF: (),
@@ -46,6 +47,8 @@ def may_begin(text: str) -> bool:
     start = _blanks(text)
     if start == len(text):
         return start <= MAX_BLANKS
+    if text[start] not in _FIRST:
+        return False
     return any(text.startswith(mark, start) or mark.startswith(text[start:]) for mark in MARKS)
 
 
@@ -140,6 +143,8 @@ class ThinkWatcher:
 
 def _blanks(text: str) -> int:
     """Return how many blank characters it begins with, at most one more than may stand before a mark."""
+    if text[:1] not in BLANK:
+        return 0
     beginning = text[: MAX_BLANKS + 1]
     blanks = len(beginning) - len(beginning.lstrip(BLANK))
     return blanks if blanks <= MAX_BLANKS else 0
