@@ -4,6 +4,7 @@ import itertools
 import ssl
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
@@ -54,8 +55,17 @@ class Authority:
         extension.write_text(f"subjectAltName={alternatives}\nextendedKeyUsage=serverAuth,clientAuth\n")
         self._run("req", *key, "-keyout", str(issued.key), "-out", request, "-subj", subject, "-utf8")
         self._run("x509", "-req", "-in", request, "-CA", str(self.ca), "-CAkey", str(self.key), "-CAcreateserial",
-                  "-days", str(days), "-extfile", str(extension), "-out", str(issued.cert))  # fmt: skip
+                  *self._lasting(days), "-extfile", str(extension), "-out", str(issued.cert))  # fmt: skip
         return issued
+
+    def _lasting(self, days: int) -> list[str]:
+        """Return the options for a certificate of so many days from now; OpenSSL from 3.4 on takes none below 0."""
+        told = subprocess.run([self._openssl, "x509", "-help"], capture_output=True, text=True, check=True)
+        if days > 0 or "-not_after" not in told.stdout + told.stderr:
+            return ["-days", str(days)]
+        end = datetime.now(UTC) + timedelta(days=days)
+        begin = end - timedelta(days=1)
+        return ["-not_before", f"{begin:%Y%m%d%H%M%SZ}", "-not_after", f"{end:%Y%m%d%H%M%SZ}"]
 
     def trusting(self, shown: Issued | None = None, **versions: ssl.TLSVersion) -> ssl.SSLContext:
         """A client's context that trusts this authority alone, and may show a certificate."""

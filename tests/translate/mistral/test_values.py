@@ -12,7 +12,7 @@ def test_a_value_is_parsed_where_it_came_as_bytes() -> None:
     assert value_of("text", "tools") == "text"
 
 
-@pytest.mark.parametrize("raw", [b'"\xff"', b"1e400", b'"\\ud800"', b"[" * 5_000 + b"]" * 5_000, b"", b"{"])
+@pytest.mark.parametrize("raw", [b'"\xff"', b"1e400", b'"\\ud800"', b"[" * 1_000_000 + b"]" * 1_000_000, b"", b"{"])
 def test_what_is_no_json_is_the_clients_fault(raw: bytes) -> None:
     with pytest.raises(InvalidRequest) as refused:
         value_of(Raw(raw), "tools")
