@@ -2,8 +2,9 @@
 
 The bytes are forwarded as they came unless a model has to be filled in, so what is checked is what is sent.
 msgspec reads only the named fields and skips the others, but lets bad UTF-8 through in what it skips: that is
-checked first. It gives up by itself (RecursionError) on nesting that no parser of a backend takes: over 1,000 levels with Python
-3.11, 10,000 with 3.12 and 3.13, as many as the stack holds with 3.14. Duplicate keys: the last one wins, as in vLLM.
+checked first. It gives up by itself (RecursionError) on nesting that no parser of a backend takes: over 1,000 levels
+with Python 3.11, 10,000 with 3.12 and 3.13, as many as the stack holds with 3.14. Duplicate keys: the last one wins, as
+in vLLM.
 """
 
 import re
