@@ -127,9 +127,16 @@ class Distribution:
         if len(waiting) >= ENOUGH:
             self.settle()
 
-    def mark(self, value: float, trace_id: str, at: float) -> None:
-        """Let a value be the example of its bucket; `trace_id`: hexadecimal, `at`: seconds since 1970."""
-        self.exemplars[bisect_left(self.bounds, value)] = (trace_id, value, at)
+    def observe_many(self, values: list[float]) -> None:
+        """Count many values."""
+        waiting = self.waiting
+        waiting += values
+        if len(waiting) >= ENOUGH:
+            self.settle()
+
+    def bucket(self, value: float) -> int:
+        """Return the number of the bucket that a value falls into."""
+        return bisect_left(self.bounds, value)
 
     def settle(self) -> None:
         """Count what waits."""
