@@ -17,6 +17,7 @@ from router.observe import logs
 from router.observe.metrics import Metrics
 from router.observe.traffic import model_label
 from router.recent import Recent, Told
+from router.relay.usage import note_tokens
 from router.tracing.context import note_ids
 from router.tracing.tracer import Tracer
 
@@ -85,6 +86,7 @@ class Observer:
         if ended:
             self._ended = []
             note_ids(ended)
+            note_tokens(ended)
             batch = sort(ended)
             self._metrics.exchanges_closed(batch)
             self._access.write(batch, time.time() - time.monotonic())

@@ -7,7 +7,7 @@ are monotonic seconds, which all processes of a machine share, so that slices of
 What a worker has counted ends with it.
 """
 
-from bisect import bisect
+from bisect import bisect, bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -151,10 +151,8 @@ class Recent:
     def _count_alike(self, alike: Alike) -> None:
         current, tries, count = self._slice, self._tries_at(alike.way.backend), len(alike.exchanges)
         current.requests += count
-        for number in map(bin_of, alike.firsts):
-            current.first[number] += 1
-        for number in map(bin_of, alike.durations):
-            current.whole[number] += 1
+        _count_bins(current.first, sorted(alike.firsts))
+        _count_bins(current.whole, sorted(alike.durations))
         tries.count += count
         tries.answered += count
         tries.first += sum(alike.first_of_tries)
@@ -271,6 +269,16 @@ def _add_tries(into: dict[str, Tries], more: dict[str, Tries]) -> None:
 
 def _closed(exchange: Exchange) -> float:
     return exchange.closed or 0.0
+
+
+def _count_bins(bins: Bins, times: list[float]) -> None:
+    """Count times, which rise: a bin is looked for once for all that fall into it."""
+    begin = 0
+    while begin < len(times):
+        number = bin_of(times[begin])
+        end = bisect_left(times, _EDGES[number], begin) if number < len(_EDGES) else len(times)
+        bins[number] += end - begin
+        begin = end
 
 
 def _add_bins(into: Bins, more: Bins) -> None:

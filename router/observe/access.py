@@ -20,7 +20,7 @@ MAX_KEPT = 1024  # ways: of some models at some backends there are a few dozen
 PLAIN = (string.ascii_letters + string.digits + "._:-%").encode()  # stands in JSON as it is
 # Where a template leaves room, and for what; `%b` takes bytes.
 SLOTS = {
-    **{"time": b'"%b"', "id": b'"%b"%b', "client": b'"%b"', "duration": b"%b", "first": b"%b"},
+    **{"time": b'"%b"', "id": b'"%b"', "client": b'"%b"', "duration": b"%b", "first": b"%b"},
     **{"bytes_in": b"%d", "bytes_out": b"%d", "events": b"%d", "tokens_in": b"%d", "tokens_out": b"%d"},
 }
 
@@ -69,14 +69,14 @@ class AccessLines:
         count = len(exchanges)
         columns = self._times(exchanges, ahead), texts[:count], texts[count : 2 * count], texts[2 * count :]
         for one, time, duration, first, tried in zip(exchanges, *columns, strict=True):
-            ident, client, trace, tokens = one.id[:MAX_VALUE].encode(), one.client.encode(), one.trace_id, one.tokens
-            traced = b"" if trace is None else b',"trace":"%b"' % trace.encode()
-            taken, out, events = one.bytes_in, one.bytes_out, one.events
-            if tokens is None:
-                yield template % (time, ident, traced, client, duration, first, taken, out, events, tried)
-            else:
+            trace, tokens, client = one.trace_id, one.tokens, one.client.encode()
+            name = one.id[:MAX_VALUE] if trace is None else f'{one.id[:MAX_VALUE]}","trace":"{trace}'
+            ident, taken, out, events = name.encode(), one.bytes_in, one.bytes_out, one.events
+            if isinstance(tokens, tuple):
                 read, said = tokens
-                yield template % (time, ident, traced, client, duration, first, taken, out, events, read, said, tried)
+                yield template % (time, ident, client, duration, first, taken, out, events, read, said, tried)
+            else:
+                yield template % (time, ident, client, duration, first, taken, out, events, tried)
 
     def _times(self, exchanges: Sequence[Exchange], ahead: float) -> list[bytes]:
         """Return when each was closed: of many it is the same millisecond."""
@@ -112,7 +112,7 @@ def _template(one: Exchange, worker: int | None, sample: float | None) -> bytes:
         if name == "attempts":
             attempt = {key: told for key, told in value[0].items() if key != "duration"}
             pieces.append(_escaped({name: [attempt]})[:-2] + b',"duration":%b}]')
-        elif name != "trace":  # behind the id
+        elif name != "trace":  # it comes with the id
             pieces.append(_escaped({name: value}) if room is None else b'"%b":%b' % (name.encode(), room))
     return b"{%b}\n" % b",".join(pieces)
 

@@ -91,7 +91,7 @@ def access_fields(
     fields["first"] = None if began is None else int((began - opened) * 1e6 + 0.5) / 1e6
     fields["bytes_in"], fields["bytes_out"] = exchange.bytes_in, exchange.bytes_out
     fields["events"] = exchange.events
-    if exchange.tokens is not None:
+    if isinstance(exchange.tokens, tuple):
         fields["tokens_in"], fields["tokens_out"] = exchange.tokens
     if exchange.rules:
         fields["rules"] = ",".join(sorted(exchange.rules, key=_rule_order))

@@ -23,7 +23,6 @@ BACKEND_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 1
 MAX_SERIES = 1000  # pairs of route and model: a bound on what a scrape costs, should a backend list models without end
 MAX_ATTEMPTS = 10_000  # triples of backend, model and outcome; the same
 NO_MODEL = "none"
-NO_TOKENS = (0, 0)
 
 _OK, _SUPERSEDED = AttemptOutcome.OK, AttemptOutcome.SUPERSEDED
 Counted = TypeVar("Counted")
@@ -106,7 +105,7 @@ class Traffic:
         series.duration.observe_many(alike.durations)
         series.first.observe_many(alike.firsts)
         if way.tells_tokens:
-            self._count_tokens(way.model, [one.tokens or NO_TOKENS for one in alike.exchanges])
+            self._count_tokens(way.model, [one.tokens for one in alike.exchanges if isinstance(one.tokens, tuple)])
         self._mark(series.duration, alike.exchanges)
         tried = self._tried_of(way.backend, way.model, _OK)
         tried.count += count
@@ -121,7 +120,7 @@ class Traffic:
             series.duration.observe(one.closed - one.opened)
         if began is not None:
             series.first.observe(began - one.opened)
-        if one.tokens is not None:
+        if isinstance(one.tokens, tuple):
             self._count_tokens(model, [one.tokens])
         self._mark(series.duration, [one])
         for attempt in one.attempts:

@@ -7,6 +7,9 @@ In a text of JSON, quotation marks are escaped: what has none before them is a k
 """
 
 import re
+from collections.abc import Iterable
+
+from router.exchange import Exchange
 
 TAIL = 16 * 1024  # bytes at the end that are looked at: servers write it behind what they have generated
 HEAD = 4 * 1024  # ... and at the beginning, for those that write it before what they have found (rerank)
@@ -21,34 +24,57 @@ _READ = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})\b')
 _WRITTEN = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})\b')
 _LENGTH = 1024  # bytes of it that are looked at, with its details
 
+KEPT = 4 * 1024  # bytes of an answer that is not read at once
+
 Tokens = tuple[int, int]  # of the prompt, and of the answer
 
 
-def tokens_of(answer: bytes, before: Tokens | None = None) -> Tokens | None:
+def tokens_of(answer: bytes, before: Tokens | bytes | None = None) -> Tokens | bytes | None:
     """Return what the last usage in a body, or in the events of a stream, tells; `before` where there is none.
 
     What it does not tell is as it was before: the prompt of a message is told at its beginning, the rest at its end.
+    A short answer with nothing before it is returned as it is, to be read by `read` or `note_tokens` when it is told
+    of: between two requests that takes three times as long, as what reads it is not in the processor's caches.
     """
+    if before is None and len(answer) <= KEPT:
+        return answer
+    return _read(answer, read(before))
+
+
+def read(told: Tokens | bytes | None) -> Tokens | None:
+    """Return what `tokens_of` has returned as numbers."""
+    return _read(told, None) if isinstance(told, bytes) else told
+
+
+def note_tokens(exchanges: Iterable[Exchange]) -> None:
+    """Put down what the answers of exchanges tell, where that was not read yet."""
+    for one in exchanges:
+        told = one.tokens
+        if isinstance(told, bytes):
+            one.tokens = _read(told, None)
+
+
+def _read(answer: bytes, before: Tokens | None) -> Tokens | None:
     usual = _USUAL.match(answer, answer.rfind(b'"usage"', -TAIL))  # -1 is none either: nothing begins with it
     if usual is not None:
-        read, written = usual.groups()
-        return int(read), int(written)
+        asked, written = usual.groups()
+        return int(asked), int(written)
     return _looked_for(answer, before)
 
 
 def _looked_for(answer: bytes, before: Tokens | None) -> Tokens | None:
-    """Do as `tokens_of`, where it is not written as vLLM does."""
+    """Do as `_read`, where it is not written as vLLM does."""
     length = len(answer)
     place = _usage_in(answer, max(0, length - TAIL), length)
     if place < 0 and length > TAIL:
         place = _usage_in(answer, 0, HEAD)
     if place < 0:
         return before
-    read, written = _READ.search(answer, place, place + _LENGTH), _WRITTEN.search(answer, place, place + _LENGTH)
-    if read is None and written is None:
+    asked, written = _READ.search(answer, place, place + _LENGTH), _WRITTEN.search(answer, place, place + _LENGTH)
+    if asked is None and written is None:
         return before
     had = before or (0, 0)
-    return (had[0] if read is None else int(read[1]), had[1] if written is None else int(written[1]))
+    return (had[0] if asked is None else int(asked[1]), had[1] if written is None else int(written[1]))
 
 
 def _usage_in(answer: bytes, start: int, end: int) -> int:
