@@ -1,4 +1,4 @@
-"""How many tokens an answer says it has taken. Pure, and without reading it as JSON: it may be long.
+"""How many tokens an answer says it has taken. Pure, and without reading all of it as JSON: it may be long.
 
     "usage":{"prompt_tokens":9,"completion_tokens":12}       chat, completions, embeddings
     "usage":{"input_tokens":9,"output_tokens":12}            responses, messages
@@ -7,7 +7,10 @@ In a text of JSON, quotation marks are escaped: what has none before them is a k
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Annotated
+
+import msgspec
 
 from router.exchange import Exchange
 
@@ -27,6 +30,17 @@ _LENGTH = 1024  # bytes of it that are looked at, with its details
 KEPT = 4 * 1024  # bytes of an answer that is not read at once
 
 Tokens = tuple[int, int]  # of the prompt, and of the answer
+Count = Annotated[int, msgspec.Meta(ge=0, lt=10**12)]
+
+
+class _Usage(msgspec.Struct, gc=False):
+    """As OpenAI has it; of embeddings there are no tokens of an answer."""
+
+    prompt_tokens: Count
+    completion_tokens: Count = 0
+
+
+_decode = msgspec.json.Decoder(list[_Usage]).decode
 
 
 def tokens_of(answer: bytes, before: Tokens | bytes | None = None) -> Tokens | bytes | None:
@@ -48,10 +62,21 @@ def read(told: Tokens | bytes | None) -> Tokens | None:
 
 def note_tokens(exchanges: Iterable[Exchange]) -> None:
     """Put down what the answers of exchanges tell, where that was not read yet."""
-    for one in exchanges:
-        told = one.tokens
-        if isinstance(told, bytes):
-            one.tokens = _read(told, None)
+    unread = [(one, one.tokens) for one in exchanges if isinstance(one.tokens, bytes)]
+    for (one, _), tokens in zip(unread, _read_all([answer for _, answer in unread]), strict=True):
+        one.tokens = tokens
+
+
+def _read_all(answers: Collection[bytes]) -> list[Tokens | None]:
+    """Return what each of them tells. Where all usages are as vLLM writes them, one call reads them all."""
+    parts = [answer.rpartition(b'"usage":{') for answer in answers]
+    written = [rest.partition(b"}")[0] for _, mark, rest in parts if mark]
+    try:
+        usages = _decode(b"[{%b}]" % b"},{".join(written)) if written else []
+    except msgspec.DecodeError:
+        return [_read(answer, None) for answer in answers]
+    told = iter([(usage.prompt_tokens, usage.completion_tokens) for usage in usages])
+    return [next(told) if mark else _looked_for(rest, None) for _, mark, rest in parts]
 
 
 def _read(answer: bytes, before: Tokens | None) -> Tokens | None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.exchange import Exchange
 from router.relay.usage import KEPT, TAIL, Tokens, note_tokens, read, tokens_of
@@ -25,26 +27,26 @@ def body(**fields: object) -> bytes:
     return json.dumps({**CHAT, **fields}, separators=(",", ":")).encode()
 
 
-@pytest.mark.parametrize(
-    ("answer", "tokens"),
-    [
-        (body(usage=USAGE), (9, 12)),
-        (json.dumps({**CHAT, "usage": USAGE}, indent=2).encode(), (9, 12)),
-        (body(usage=USAGE, prompt_logprobs=None, kv_transfer_params=None), (9, 12)),
-        (body(usage={**USAGE, "prompt_tokens_details": {"cached_tokens": 8}}), (9, 12)),
-        (body(usage={"prompt_tokens": 5, "total_tokens": 5, "completion_tokens": 0}), (5, 0)),
-        (body(usage={"prompt_tokens": 5, "total_tokens": 5}), (5, 0)),
-        (body(usage={"input_tokens": 3, "input_tokens_details": {"cached_tokens": 1}, "output_tokens": 4}), (3, 4)),
-        (json.dumps({"usage": {"prompt_tokens": 7}, "results": ["x" * TAIL * 2]}).encode(), (7, 0)),
-        (body(usage=None), None),
-        (body(usage={"type": "duration", "seconds": 3}), None),
-        (body(usage={"prompt_tokens": "9", "completion_tokens": -1}), None),
-        (body(usage={"prompt_tokens": 10**30}), None),
-        (body(), None),
-        (b"", None),
-        (b'"usage":', None),
-    ],
-)
+ANSWERS: list[tuple[bytes, Tokens | None]] = [
+    (body(usage=USAGE), (9, 12)),
+    (json.dumps({**CHAT, "usage": USAGE}, indent=2).encode(), (9, 12)),
+    (body(usage=USAGE, prompt_logprobs=None, kv_transfer_params=None), (9, 12)),
+    (body(usage={**USAGE, "prompt_tokens_details": {"cached_tokens": 8}}), (9, 12)),
+    (body(usage={"prompt_tokens": 5, "total_tokens": 5, "completion_tokens": 0}), (5, 0)),
+    (body(usage={"prompt_tokens": 5, "total_tokens": 5}), (5, 0)),
+    (body(usage={"input_tokens": 3, "input_tokens_details": {"cached_tokens": 1}, "output_tokens": 4}), (3, 4)),
+    (json.dumps({"usage": {"prompt_tokens": 7}, "results": ["x" * TAIL * 2]}).encode(), (7, 0)),
+    (body(usage=None), None),
+    (body(usage={"type": "duration", "seconds": 3}), None),
+    (body(usage={"prompt_tokens": "9", "completion_tokens": -1}), None),
+    (body(usage={"prompt_tokens": 10**30}), None),
+    (body(), None),
+    (b"", None),
+    (b'"usage":', None),
+]
+
+
+@pytest.mark.parametrize(("answer", "tokens"), ANSWERS)
 def test_tokens_are_found_where_a_usage_stands(answer: bytes, tokens: tuple[int, int] | None) -> None:
     assert told(answer) == tokens
     assert told(answer + b" " * KEPT) == tokens, "a long one"
@@ -94,6 +96,28 @@ def test_a_short_answer_is_read_when_it_is_told_of_and_a_long_one_at_once() -> N
     assert (tokens_of(short), tokens_of(long)) == (short, (9, 12))
     note_tokens(exchanges)
     assert [one.tokens for one in exchanges] == [(9, 12), (9, 12), None, None, (1, 2)]
+
+
+def noted(answers: list[bytes]) -> list[Tokens | bytes | None]:
+    exchanges = [Exchange("x", "/v1/chat/completions", "POST", 1.0, tokens=answer) for answer in answers]
+    note_tokens(exchanges)
+    return [one.tokens for one in exchanges]
+
+
+@given(st.lists(st.sampled_from([each for each in ANSWERS if len(each[0]) <= KEPT]), max_size=5))
+def test_answers_are_read_together_as_they_are_one_by_one(answers: list[tuple[bytes, Tokens | None]]) -> None:
+    assert noted([answer for answer, _ in answers]) == [tokens for _, tokens in answers]
+
+
+def test_what_one_answer_leaves_open_is_not_filled_in_by_the_next() -> None:
+    """All are read as one text."""
+    usual = body(usage={"prompt_tokens": 5, "completion_tokens": 6})
+    for rest in (b"", b'"prompt_tokens":1,"a":{"b":1', b'"a":"', b'"a":[', b"}"):
+        odd = b'"usage":{' + rest
+        tokens = read(odd)
+        assert noted([odd, usual]) == [tokens, (5, 6)]
+        assert noted([usual, odd]) == [(5, 6), tokens]
+        assert noted([odd, odd]) == [tokens, tokens]
 
 
 def test_what_was_kept_to_be_read_later_holds_until_it_is_told_again() -> None:
