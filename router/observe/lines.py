@@ -23,6 +23,9 @@ ACCESS = "router.access"  # the logger that lines of exchanges name
 _UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
+_MILLIS = tuple(f".{milli:03d}Z" for milli in range(1000))  # a number with zeros before it is dear to write
+
+
 class Clock:
     """Wall-clock texts in UTC with milliseconds; the part down to the second is made once per second, if that."""
 
@@ -44,7 +47,7 @@ class Clock:
             self._second = second
         milli = int((now - second) * 1000)
         self.since, self.until = now, second + (milli + 1) / 1000
-        self._text = f"{self._prefix}.{milli:03d}Z"
+        self._text = self._prefix + _MILLIS[milli]
         return self._text
 
 

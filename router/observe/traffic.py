@@ -106,7 +106,7 @@ class Traffic:
         series.first.observe_many(alike.firsts)
         if way.tells_tokens:
             self._count_tokens(way.model, [one.tokens for one in alike.exchanges if isinstance(one.tokens, tuple)])
-        self._mark(series.duration, alike.exchanges)
+        self._mark(series.duration, alike.exchanges, alike.durations)
         tried = self._tried_of(way.backend, way.model, _OK)
         tried.count += count
         tried.times.duration.observe_many(alike.tries)
@@ -118,11 +118,11 @@ class Traffic:
         series.ended[one.status, one.outcome] += 1
         if one.closed is not None:
             series.duration.observe(one.closed - one.opened)
+            self._mark(series.duration, [one], [one.closed - one.opened])
         if began is not None:
             series.first.observe(began - one.opened)
         if isinstance(one.tokens, tuple):
             self._count_tokens(model, [one.tokens])
-        self._mark(series.duration, [one])
         for attempt in one.attempts:
             if attempt.outcome is _OK:
                 self.attempt_closed(attempt, model, began=began)
@@ -133,17 +133,17 @@ class Traffic:
         told.read += sum([read for read, _ in tokens])
         told.written += sum([written for _, written in tokens])
 
-    def _mark(self, durations: Distribution, exchanges: list[Exchange]) -> None:
+    def _mark(self, durations: Distribution, exchanges: list[Exchange], values: list[float]) -> None:
         """Let exchanges be examples; those of a trace of which nobody else knows are none."""
-        newest: dict[int, tuple[str, float]] = {}
-        for trace_id, one in [(one.trace_id, one) for one in exchanges if one.trace_id is not None]:
-            trace = one.trace
-            if one.closed is not None and (trace is None or trace.is_sampled or trace.parent_id is not None):
-                value = one.closed - one.opened
-                newest[durations.bucket(value)] = (trace_id, value)
-        if newest:
-            now = self._wall_clock()
-            durations.exemplars.update({bucket: (*told, now) for bucket, told in newest.items()})
+        known = [
+            (one.trace_id, value)
+            for one, value in zip(exchanges, values, strict=True)
+            if one.trace_id is not None
+            and ((trace := one.trace) is None or trace.is_sampled or trace.parent_id is not None)
+        ]
+        if known:
+            now, bucket = self._wall_clock(), durations.bucket
+            durations.exemplars.update({bucket(value): (trace_id, value, now) for trace_id, value in known})
 
     def attempt_closed(self, attempt: Attempt, model: str, *, began: float | None = None) -> None:
         """Count an attempt; `model` is what `model_label` returns, `began` when the exchange's answer began."""

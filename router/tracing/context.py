@@ -55,7 +55,7 @@ def _ids_of(traceparents: Sequence[str]) -> list[str | None]:
     ids = [each[3:35] for each in traceparents]
     if (
         _are_usual("".join(traceparents), len(traceparents))
-        and not any(len(each) != _LENGTH for each in traceparents)
+        and set(map(len, traceparents)) == {_LENGTH}
         and _NO_TRACE not in ids
         and _NO_SPAN not in [each[36:52] for each in traceparents]
     ):
