@@ -18,6 +18,7 @@ TAIL = 16 * 1024  # bytes at the end that are looked at: servers write it behind
 HEAD = 4 * 1024  # ... and at the beginning, for those that write it before what they have found (rerank)
 MAX_PLACES = 4  # where it might stand in either
 
+_MARK = b'"usage":{'
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 # As vLLM writes it: one look instead of three.
 _USUAL = re.compile(
@@ -47,36 +48,38 @@ def tokens_of(answer: bytes, before: Tokens | bytes | None = None) -> Tokens | b
     """Return what the last usage in a body, or in the events of a stream, tells; `before` where there is none.
 
     What it does not tell is as it was before: the prompt of a message is told at its beginning, the rest at its end.
-    A short answer with nothing before it is returned as it is, to be read by `read` or `note_tokens` when it is told
-    of: between two requests that takes three times as long, as what reads it is not in the processor's caches.
+    Of a short answer with nothing before it, what stands behind the mark of the last one is returned as it is, to be
+    read by `read` or `note_tokens` when it is told of: between two requests that takes longer, as what reads it is not in
+    the processor's caches.
     """
     if before is None and len(answer) <= KEPT:
-        return answer
+        usage = answer.rpartition(_MARK)[2]
+        if len(usage) < len(answer):
+            return usage
     return _read(answer, read(before))
 
 
 def read(told: Tokens | bytes | None) -> Tokens | None:
     """Return what `tokens_of` has returned as numbers."""
-    return _read(told, None) if isinstance(told, bytes) else told
+    return _read(_MARK + told, None) if isinstance(told, bytes) else told
 
 
 def note_tokens(exchanges: Iterable[Exchange]) -> None:
     """Put down what the answers of exchanges tell, where that was not read yet."""
     unread = [(one, one.tokens) for one in exchanges if isinstance(one.tokens, bytes)]
-    for (one, _), tokens in zip(unread, _read_all([answer for _, answer in unread]), strict=True):
+    if not unread:
+        return
+    for (one, _), tokens in zip(unread, _read_all([usage for _, usage in unread]), strict=True):
         one.tokens = tokens
 
 
-def _read_all(answers: Collection[bytes]) -> list[Tokens | None]:
-    """Return what each of them tells. Where all usages are as vLLM writes them, one call reads them all."""
-    parts = [answer.rpartition(b'"usage":{') for answer in answers]
-    written = [rest.partition(b"}")[0] for _, mark, rest in parts if mark]
+def _read_all(usages: Collection[bytes]) -> list[Tokens | None]:
+    """Return what each of them tells. Where all are as OpenAI has them, one call reads them all."""
     try:
-        usages = _decode(b"[{%b}]" % b"},{".join(written)) if written else []
+        found = _decode(b"[{%b}]" % b"},{".join([usage.partition(b"}")[0] for usage in usages]))
     except msgspec.DecodeError:
-        return [_read(answer, None) for answer in answers]
-    told = iter([(usage.prompt_tokens, usage.completion_tokens) for usage in usages])
-    return [next(told) if mark else _looked_for(rest, None) for _, mark, rest in parts]
+        return [_read(_MARK + usage, None) for usage in usages]
+    return [(each.prompt_tokens, each.completion_tokens) for each in found]
 
 
 def _read(answer: bytes, before: Tokens | None) -> Tokens | None:
