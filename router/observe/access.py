@@ -5,7 +5,6 @@ and names is the same for many, and made once. Whatever is seldom told, and what
 it makes every other line, and each of these would be the same.
 """
 
-import string
 from collections.abc import Iterator, Sequence
 from math import inf, trunc
 from typing import Any
@@ -17,7 +16,6 @@ from router.exchange import Exchange
 from router.observe.lines import MAX_VALUE, Clock, access_fields, encode, json_line, text_line, went_well
 
 MAX_KEPT = 1024  # ways: of some models at some backends there are a few dozen
-PLAIN = (string.ascii_letters + string.digits + "._:-%").encode()  # stands in JSON as it is
 # Where a template leaves room, and for what; `%b` takes bytes.
 SLOTS = {
     **{"time": b'"%b"', "id": b'"%b"', "client": b'"%b"', "duration": b"%b", "first": b"%b"},
@@ -123,6 +121,6 @@ def _escaped(fields: dict[str, Any]) -> bytes:
 
 
 def _may_break(exchanges: Sequence[Exchange]) -> bool:
-    """Return whether something in an id or an address may have to be escaped; looked for in all of them at once."""
+    """Return whether something in an id or an address has to be escaped; looked for in all of them at once."""
     names = "".join([one.id for one in exchanges] + [one.client for one in exchanges])
-    return bool(names.encode(errors="replace").translate(None, PLAIN))
+    return not names.isascii() or "\x7f" in names or len(orjson.dumps(names)) != len(names) + len('""')

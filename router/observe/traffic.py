@@ -94,9 +94,6 @@ class Traffic:
         self._bytes_in += sum([one.bytes_in for one in exchanges])
         self._bytes_out += sum([one.bytes_out for one in exchanges])
         self._events += sum([one.events for one in exchanges])
-        for rules in [one.rules for one in exchanges if one.rules]:
-            for rule in rules:
-                self._rules[rule] += 1
 
     def _count_alike(self, alike: Alike) -> None:
         way, count = alike.way, len(alike.exchanges)
@@ -107,6 +104,8 @@ class Traffic:
         if way.tells_tokens:
             self._count_tokens(way.model, [one.tokens for one in alike.exchanges if isinstance(one.tokens, tuple)])
         self._mark(series.duration, alike.exchanges, alike.durations)
+        for rule in way.rules:
+            self._rules[rule] += count
         tried = self._tried_of(way.backend, way.model, _OK)
         tried.count += count
         tried.times.duration.observe_many(alike.tries)
@@ -123,6 +122,8 @@ class Traffic:
             series.first.observe(began - one.opened)
         if isinstance(one.tokens, tuple):
             self._count_tokens(model, [one.tokens])
+        for rule in one.rules:
+            self._rules[rule] += 1
         for attempt in one.attempts:
             if attempt.outcome is _OK:
                 self.attempt_closed(attempt, model, began=began)

@@ -49,8 +49,8 @@ def tokens_of(answer: bytes, before: Tokens | bytes | None = None) -> Tokens | b
 
     What it does not tell is as it was before: the prompt of a message is told at its beginning, the rest at its end.
     Of a short answer with nothing before it, what stands behind the mark of the last one is returned as it is, to be
-    read by `read` or `note_tokens` when it is told of: between two requests that takes longer, as what reads it is not in
-    the processor's caches.
+    read by `read` or `note_tokens` when it is told of: between two requests that takes longer, as what reads it is
+    not in the processor's caches.
     """
     if before is None and len(answer) <= KEPT:
         usage = answer.rpartition(_MARK)[2]
