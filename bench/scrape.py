@@ -21,6 +21,7 @@ from router.backends.backend import Backend, BackendSpec, Change, ChangeKind
 from router.backends.breaker import BreakerRules
 from router.backends.engine import Figures
 from router.backends.health import HealthRules, Seen
+from router.ended import sort
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome, Trace
 from router.observe.exposition import OPENMETRICS_TYPE, merged
 from router.observe.metrics import Metrics
@@ -71,7 +72,7 @@ def everything(count: int) -> Metrics:
         for model in MODELS:
             closed = Exchange("a", route, "POST", 10.0, model=model, known_model=True, status=200, trace=TRACE)
             closed.began, closed.closed, closed.outcome, closed.tokens = 10.5, 11.0, Outcome.OK, (500, 12)
-            metrics.exchanges_closed([closed])
+            metrics.exchanges_closed(sort([closed]))
             metrics.event_gaps(closed).waiting.extend((0.01, 0.02))
     return metrics
 

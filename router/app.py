@@ -45,7 +45,6 @@ from router.relay.shared import Cluster, Shared
 from router.reload import LocalControl
 from router.securing import Securing, read_credentials
 from router.tapping import Tapping
-from router.tracing.tracer import without_tracing
 from router.vitals import Looking
 from router.wire.client import PooledHTTPClient
 from router.wire.limits import ServerLimits
@@ -371,7 +370,7 @@ class App:
             scrape=self.control.metrics,
             recent=self.control.recent,
             sessions=relay.sessions if config.sessions.enabled else None,
-            open_trace=without_tracing if self._tracer is None else self._tracer.open,
+            open_trace=None if self._tracer is None else self._tracer.open,
             started=self._began,
             worker=self._worker,
             guard=self._guard,

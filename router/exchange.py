@@ -70,7 +70,7 @@ class Trace:
     trace_id: str
     parent_id: str | None  # the client's span, None where the trace begins here
     is_sampled: bool
-    span_id: str = ""  # the exchange's own; "" where nobody is told of spans
+    span_id: str = ""  # the exchange's own; "" of what a client has named
 
 
 @dataclass(slots=True)
@@ -91,7 +91,8 @@ class Exchange:
     bytes_in: int = 0
     bytes_out: int = 0
     events: int = 0  # events relayed, of streams
-    tokens: tuple[int, int] | None = None  # of the prompt and of the answer, as the answer tells; None: it does not
+    # Of the prompt and of the answer, as the answer tells; None: it does not; bytes: its usage, not yet read.
+    tokens: tuple[int, int] | bytes | None = None
     began: float | None = None  # when the answer began (text, reasoning, tool call, finish reason)
     closed: float | None = None
     outcome: Outcome | None = None
@@ -101,7 +102,9 @@ class Exchange:
     session: str | None = None  # the name of the conversation that it belongs to, None where that is not known
     resumed: int = 0  # how often its broken answer was continued on another backend
     resume_mode: str | None = None  # how, the last time
-    trace: Trace | None = None  # None where the client names none and nobody is told of spans
+    trace: Trace | None = None  # None where nobody is told of spans
+    traceparent: str | None = None  # the client's header, where nobody is told of spans and it was not read yet
+    trace_id: str | None = None  # of the trace that it belongs to, None where there is none
     hedged: bool = False  # a second attempt ran beside the first
     rules: set[str] = field(default_factory=set)  # ids of the rules of translation that changed something
     attempts: list[Attempt] = field(default_factory=list)

@@ -11,10 +11,14 @@ from collections.abc import Callable
 
 from router.backends.backend import Change, ChangeKind
 from router.backends.health import HealthState
+from router.ended import sort
 from router.exchange import Attempt, AttemptOutcome, Exchange
 from router.observe import logs
-from router.observe.metrics import Metrics, model_label
+from router.observe.metrics import Metrics
+from router.observe.traffic import model_label
 from router.recent import Recent, Told
+from router.relay.usage import note_tokens
+from router.tracing.context import note_ids
 from router.tracing.tracer import Tracer
 
 WELL = frozenset({"up", "closed", "serving", "drained"})  # states that need nobody's attention; an order is no accident
@@ -81,9 +85,12 @@ class Observer:
         ended = self._ended
         if ended:
             self._ended = []
-            self._metrics.exchanges_closed(ended)
-            self._access.write(ended, time.time() - time.monotonic())
-            self._recent.exchanges_closed(ended)
+            note_ids(ended)
+            note_tokens(ended)
+            batch = sort(ended)
+            self._metrics.exchanges_closed(batch)
+            self._access.write(batch, time.time() - time.monotonic())
+            self._recent.exchanges_closed(batch)
             if self._tracer is not None:
                 for exchange in ended:
                     self._tracer.exchange_closed(exchange)

@@ -7,13 +7,14 @@ are monotonic seconds, which all processes of a machine share, so that slices of
 What a worker has counted ends with it.
 """
 
-from bisect import bisect
+from bisect import bisect, bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 
+from router.ended import Alike, Ended
 from router.exchange import AttemptOutcome, Exchange, Outcome
 
 SPAN = 2.0  # seconds of a slice
@@ -133,35 +134,55 @@ class Recent:
         """Keep what has changed of a backend."""
         self._turns.append(Turn(self._wall_clock(), backend, kind, before, after, cause))
 
-    def exchanges_closed(self, exchanges: Iterable[Exchange]) -> None:
-        """Count exchanges, in the order in which they were closed."""
-        current, lap, until = self._slice, self._lap, self._until
-        for one in exchanges:
-            opened, began, closed, outcome = one.opened, one.began, one.closed or 0.0, one.outcome
-            if closed >= until:
-                self._turn(closed)
-                current, lap, until = self._slice, self._lap, self._until
-            current.requests += 1
-            if began is not None:
-                current.first[bin_of(began - opened)] += 1
-            if outcome is _OK:
-                current.whole[bin_of(closed - opened)] += 1
-            else:
-                current.failed += outcome in FAILED
-            if one.resumed or (outcome is not _OK and outcome in FAILED):
-                self._incidents.append(incident(one, self._wall_clock()))
-            for attempt in one.attempts:
-                tries = lap.get(attempt.backend)
-                if tries is None:
-                    tries = lap[attempt.backend] = Tries()
-                tries.count += 1
-                if attempt.outcome is _TRY_OK:
-                    # A broken answer had begun elsewhere, before this try did.
-                    if began is not None and began >= attempt.started:
-                        tries.answered += 1
-                        tries.first += began - attempt.started
-                elif attempt.outcome not in NOBODYS_FAULT:
-                    tries.failed += 1
+    def exchanges_closed(self, ended: Ended) -> None:
+        """Count exchanges."""
+        exchanges = ended.exchanges
+        if exchanges and _closed(exchanges[-1]) >= self._until:  # not all of them belong to the slice that there is
+            for one in exchanges:
+                if _closed(one) >= self._until:
+                    self._turn(_closed(one))
+                self._count_one(one)
+        else:
+            for alike in ended.alike:
+                self._count_alike(alike)
+            for one in ended.others:
+                self._count_one(one)
+
+    def _count_alike(self, alike: Alike) -> None:
+        current, tries, count = self._slice, self._tries_at(alike.way.backend), len(alike.exchanges)
+        current.requests += count
+        _count_bins(current.first, sorted(alike.firsts))
+        _count_bins(current.whole, sorted(alike.durations))
+        tries.count += count
+        tries.answered += count
+        tries.first += sum(alike.first_of_tries)
+
+    def _count_one(self, one: Exchange) -> None:
+        current, began, outcome = self._slice, one.began, one.outcome
+        current.requests += 1
+        if began is not None:
+            current.first[bin_of(began - one.opened)] += 1
+        if outcome is _OK:
+            current.whole[bin_of(_closed(one) - one.opened)] += 1
+        current.failed += outcome in FAILED
+        if one.resumed or outcome in FAILED:
+            self._incidents.append(incident(one, self._wall_clock()))
+        for attempt in one.attempts:
+            tries = self._tries_at(attempt.backend)
+            tries.count += 1
+            if attempt.outcome is _TRY_OK:
+                # A broken answer had begun elsewhere, before this try did.
+                if began is not None and began >= attempt.started:
+                    tries.answered += 1
+                    tries.first += began - attempt.started
+            elif attempt.outcome not in NOBODYS_FAULT:
+                tries.failed += 1
+
+    def _tries_at(self, backend: str) -> Tries:
+        tries = self._lap.get(backend)
+        if tries is None:
+            tries = self._lap[backend] = Tries()
+        return tries
 
     def _turn(self, now: float) -> None:
         """Begin another slice, and another lap when its time has come."""
@@ -244,6 +265,20 @@ def _once(turns: list[Turn]) -> tuple[Turn, ...]:
 def _add_tries(into: dict[str, Tries], more: dict[str, Tries]) -> None:
     for name, tries in more.items():
         into[name].add(tries)
+
+
+def _closed(exchange: Exchange) -> float:
+    return exchange.closed or 0.0
+
+
+def _count_bins(bins: Bins, times: list[float]) -> None:
+    """Count times, which rise: a bin is looked for once for all that fall into it."""
+    begin = 0
+    while begin < len(times):
+        number = bin_of(times[begin])
+        end = bisect_left(times, _EDGES[number], begin) if number < len(_EDGES) else len(times)
+        bins[number] += end - begin
+        begin = end
 
 
 def _add_bins(into: Bins, more: Bins) -> None:

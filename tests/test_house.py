@@ -27,6 +27,7 @@ PARAMETERS = 7
 ROWS: dict[str, int] = {
     "router": 1,  # the package itself: its version and the words
     "router.errors": 1,
+    "router.ended": 1,
     "router.exchange": 1,
     "router.recent": 1,
     "router.config": 2,

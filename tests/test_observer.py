@@ -105,7 +105,7 @@ def test_what_is_open_is_counted_at_once() -> None:
 def test_what_has_ended_is_told_of_together_a_moment_later() -> None:
     metrics, one, asked = delayed()
     told = list[str]()
-    metrics.exchanges_closed = lambda ended: told.extend(one.id for one in ended)  # type: ignore[method-assign]
+    metrics.exchanges_closed = lambda ended: told.extend(one.id for one in ended.exchanges)  # type: ignore[method-assign]
     for _ in range(3):
         answered(one)
 

@@ -3,9 +3,13 @@
 import math
 import pickle
 import random
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from router.ended import sort
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
 from router.recent import (
     INCIDENTS,
@@ -22,6 +26,7 @@ from router.recent import (
     joined,
     share_of,
 )
+from tests.observe.drawn import exchanges
 
 
 def closed(
@@ -45,7 +50,7 @@ def closed(
 
 def counted(*exchanges: Exchange, now: float, in_flight: int = 0) -> Told:
     recent = Recent(lambda: 1000.0)
-    recent.exchanges_closed(exchanges)
+    recent.exchanges_closed(sort(exchanges))
     return recent.told(in_flight, now)
 
 
@@ -53,6 +58,23 @@ def test_each_exchange_is_counted_in_the_span_in_which_it_ended() -> None:
     told = counted(closed(100.1), closed(101.9), closed(102.0, outcome=Outcome.BROKEN), now=103.0)
 
     assert [(each.number * SPAN, each.requests, each.failed) for each in told.slices] == [(100.0, 2, 0), (102.0, 1, 1)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(exchanges(), min_size=2, max_size=6))
+def test_what_is_counted_together_is_what_is_counted_one_by_one(made: list[Exchange]) -> None:
+    made.sort(key=lambda one: one.closed or 0.0)
+    together, alone = Recent(lambda: 1000.0), Recent(lambda: 1000.0)
+    together.exchanges_closed(sort(made))
+    together.exchanges_closed(sort(made[:1]))
+    for one in (*made, made[0]):
+        alone.exchanges_closed(sort([one]))
+    told, other = together.told(0, 100.0), alone.told(0, 100.0)
+
+    assert (told.slices, told.incidents, told.tries.keys()) == (other.slices, other.incidents, other.tries.keys())
+    for name, tries in told.tries.items():
+        assert replace(tries, first=0.0) == replace(other.tries[name], first=0.0)
+        assert tries.first == pytest.approx(other.tries[name].first)
 
 
 def test_what_is_older_than_five_minutes_is_not_told() -> None:
@@ -174,7 +196,7 @@ def test_what_is_kept_is_bounded_whatever_comes() -> None:
     for number in range(20 * SLICES):
         exchange = closed(number * SPAN, outcome=Outcome.BROKEN, tries=(("one", AttemptOutcome.CUT),) * 50)
         exchange.id = exchange.error = exchange.model = "x" * 10_000
-        recent.exchanges_closed([exchange])
+        recent.exchanges_closed(sort([exchange]))
     told = recent.told(0, 20 * SLICES * SPAN)
 
     assert len(told.slices) <= SLICES + 1

@@ -24,7 +24,6 @@ from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
 from router.relay.relay import Relay
 from router.relay.sessions import Sessions
-from router.tracing.tracer import without_tracing
 from router.wire.headers import RequestHeaders
 from router.wire.server import ServerConnection
 
@@ -48,7 +47,7 @@ class Context:
     scrape: Callable[[str], Awaitable[tuple[str, bytes]]]  # metrics of all processes, in the form an Accept asks for
     recent: Callable[[], Awaitable[Told]]  # what happened lately in all processes
     sessions: Sessions | None = None  # None where they are off
-    open_trace: Callable[[str | None, str], Trace | None] = without_tracing  # of a traceparent and an exchange's id
+    open_trace: Callable[[str | None, str], Trace] | None = None  # of a traceparent and an exchange's id, for spans
     deadline_header: str = "X-Request-Timeout"
     total_timeout: float | None = None  # seconds
     public_details: bool = False  # /health names the backends' addresses
@@ -103,7 +102,12 @@ class BaseHandler(tornado.web.RequestHandler):
         self.exchange = Exchange(
             ident, self.route_label, request.method or "", context.clock(), client=request.remote_ip or ""
         )
-        self.exchange.trace = context.open_trace(self.headers_in.first("Traceparent"), ident)
+        traceparent = self.headers_in.first("Traceparent")
+        if context.open_trace is None:
+            self.exchange.traceparent = traceparent
+        else:
+            trace = self.exchange.trace = context.open_trace(traceparent, ident)
+            self.exchange.trace_id = trace.trace_id
         if context.logged_headers is not None:
             self.exchange.headers = context.logged_headers(self.headers_in.raw)
         if not self.is_quiet:

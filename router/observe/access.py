@@ -5,26 +5,22 @@ and names is the same for many, and made once. Whatever is seldom told, and what
 it makes every other line, and each of these would be the same.
 """
 
-import string
-from collections.abc import Sequence
-from math import trunc
+from collections.abc import Iterator, Sequence
+from math import inf, trunc
 from typing import Any
 
 import orjson
 
-from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
+from router.ended import Alike, Ended, Way
+from router.exchange import Exchange
 from router.observe.lines import MAX_VALUE, Clock, access_fields, encode, json_line, text_line, went_well
 
 MAX_KEPT = 1024  # ways: of some models at some backends there are a few dozen
-PLAIN = (string.ascii_letters + string.digits + "._:-%").encode()  # stands in JSON as it is
 # Where a template leaves room, and for what; `%b` takes bytes.
 SLOTS = {
-    **{"time": b'"%b"', "id": b'"%b"%b', "client": b'"%b"', "duration": b"%b", "first": b"%b"},
+    **{"time": b'"%b"', "id": b'"%b"', "client": b'"%b"', "duration": b"%b", "first": b"%b"},
     **{"bytes_in": b"%d", "bytes_out": b"%d", "events": b"%d", "tokens_in": b"%d", "tokens_out": b"%d"},
 }
-_OK, _TRY_OK = Outcome.OK, AttemptOutcome.OK
-# Method, route, model, stream, status, rules, backend and its status, and whether tokens are told.
-Way = tuple[str, str, str | None, bool, int, tuple[str, ...], str, int | None, bool]
 
 
 class AccessLines:
@@ -40,69 +36,64 @@ class AccessLines:
         self._sample = sample
         self._templates: dict[Way, bytes] = {}
 
-    def json(self, exchanges: Sequence[Exchange], ahead: float) -> list[bytes]:
+    def json(self, ended: Ended, ahead: float) -> list[bytes]:
         """Return the line of each; `ahead`: seconds that the wall clock is ahead of the exchanges'."""
-        if len(exchanges) == 1:  # it shares nothing
-            return [self._alone(exchanges[0], self._clock.text((exchanges[0].closed or 0.0) + ahead))]
-        templates: list[bytes] = []
-        seconds: list[float] = []  # three of each
-        is_plain = not _may_break(exchanges)
-        for one in exchanges:
-            opened, began, closed, attempts = one.opened, one.began, one.closed, one.attempts
-            ended = attempts[0].ended if len(attempts) == 1 and is_plain else None
-            if ended is None or began is None or closed is None:
-                templates.append(b"")
-                seconds += (0.0, 0.0, 0.0)
-            else:
-                templates.append(self._template_of(one, attempts[0]))
-                seconds += (closed - opened, began - opened, ended - attempts[0].started)
-        # The texts of numbers with a fraction take Python five times as long. Rounded as in `lines.micro`.
-        texts = iter(orjson.dumps([trunc(each * 1e6 + 0.5) / 1e6 for each in seconds])[1:-1].split(b","))
-        lines: list[bytes] = []
-        text, head = "", b""
-        for one, template, duration, first, tried in zip(exchanges, templates, texts, texts, texts, strict=False):
-            time = self._clock.text((one.closed or 0.0) + ahead)
-            if not template:
-                lines.append(self._alone(one, time))
-                continue
-            if time is not text:
-                text, head = time, time.encode()
-            ident, client, trace, tokens = one.id[:MAX_VALUE].encode(), one.client.encode(), one.trace, one.tokens
-            traced = b"" if trace is None else b',"trace":"%b"' % trace.trace_id.encode()
-            values: tuple[bytes | int, ...]
-            read, out, events = one.bytes_in, one.bytes_out, one.events
-            if tokens is None:
-                values = (head, ident, traced, client, duration, first, read, out, events, tried)
-            else:
-                values = (head, ident, traced, client, duration, first, read, out, events, tokens[0], tokens[1], tried)
-            lines.append(template % values)
-        return lines
+        exchanges = ended.exchanges
+        if len(exchanges) == 1 or _may_break(exchanges):  # one shares nothing
+            return [self._alone(one, ahead) for one in exchanges]
+        if len(ended.alike) == 1 and not ended.others:
+            return list(self._together(ended.alike[0], ahead))
+        made: dict[tuple[Any, ...], Iterator[bytes]]
+        made = {alike.way: self._together(alike, ahead) for alike in ended.alike}
+        return [
+            self._alone(one, ahead) if way is None else next(made[way])
+            for one, way in zip(exchanges, ended.ways, strict=True)
+        ]
 
-    def _alone(self, one: Exchange, time: str) -> bytes:
+    def _alone(self, one: Exchange, ahead: float) -> bytes:
+        time = self._clock.text((one.closed or 0.0) + ahead)
         return json_line(one, time, self._worker, self._sample if went_well(one) else None)
 
-    def text(self, exchanges: Sequence[Exchange], ahead: float) -> list[bytes]:
+    def _together(self, alike: Alike, ahead: float) -> Iterator[bytes]:
+        """Yield the lines of exchanges that went one way."""
+        way, exchanges = alike.way, alike.exchanges
+        if not way.is_plain:
+            yield from [self._alone(one, ahead) for one in exchanges]
+            return
+        template = self._templates.get(way) or self._keep(way, exchanges[0])
+        # The texts of numbers with a fraction take Python five times as long. Rounded as in `lines.micro`.
+        seconds = alike.durations + alike.firsts + alike.tries
+        texts = orjson.dumps([trunc(each * 1e6 + 0.5) / 1e6 for each in seconds])[1:-1].split(b",")
+        count = len(exchanges)
+        columns = self._times(exchanges, ahead), texts[:count], texts[count : 2 * count], texts[2 * count :]
+        for one, time, duration, first, tried in zip(exchanges, *columns, strict=True):
+            trace, tokens, client = one.trace_id, one.tokens, one.client.encode()
+            name = one.id[:MAX_VALUE] if trace is None else f'{one.id[:MAX_VALUE]}","trace":"{trace}'
+            ident, taken, out, events = name.encode(), one.bytes_in, one.bytes_out, one.events
+            if isinstance(tokens, tuple):
+                read, said = tokens
+                yield template % (time, ident, client, duration, first, taken, out, events, read, said, tried)
+            else:
+                yield template % (time, ident, client, duration, first, taken, out, events, tried)
+
+    def _times(self, exchanges: Sequence[Exchange], ahead: float) -> list[bytes]:
+        """Return when each was closed: of many it is the same millisecond."""
+        times, clock, time, since, until = list[bytes](), self._clock, b"", inf, -inf
+        for one in exchanges:
+            now = (one.closed or 0.0) + ahead
+            if not since <= now < until:
+                time = clock.text(now).encode()
+                since, until = clock.since, clock.until
+            times.append(time)
+        return times
+
+    def text(self, ended: Ended, ahead: float) -> list[bytes]:
         """Return the lines for people. See `json`."""
         sample, clock = self._sample, self._clock.text
         return [
             text_line(one, clock((one.closed or 0.0) + ahead), self._worker, sample if went_well(one) else None)
-            for one in exchanges
+            for one in ended.exchanges
         ]
-
-    def _template_of(self, one: Exchange, attempt: Attempt) -> bytes:
-        """Return what the line has in common with others, b"" where it is not made so."""
-        if (
-            one.outcome is not _OK
-            or attempt.outcome is not _TRY_OK
-            or not one.known_model
-            or one.error is not None
-            or (one.path or one.param or one.client_cert or one.queued or one.headers)
-            or (one.resumed or one.hedged or one.session is not None)
-        ):
-            return b""
-        rules, told = (*one.rules,) if one.rules else (), one.tokens is not None
-        way = (one.method, one.route, one.model, one.stream, one.status, rules, attempt.backend, attempt.status, told)
-        return self._templates.get(way) or self._keep(way, one)
 
     def _keep(self, way: Way, one: Exchange) -> bytes:
         if len(self._templates) >= MAX_KEPT:
@@ -119,7 +110,7 @@ def _template(one: Exchange, worker: int | None, sample: float | None) -> bytes:
         if name == "attempts":
             attempt = {key: told for key, told in value[0].items() if key != "duration"}
             pieces.append(_escaped({name: [attempt]})[:-2] + b',"duration":%b}]')
-        elif name != "trace":  # behind the id
+        elif name != "trace":  # it comes with the id
             pieces.append(_escaped({name: value}) if room is None else b'"%b":%b' % (name.encode(), room))
     return b"{%b}\n" % b",".join(pieces)
 
@@ -130,6 +121,6 @@ def _escaped(fields: dict[str, Any]) -> bytes:
 
 
 def _may_break(exchanges: Sequence[Exchange]) -> bool:
-    """Return whether something in an id or an address may have to be escaped; looked for in all of them at once."""
-    names = "".join([f"{one.id}{one.client}" for one in exchanges])
-    return bool(names.encode(errors="replace").translate(None, PLAIN))
+    """Return whether something in an id or an address has to be escaped; looked for in all of them at once."""
+    names = "".join([one.id for one in exchanges] + [one.client for one in exchanges])
+    return not names.isascii() or "\x7f" in names or len(orjson.dumps(names)) != len(names) + len('""')

@@ -10,6 +10,7 @@ import enum
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -110,11 +111,12 @@ class Distribution:
     Values wait until they are ENOUGH, or are told: to count many together costs a third. One thread counts and tells.
     """
 
-    __slots__ = ("bounds", "counts", "exemplars", "total", "waiting")
+    __slots__ = ("bounds", "bucket", "counts", "exemplars", "total", "waiting")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         """`bounds`: upper bounds, rising, each inclusive; values over the last are counted too."""
         self.bounds = bounds
+        self.bucket = partial(bisect_left, bounds)  # returns the number of the bucket that a value falls into
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
         self.waiting: list[float] = []  # who puts values there has them counted when they are ENOUGH, by `settle`
@@ -127,9 +129,12 @@ class Distribution:
         if len(waiting) >= ENOUGH:
             self.settle()
 
-    def mark(self, value: float, trace_id: str, at: float) -> None:
-        """Let a value be the example of its bucket; `trace_id`: hexadecimal, `at`: seconds since 1970."""
-        self.exemplars[bisect_left(self.bounds, value)] = (trace_id, value, at)
+    def observe_many(self, values: list[float]) -> None:
+        """Count many values."""
+        waiting = self.waiting
+        waiting += values
+        if len(waiting) >= ENOUGH:
+            self.settle()
 
     def settle(self) -> None:
         """Count what waits."""

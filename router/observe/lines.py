@@ -23,28 +23,31 @@ ACCESS = "router.access"  # the logger that lines of exchanges name
 _UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
+_MILLIS = tuple(f".{milli:03d}Z" for milli in range(1000))  # a number with zeros before it is dear to write
+
+
 class Clock:
     """Wall-clock texts in UTC with milliseconds; the part down to the second is made once per second, if that."""
 
-    __slots__ = ("_from", "_prefix", "_second", "_text", "_until")
+    __slots__ = ("_prefix", "_second", "_text", "since", "until")
 
     def __init__(self) -> None:
         """Start with no second at hand."""
         self._second = -1
-        self._from = self._until = 0.0  # what the text holds for
+        self.since = self.until = 0.0  # what the last text holds for
         self._prefix = self._text = ""
 
     def text(self, now: float) -> str:
         """Return `now` (seconds since 1970) as 2026-01-31T23:59:59.123Z."""
-        if self._from <= now < self._until:
+        if self.since <= now < self.until:
             return self._text
         second = int(now)
         if second != self._second:
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = second
         milli = int((now - second) * 1000)
-        self._from, self._until = now, second + (milli + 1) / 1000
-        self._text = f"{self._prefix}.{milli:03d}Z"
+        self.since, self.until = now, second + (milli + 1) / 1000
+        self._text = self._prefix + _MILLIS[milli]
         return self._text
 
 
@@ -71,8 +74,8 @@ def access_fields(
     if worker is not None:
         fields["worker"] = worker
     fields["id"] = exchange.id[:MAX_VALUE]
-    if exchange.trace is not None:
-        fields["trace"] = exchange.trace.trace_id
+    if exchange.trace_id is not None:
+        fields["trace"] = exchange.trace_id
     fields["client"] = exchange.client
     if exchange.client_cert:
         fields["client_cert"] = exchange.client_cert[:MAX_VALUE]
@@ -91,7 +94,7 @@ def access_fields(
     fields["first"] = None if began is None else int((began - opened) * 1e6 + 0.5) / 1e6
     fields["bytes_in"], fields["bytes_out"] = exchange.bytes_in, exchange.bytes_out
     fields["events"] = exchange.events
-    if exchange.tokens is not None:
+    if isinstance(exchange.tokens, tuple):
         fields["tokens_in"], fields["tokens_out"] = exchange.tokens
     if exchange.rules:
         fields["rules"] = ",".join(sorted(exchange.rules, key=_rule_order))

@@ -6,10 +6,10 @@ A line is made where it arises (`observe/lines.py`) and handed to the writer's q
 import logging
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
-from router.exchange import Exchange
+from router.ended import Ended, sort
 from router.observe.access import AccessLines
 from router.observe.lines import Clock, json_record, text_record, went_well
 from router.observe.writer import LineWriter
@@ -63,15 +63,15 @@ class AccessLog:
         lines = AccessLines(self._worker, self._sample)
         self._made = lines.text if text else lines.json
 
-    def write(self, exchanges: Sequence[Exchange], ahead: float) -> None:
+    def write(self, ended: Ended, ahead: float) -> None:
         """Queue the lines of exchanges that were closed; `ahead`: seconds that the wall clock is ahead of theirs."""
         sample = self._sample
         if self._writer is None:
             return
         if sample is not None:
-            exchanges = [one for one in exchanges if not went_well(one) or self._dice() < sample]
-        if exchanges:
-            self._writer.put(b"".join(self._made(exchanges, ahead)), len(exchanges))
+            ended = sort([one for one in ended.exchanges if not went_well(one) or self._dice() < sample])
+        if ended.exchanges:
+            self._writer.put(b"".join(self._made(ended, ahead)), len(ended.exchanges))
 
 
 class LineHandler(logging.Handler):

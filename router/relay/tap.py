@@ -19,6 +19,7 @@ from router.middleware.interface import Call, Ending, Failure, Head, Headers, Re
 from router.middleware.slot import Slot
 from router.relay.beginning import find_error, kind_of
 from router.relay.route import Body, Route
+from router.relay.usage import read
 from router.wire.sse import event_data, split_events
 
 # Header lines that tell of the very bytes of a body.
@@ -186,7 +187,7 @@ def _ending(exchange: Exchange) -> Ending:
         error=exchange.error,
         seconds=0.0 if closed is None else closed - opened,
         first=None if began is None else began - opened,
-        tokens=exchange.tokens,
+        tokens=read(exchange.tokens),
         attempts=tuple(
             (each.backend, "" if each.outcome is None else each.outcome.value) for each in exchange.attempts
         ),

@@ -1,4 +1,4 @@
-"""How many tokens an answer says it has taken. Pure, and without reading it as JSON: it may be long.
+"""How many tokens an answer says it has taken. Pure, and without reading all of it as JSON: it may be long.
 
     "usage":{"prompt_tokens":9,"completion_tokens":12}       chat, completions, embeddings
     "usage":{"input_tokens":9,"output_tokens":12}            responses, messages
@@ -7,11 +7,18 @@ In a text of JSON, quotation marks are escaped: what has none before them is a k
 """
 
 import re
+from collections.abc import Collection, Iterable
+from typing import Annotated
+
+import msgspec
+
+from router.exchange import Exchange
 
 TAIL = 16 * 1024  # bytes at the end that are looked at: servers write it behind what they have generated
 HEAD = 4 * 1024  # ... and at the beginning, for those that write it before what they have found (rerank)
 MAX_PLACES = 4  # where it might stand in either
 
+_MARK = b'"usage":{'
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 # As vLLM writes it: one look instead of three.
 _USUAL = re.compile(
@@ -21,34 +28,81 @@ _READ = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})\b')
 _WRITTEN = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})\b')
 _LENGTH = 1024  # bytes of it that are looked at, with its details
 
+KEPT = 4 * 1024  # bytes of an answer that is not read at once
+
 Tokens = tuple[int, int]  # of the prompt, and of the answer
+Count = Annotated[int, msgspec.Meta(ge=0, lt=10**12)]
 
 
-def tokens_of(answer: bytes, before: Tokens | None = None) -> Tokens | None:
+class _Usage(msgspec.Struct, gc=False):
+    """As OpenAI has it; of embeddings there are no tokens of an answer."""
+
+    prompt_tokens: Count
+    completion_tokens: Count = 0
+
+
+_decode = msgspec.json.Decoder(list[_Usage]).decode
+
+
+def tokens_of(answer: bytes, before: Tokens | bytes | None = None) -> Tokens | bytes | None:
     """Return what the last usage in a body, or in the events of a stream, tells; `before` where there is none.
 
     What it does not tell is as it was before: the prompt of a message is told at its beginning, the rest at its end.
+    Of a short answer with nothing before it, what stands behind the mark of the last one is returned as it is, to be
+    read by `read` or `note_tokens` when it is told of: between two requests that takes longer, as what reads it is
+    not in the processor's caches.
     """
+    if before is None and len(answer) <= KEPT:
+        usage = answer.rpartition(_MARK)[2]
+        if len(usage) < len(answer):
+            return usage
+    return _read(answer, read(before))
+
+
+def read(told: Tokens | bytes | None) -> Tokens | None:
+    """Return what `tokens_of` has returned as numbers."""
+    return _read(_MARK + told, None) if isinstance(told, bytes) else told
+
+
+def note_tokens(exchanges: Iterable[Exchange]) -> None:
+    """Put down what the answers of exchanges tell, where that was not read yet."""
+    unread = [(one, one.tokens) for one in exchanges if isinstance(one.tokens, bytes)]
+    if not unread:
+        return
+    for (one, _), tokens in zip(unread, _read_all([usage for _, usage in unread]), strict=True):
+        one.tokens = tokens
+
+
+def _read_all(usages: Collection[bytes]) -> list[Tokens | None]:
+    """Return what each of them tells. Where all are as OpenAI has them, one call reads them all."""
+    try:
+        found = _decode(b"[{%b}]" % b"},{".join([usage.partition(b"}")[0] for usage in usages]))
+    except msgspec.DecodeError:
+        return [_read(_MARK + usage, None) for usage in usages]
+    return [(each.prompt_tokens, each.completion_tokens) for each in found]
+
+
+def _read(answer: bytes, before: Tokens | None) -> Tokens | None:
     usual = _USUAL.match(answer, answer.rfind(b'"usage"', -TAIL))  # -1 is none either: nothing begins with it
     if usual is not None:
-        read, written = usual.groups()
-        return int(read), int(written)
+        asked, written = usual.groups()
+        return int(asked), int(written)
     return _looked_for(answer, before)
 
 
 def _looked_for(answer: bytes, before: Tokens | None) -> Tokens | None:
-    """Do as `tokens_of`, where it is not written as vLLM does."""
+    """Do as `_read`, where it is not written as vLLM does."""
     length = len(answer)
     place = _usage_in(answer, max(0, length - TAIL), length)
     if place < 0 and length > TAIL:
         place = _usage_in(answer, 0, HEAD)
     if place < 0:
         return before
-    read, written = _READ.search(answer, place, place + _LENGTH), _WRITTEN.search(answer, place, place + _LENGTH)
-    if read is None and written is None:
+    asked, written = _READ.search(answer, place, place + _LENGTH), _WRITTEN.search(answer, place, place + _LENGTH)
+    if asked is None and written is None:
         return before
     had = before or (0, 0)
-    return (had[0] if read is None else int(read[1]), had[1] if written is None else int(written[1]))
+    return (had[0] if asked is None else int(asked[1]), had[1] if written is None else int(written[1]))
 
 
 def _usage_in(answer: bytes, start: int, end: int) -> int:

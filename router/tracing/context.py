@@ -6,9 +6,9 @@ client's header goes on as it came, and its trace is only named in the log and t
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 
-from router.exchange import Trace
+from router.exchange import Exchange, Trace
 
 # W3C Trace Context section 3.2: a later version may have more behind it, version ff is none; ids are not all zeros.
 _TRACEPARENT = re.compile(
@@ -40,6 +40,36 @@ def read(traceparent: str | None) -> Trace | None:
         if trace_id != _NO_TRACE and parent_id != _NO_SPAN:
             return Trace(trace_id, parent_id, traceparent[54] in _ODD)
     return _read_any(traceparent)
+
+
+def note_ids(exchanges: Iterable[Exchange]) -> None:
+    """Put down the ids of the traces that clients have named, of exchanges of which nobody tells spans."""
+    named = [one for one in exchanges if one.traceparent is not None]
+    if named:
+        for one, trace_id in zip(named, _ids_of([one.traceparent or "" for one in named]), strict=True):
+            one.trace_id, one.traceparent = trace_id, None
+
+
+def _ids_of(traceparents: Sequence[str]) -> list[str | None]:
+    """Return the ids of traces, None for each that `read` would not read; all at once where all are of version 00."""
+    ids = [each[3:35] for each in traceparents]
+    if (
+        _are_usual("".join(traceparents), len(traceparents))
+        and set(map(len, traceparents)) == {_LENGTH}
+        and _NO_TRACE not in ids
+        and _NO_SPAN not in [each[36:52] for each in traceparents]
+    ):
+        return [*ids]
+    return [None if trace is None else trace.trace_id for trace in map(read, traceparents)]
+
+
+def _are_usual(joined: str, count: int) -> bool:
+    """Return whether so many traceparents, one behind the other, are of version 00 if each has its length."""
+    return (
+        joined[0::_LENGTH] == joined[1::_LENGTH] == "0" * count
+        and joined[2::_LENGTH] == joined[35::_LENGTH] == joined[52::_LENGTH] == "-" * count
+        and joined.encode("utf-8", "replace").translate(None, _HEXADECIMAL) == b"---" * count
+    )
 
 
 def _read_any(traceparent: str) -> Trace | None:

@@ -24,11 +24,6 @@ class SdkMissing(Exception):
     """The extra `otel` is not installed."""
 
 
-def without_tracing(traceparent: str | None, ident: str) -> Trace | None:
-    """Return the trace that a client names: where tracing is off, it is only passed on."""
-    return None if traceparent is None else read(traceparent)
-
-
 def otlp_exporter(endpoint: str) -> "SpanExporter":
     """Return what sends spans to a collector. Its headers, such as a key, come from OTEL_EXPORTER_OTLP_HEADERS.
 

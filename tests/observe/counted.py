@@ -6,6 +6,7 @@ from router.backends.breaker import BreakerRules
 from router.backends.engine import Figures
 from router.backends.health import HealthRules, Seen
 from router.backends.sessions import SessionFigures
+from router.ended import sort
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome, Trace
 from router.observe.metrics import Metrics
 from router.observe.states import Hooked, Vitals
@@ -61,6 +62,8 @@ def exchange(**changes: object) -> Exchange:
     one = Exchange(id="a", route="/v1/chat/completions", method="POST", opened=10.0, model="m", known_model=True)
     for name, new in changes.items():
         setattr(one, name, new)
+    if one.trace is not None:
+        one.trace_id = one.trace.trace_id
     return one
 
 
@@ -75,7 +78,7 @@ def counted(*backends: Backend) -> Metrics:
     )
     one = exchange(status=200, began=10.5, bytes_in=9, bytes_out=99, events=3, tokens=(9, 12), trace=trace(TRACE_ID))
     one.rules.add("R3")
-    one.on_close.append(lambda ended: metrics.exchanges_closed([ended]))
+    one.on_close.append(lambda ended: metrics.exchanges_closed(sort([ended])))
     one.close(Outcome.OK, 12.0)
     metrics.event_gaps(one).waiting.append(0.02)
     attempt = Attempt("a:1", 10.1, AttemptOutcome.OK, 200, 12.0)

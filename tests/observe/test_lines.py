@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from router.exchange import AttemptOutcome, Outcome, Trace
+from router.exchange import AttemptOutcome, Outcome
 from router.observe.lines import MAX_VALUE, Clock, access_fields, json_line, text_line
 from tests.observe.test_logs import exchange
 
@@ -113,7 +113,7 @@ def everything() -> dict[str, object]:
     """The fields of a line that tells all that a line can tell."""
     one = exchange(
         client_cert="CN=a", path="/x", param="n", queued=1.0, hedged=True, resumed=1, resume_mode="text",
-        rules={"R1"}, trace=Trace("0" * 31 + "1", None, is_sampled=True), headers={"user-agent": "x"}, tokens=(7, 5),
+        rules={"R1"}, trace_id="0" * 31 + "1", headers={"user-agent": "x"}, tokens=(7, 5),
         session="0123456789abcdef",
     )  # fmt: skip
     return access_fields(one, "now", 1, 0.5)

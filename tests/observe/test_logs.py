@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from router.ended import sort
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
 from router.observe.logs import AccessLog, LineHandler, setup
 from router.observe.writer import LineWriter
@@ -48,7 +49,7 @@ def test_access_and_application_lines_share_one_log(tmp_path: Path) -> None:
     path = tmp_path / "router.log"
     logs = setup(Settings(str(path)))
     logging.getLogger("router.app").info("backend %s is up", "a:8000")
-    logs.access.write([exchange()], 0.0)
+    logs.access.write(sort([exchange()]), 0.0)
     logging.getLogger("router.app").debug("too small to be said")
     logging.getLogger("tornado.general").info("too small for a library")
     logging.getLogger("tornado.general").warning("loud\nenough")
@@ -65,7 +66,7 @@ def test_lines_of_one_of_several_workers_tell_which_one(tmp_path: Path, form: st
     path = tmp_path / "router.log"
     logs = setup(Settings(str(path), format=form), worker=0)
     logging.getLogger("router.app").info("hello")
-    logs.access.write([exchange()], 0.0)
+    logs.access.write(sort([exchange()]), 0.0)
     logs.close()
 
     if form == "json":
@@ -83,7 +84,7 @@ def test_the_only_process_is_not_numbered(tmp_path: Path) -> None:
     path = tmp_path / "router.log"
     logs = setup(Settings(str(path)))
     logging.getLogger("router.app").info("hello")
-    logs.access.write([exchange()], 0.0)
+    logs.access.write(sort([exchange()]), 0.0)
     logs.close()
 
     assert all("worker" not in line for line in lines_of(path))
@@ -125,7 +126,7 @@ def test_a_record_that_cannot_be_formatted_harms_nobody(tmp_path: Path, capsys: 
 
 def test_the_access_log_can_be_switched_off(tmp_path: Path) -> None:
     logs = setup(Settings(str(tmp_path / "router.log"), access=False))
-    logs.access.write([exchange()], 0.0)
+    logs.access.write(sort([exchange()]), 0.0)
     logs.close()
 
     assert (tmp_path / "router.log").read_bytes() == b""
@@ -134,7 +135,7 @@ def test_the_access_log_can_be_switched_off(tmp_path: Path) -> None:
 def sampled(tmp_path: Path, sample: float, *exchanges: Exchange, dice: Callable[[], float]) -> list[dict[str, Any]]:
     writer = LineWriter(str(tmp_path / "router.log"))
     access = AccessLog(writer, sample=sample, dice=dice)
-    access.write(exchanges, 0.0)
+    access.write(sort(exchanges), 0.0)
     writer.close()
     return lines_of(tmp_path / "router.log")
 
@@ -186,7 +187,7 @@ def test_a_second_handler_is_not_needed_to_log_from_the_writer(tmp_path: Path) -
     path = tmp_path / "router.log"
     logs = setup(Settings(str(path)))
     logs._writer.dropped = 3  # as if the queue had been full
-    logs.access.write([exchange()], 0.0)
+    logs.access.write(sort([exchange()]), 0.0)
     deadline = time.monotonic() + 10
     while path.read_bytes().count(b"\n") < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -202,7 +203,7 @@ def test_an_access_line_costs_little(tmp_path: Path) -> None:
     access = AccessLog(writer)
     one = exchange()
     one.attempts = one.attempts[1:]
-    cost = min(timeit.repeat(lambda: access.write([one], 0.0), number=200, repeat=20)) / 200
+    cost = min(timeit.repeat(lambda: access.write(sort([one]), 0.0), number=200, repeat=20)) / 200
     writer.close()
 
     assert cost < 30e-6
@@ -214,13 +215,13 @@ def test_another_file_form_and_level_hold_from_the_next_line_on(tmp_path: Path) 
     before = (list(root.handlers), root.level, ours.level)
     logs = setup(Settings(str(one)))
     write = logs.access.write  # as exchanges under way hold it
-    write([exchange()], 0.0)
+    write(sort([exchange()]), 0.0)
     logs.change(Settings(str(two), level="warning", format="text"))
-    write([exchange()], 0.0)
+    write(sort([exchange()]), 0.0)
     ours.info("not told")
     ours.warning("told")
     logs.change(Settings(str(two), access=False))
-    write([exchange()], 0.0)
+    write(sort([exchange()]), 0.0)
     logs.close()
 
     deadline = time.monotonic() + 5
@@ -237,7 +238,7 @@ def test_a_file_that_cannot_be_opened_leaves_the_log_as_it_is(tmp_path: Path) ->
     logs = setup(Settings(str(tmp_path / "one.log")))
     with pytest.raises(OSError, match="No such file"):
         logs.change(Settings("/no/such/folder/log", access=False))
-    logs.access.write([exchange()], 0.0)
+    logs.access.write(sort([exchange()]), 0.0)
     logs.close()
 
     assert len(lines_of(tmp_path / "one.log")) == 1

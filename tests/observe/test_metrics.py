@@ -16,11 +16,13 @@ from router.backends.backend import Backend as LiveBackend
 from router.backends.backend import BackendSpec, BackendStatus, Change, ChangeKind
 from router.backends.breaker import BreakerEvent, BreakerRules
 from router.backends.health import HealthRules, Seen
+from router.ended import sort
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
 from router.observe.exposition import merged
-from router.observe.metrics import MAX_ATTEMPTS, MAX_SERIES, Metrics, model_label
+from router.observe.metrics import Metrics
 from router.observe.page import render
 from router.observe.states import MAX_MODELS
+from router.observe.traffic import MAX_ATTEMPTS, MAX_SERIES, model_label
 from tests.observe.counted import TRACE_ID, counted, exchange, trace
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -42,7 +44,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def closed(metrics: Metrics, outcome: Outcome = Outcome.OK, now: float = 12.0, **changes: object) -> Exchange:
     one = exchange(**changes)
-    one.on_close.append(lambda ended: metrics.exchanges_closed([ended]))
+    one.on_close.append(lambda ended: metrics.exchanges_closed(sort([ended])))
     one.close(outcome, now)
     return one
 
@@ -224,7 +226,7 @@ def test_counting_costs_little() -> None:
 
     def count() -> None:
         metrics.attempt_closed(attempt, model_label(one), began=one.began)
-        metrics.exchanges_closed([one])
+        metrics.exchanges_closed(sort([one]))
 
     assert min(timeit.repeat(count, number=1000, repeat=20)) / 1000 < 15e-6
     gaps = metrics.event_gaps(one)

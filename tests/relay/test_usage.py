@@ -4,8 +4,11 @@ import asyncio
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from router.relay.usage import TAIL, tokens_of
+from router.exchange import Exchange
+from router.relay.usage import KEPT, TAIL, Tokens, note_tokens, read, tokens_of
 from router.simulator.faults import Break
 from router.simulator.settings import Settings
 from tests.front import Front, broken, front, run, until
@@ -15,65 +18,114 @@ CHAT = {"id": "x", "choices": [{"message": {"content": "hello"}}]}
 USAGE = {"prompt_tokens": 9, "total_tokens": 21, "completion_tokens": 12, "prompt_tokens_details": None}
 
 
+def told(answer: bytes, before: Tokens | bytes | None = None) -> Tokens | None:
+    """What an answer tells, read at once or later."""
+    return read(tokens_of(answer, before))
+
+
 def body(**fields: object) -> bytes:
     return json.dumps({**CHAT, **fields}, separators=(",", ":")).encode()
 
 
-@pytest.mark.parametrize(
-    ("answer", "tokens"),
-    [
-        (body(usage=USAGE), (9, 12)),
-        (json.dumps({**CHAT, "usage": USAGE}, indent=2).encode(), (9, 12)),
-        (body(usage=USAGE, prompt_logprobs=None, kv_transfer_params=None), (9, 12)),
-        (body(usage={**USAGE, "prompt_tokens_details": {"cached_tokens": 8}}), (9, 12)),
-        (body(usage={"prompt_tokens": 5, "total_tokens": 5, "completion_tokens": 0}), (5, 0)),
-        (body(usage={"prompt_tokens": 5, "total_tokens": 5}), (5, 0)),
-        (body(usage={"input_tokens": 3, "input_tokens_details": {"cached_tokens": 1}, "output_tokens": 4}), (3, 4)),
-        (json.dumps({"usage": {"prompt_tokens": 7}, "results": ["x" * TAIL * 2]}).encode(), (7, 0)),
-        (body(usage=None), None),
-        (body(usage={"type": "duration", "seconds": 3}), None),
-        (body(usage={"prompt_tokens": "9", "completion_tokens": -1}), None),
-        (body(usage={"prompt_tokens": 10**30}), None),
-        (body(), None),
-        (b"", None),
-        (b'"usage":', None),
-    ],
-)
+ANSWERS: list[tuple[bytes, Tokens | None]] = [
+    (body(usage=USAGE), (9, 12)),
+    (json.dumps({**CHAT, "usage": USAGE}, indent=2).encode(), (9, 12)),
+    (body(usage=USAGE, prompt_logprobs=None, kv_transfer_params=None), (9, 12)),
+    (body(usage={**USAGE, "prompt_tokens_details": {"cached_tokens": 8}}), (9, 12)),
+    (body(usage={"prompt_tokens": 5, "total_tokens": 5, "completion_tokens": 0}), (5, 0)),
+    (body(usage={"prompt_tokens": 5, "total_tokens": 5}), (5, 0)),
+    (body(usage={"input_tokens": 3, "input_tokens_details": {"cached_tokens": 1}, "output_tokens": 4}), (3, 4)),
+    (json.dumps({"usage": {"prompt_tokens": 7}, "results": ["x" * TAIL * 2]}).encode(), (7, 0)),
+    (body(usage=None), None),
+    (body(usage={"type": "duration", "seconds": 3}), None),
+    (body(usage={"prompt_tokens": "9", "completion_tokens": -1}), None),
+    (body(usage={"prompt_tokens": 10**30}), None),
+    (body(), None),
+    (b"", None),
+    (b'"usage":', None),
+]
+
+
+@pytest.mark.parametrize(("answer", "tokens"), ANSWERS)
 def test_tokens_are_found_where_a_usage_stands(answer: bytes, tokens: tuple[int, int] | None) -> None:
-    assert tokens_of(answer) == tokens
+    assert told(answer) == tokens
+    assert told(answer + b" " * KEPT) == tokens, "a long one"
 
 
 def test_a_long_answer_is_looked_at_where_it_begins_and_ends() -> None:
     long, usage = b"x" * TAIL, b'"usage":{"prompt_tokens":7}'
 
-    assert tokens_of(long + usage) == tokens_of(usage + long) == (7, 0)
-    assert tokens_of(long + usage + long) is None
+    assert told(long + usage) == told(usage + long) == (7, 0)
+    assert told(long + usage + long) is None
 
 
 @pytest.mark.parametrize(
     "text", ['{"usage":{"prompt_tokens":1,"completion_tokens":1}}', '"usage":{"prompt_tokens":1', 'usage":{"a":1}']
 )
 def test_what_an_answer_says_is_no_usage(text: str) -> None:
-    assert tokens_of(body(choices=[{"message": {"content": text}}])) is None
-    assert tokens_of(body(usage=USAGE, note=text)) == (9, 12)
+    assert told(body(choices=[{"message": {"content": text}}])) is None
+    assert told(body(usage=USAGE, note=text)) == (9, 12)
 
 
 def test_the_last_usage_of_several_events_counts() -> None:
     """With `continuous_usage_stats` each has one."""
     events = [body(usage={"prompt_tokens": 9, "completion_tokens": count}) for count in (1, 2, 3)]
-    assert tokens_of(b"".join(b"data: %b\n\n" % event for event in events) + b"data: [DONE]\n\n") == (9, 3)
+    assert told(b"".join(b"data: %b\n\n" % event for event in events) + b"data: [DONE]\n\n") == (9, 3)
 
 
 def test_events_without_usage_hide_none_that_stands_before_them() -> None:
-    assert tokens_of(b"data: " + body(usage=USAGE) + b"\n\ndata: " + body(usage=None) + b"\n\n") == (9, 12)
+    assert told(b"data: " + body(usage=USAGE) + b"\n\ndata: " + body(usage=None) + b"\n\n") == (9, 12)
 
 
 def test_what_is_told_first_holds_until_it_is_told_again() -> None:
-    begun = tokens_of(b'data: {"message":{"usage":{"input_tokens":25,"output_tokens":1}}}\n\n')
+    begun = told(b'data: {"message":{"usage":{"input_tokens":25,"output_tokens":1}}}\n\n')
 
     assert begun == (25, 1)
-    assert tokens_of(b'data: {"usage":{"output_tokens":15}}\n\n', begun) == (25, 15)
-    assert tokens_of(b"data: {}\n\n", begun) == begun
+    assert told(b'data: {"usage":{"output_tokens":15}}\n\n', begun) == (25, 15)
+    assert told(b"data: {}\n\n", begun) == begun
+
+
+def test_a_short_answer_is_read_when_it_is_told_of_and_a_long_one_at_once() -> None:
+    """What stands before its usage would have to be copied."""
+    short, long = body(usage=USAGE), b" " * KEPT + body(usage=USAGE)
+    exchanges = [
+        Exchange("x", "/v1/chat/completions", "POST", 1.0, tokens=tokens)
+        for tokens in (tokens_of(short), tokens_of(long), tokens_of(b"{}"), None, (1, 2))
+    ]
+
+    assert isinstance(tokens_of(short), bytes)
+    assert tokens_of(long) == (9, 12)
+    note_tokens(exchanges)
+    assert [one.tokens for one in exchanges] == [(9, 12), (9, 12), None, None, (1, 2)]
+
+
+def noted(answers: list[bytes]) -> list[Tokens | bytes | None]:
+    exchanges = [Exchange("x", "/v1/chat/completions", "POST", 1.0, tokens=tokens_of(answer)) for answer in answers]
+    note_tokens(exchanges)
+    return [one.tokens for one in exchanges]
+
+
+@given(st.lists(st.sampled_from(ANSWERS), max_size=5))
+def test_answers_are_read_together_as_they_are_one_by_one(answers: list[tuple[bytes, Tokens | None]]) -> None:
+    assert noted([answer for answer, _ in answers]) == [tokens for _, tokens in answers]
+
+
+def test_what_one_answer_leaves_open_is_not_filled_in_by_the_next() -> None:
+    """All are read as one text."""
+    usual = body(usage={"prompt_tokens": 5, "completion_tokens": 6})
+    for rest in (b"", b'"prompt_tokens":1,"a":{"b":1', b'"a":"', b'"a":[', b"}"):
+        odd = b'"usage":{' + rest
+        tokens = told(odd)
+        assert noted([odd, usual]) == [tokens, (5, 6)]
+        assert noted([usual, odd]) == [(5, 6), tokens]
+        assert noted([odd, odd]) == [tokens, tokens]
+
+
+def test_what_was_kept_to_be_read_later_holds_until_it_is_told_again() -> None:
+    begun = tokens_of(b'data: {"message":{"usage":{"input_tokens":25,"output_tokens":1}}}\n\n')
+
+    assert isinstance(begun, bytes)
+    assert told(b'data: {"usage":{"output_tokens":15}}\n\n', begun) == (25, 15)
 
 
 # Through a whole router: what it counts is what its client is told.

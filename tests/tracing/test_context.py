@@ -7,8 +7,8 @@ from opentelemetry import trace as otel
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from router.exchange import Trace
-from router.tracing.context import child_id, opened, read, told_to_backend
+from router.exchange import Exchange, Trace
+from router.tracing.context import child_id, note_ids, opened, read, told_to_backend
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 NEW = "0123456789abcdef" + "f" * 16
@@ -56,6 +56,37 @@ def test_it_reads_as_the_sdk_reads(value: str) -> None:
     else:
         assert (f"{found.trace_id:032x}", f"{found.span_id:016x}") == (ours.trace_id, ours.parent_id)
         assert found.trace_flags.sampled == ours.is_sampled
+
+
+def noted(traceparents: list[str | None]) -> list[str | None]:
+    exchanges = [Exchange("x", "/v1/models", "GET", 1.0, traceparent=each) for each in traceparents]
+    note_ids(exchanges)
+    assert all(one.traceparent is None for one in exchanges), "it is read once"
+    return [one.trace_id for one in exchanges]
+
+
+odd = st.sampled_from(
+    [
+        *(None, "", f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00", f" 00-{TRACE}-{PARENT}-01"),
+        *(f"cc-{TRACE}-{PARENT}-01-x", f"01-{TRACE}-{PARENT}-01", f"00-{'0' * 32}-{PARENT}-01"),
+        *(f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE}{PARENT}--01", f"00-{TRACE}-{PARENT}-0", f"100-{TRACE}-{PARENT}-01"),
+        *(f"00-{TRACE[:-1]}\u0663-{PARENT}-01", f"00-{TRACE[:-1]}\ud800-{PARENT}-01"),
+    ]
+)
+
+
+@given(st.lists(st.one_of(odd, st.from_regex(FORM, fullmatch=True)), max_size=5))
+def test_what_clients_name_is_read_together_as_it_is_one_by_one(traceparents: list[str | None]) -> None:
+    """Where nobody tells spans it is only told of, many exchanges at a time."""
+    assert noted(traceparents) == [None if (one := read(each)) is None else one.trace_id for each in traceparents]
+
+
+def test_lengths_that_make_up_for_each_other_are_seen() -> None:
+    """One behind the other they look like two that are as they should be."""
+    usual = f"00-{TRACE}-{PARENT}-01"
+
+    assert noted([usual + "0", usual[1:]]) == [None, None]
+    assert noted([usual, usual]) == [TRACE, TRACE]
 
 
 def test_a_trace_that_the_client_named_goes_on_as_it_decided() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import builtins
 import http.server
-import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +16,6 @@ from router.errors import ConfigError
 from router.simulator.faults import Break
 from router.simulator.server import Simulator
 from router.simulator.settings import Settings
-from router.tracing.tracer import without_tracing
 from tests.front import CHAT, broken, front, run
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -201,11 +199,3 @@ def test_without_the_sdk_the_configuration_says_what_to_install(monkeypatch: pyt
     with pytest.raises(ConfigError, match="OpenTelemetry"):
         parts.tracer(on, share=lambda: 1.0)
     assert parts.tracer(Config(), share=lambda: 1.0) is None
-
-
-def test_where_tracing_is_off_the_trace_of_a_client_is_known_for_the_log() -> None:
-    trace = without_tracing(f"00-{TRACE}-{PARENT}-01", "x")
-    assert trace is not None
-    assert trace.trace_id == TRACE
-    assert without_tracing(None, "x") is None
-    assert without_tracing(json.dumps("no"), "x") is None

@@ -1,0 +1,47 @@
+"""Rules of router/observe/traffic.py; what each count means is held by test_metrics.py."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.ended import sort
+from router.exchange import Exchange
+from router.observe.exposition import Families, Sheet
+from router.observe.traffic import Traffic
+from tests.observe.drawn import exchanges, usual
+
+
+def counted(*batches: list[Exchange]) -> Families:
+    traffic, sheet = Traffic(lambda: 1000.0), Sheet()
+    for batch in batches:
+        traffic.exchanges_closed(sort(batch))
+    traffic.add_exchanges(sheet)
+    traffic.add_attempts(sheet)
+    traffic.add_rules(sheet)
+    return sheet.families
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(exchanges(), min_size=2, max_size=6))
+def test_what_is_counted_together_is_what_is_counted_one_by_one(made: list[Exchange]) -> None:
+    together, alone = counted(made), counted(*([one] for one in made))
+
+    assert together.keys() == alone.keys()
+    for name, family in together.items():
+        other = alone[name]
+        assert family.samples == other.samples, name
+        assert {labels: buckets for labels, (buckets, _) in family.counts.items()} == {
+            labels: buckets for labels, (buckets, _) in other.counts.items()
+        }, name
+        for labels, (_, total) in family.counts.items():
+            assert total == pytest.approx(other.counts[labels][1], abs=1e-6)
+        assert {labels: set(told) for labels, told in family.exemplars.items()} == {
+            labels: set(told) for labels, told in other.exemplars.items()
+        }, name
+
+
+def test_of_exchanges_that_are_told_together_the_last_is_the_example() -> None:
+    made = [usual(trace_id=name * 32, closed=closed) for name, closed in (("a", 103.0), ("b", 103.1), ("c", 100.2))]
+    (told,) = counted(made)["router_request_duration_seconds"].exemplars.values()
+
+    assert sorted(text for text, _, _ in told.values()) == [f'trace_id="{"b" * 32}"', f'trace_id="{"c" * 32}"']
