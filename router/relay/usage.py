@@ -7,7 +7,7 @@ In a text of JSON, quotation marks are escaped: what has none before them is a k
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -48,38 +48,42 @@ def tokens_of(answer: bytes, before: Tokens | bytes | None = None) -> Tokens | b
     """Return what the last usage in a body, or in the events of a stream, tells; `before` where there is none.
 
     What it does not tell is as it was before: the prompt of a message is told at its beginning, the rest at its end.
-    Of a short answer with nothing before it, what stands behind the mark of the last one is returned as it is, to be
-    read by `read` or `note_tokens` when it is told of: between two requests that takes longer, as what reads it is
-    not in the processor's caches.
+    A short answer with nothing before it is returned as it is, to be read by `read` or `note_tokens` when it is told
+    of: between two requests that takes longer, as what reads it is not in the processor's caches.
     """
     if before is None and len(answer) <= KEPT:
-        usage = answer.rpartition(_MARK)[2]
-        if len(usage) < len(answer):
-            return usage
+        return answer
     return _read(answer, read(before))
 
 
 def read(told: Tokens | bytes | None) -> Tokens | None:
     """Return what `tokens_of` has returned as numbers."""
-    return _read(_MARK + told, None) if isinstance(told, bytes) else told
+    return _read(told, None) if isinstance(told, bytes) else told
 
 
 def note_tokens(exchanges: Iterable[Exchange]) -> None:
-    """Put down what the answers of exchanges tell, where that was not read yet."""
-    unread = [(one, one.tokens) for one in exchanges if isinstance(one.tokens, bytes)]
-    if not unread:
+    """Put down what the answers of exchanges tell, where that was not read yet. Where all that tell it do so as OpenAI
+    has it, one call reads them all."""
+    marked, usages = list[Exchange](), list[bytes]()
+    for one in exchanges:
+        answer = one.tokens
+        if isinstance(answer, bytes):
+            usage = answer.rpartition(_MARK)[2]
+            if len(usage) < len(answer):
+                marked.append(one)
+                usages.append(usage.partition(b"}")[0])
+            else:
+                one.tokens = _read(answer, None)
+    if not marked:
         return
-    for (one, _), tokens in zip(unread, _read_all([usage for _, usage in unread]), strict=True):
-        one.tokens = tokens
-
-
-def _read_all(usages: Collection[bytes]) -> list[Tokens | None]:
-    """Return what each of them tells. Where all are as OpenAI has them, one call reads them all."""
     try:
-        found = _decode(b"[{%b}]" % b"},{".join([usage.partition(b"}")[0] for usage in usages]))
+        found = _decode(b"[{%b}]" % b"},{".join(usages))
     except msgspec.DecodeError:
-        return [_read(_MARK + usage, None) for usage in usages]
-    return [(each.prompt_tokens, each.completion_tokens) for each in found]
+        for one in marked:
+            one.tokens = read(one.tokens)
+        return
+    for one, told in zip(marked, found, strict=True):
+        one.tokens = told.prompt_tokens, told.completion_tokens
 
 
 def _read(answer: bytes, before: Tokens | None) -> Tokens | None:
