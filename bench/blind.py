@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 from router import app
 from router.exchange import Attempt, AttemptOutcome, Exchange
+from router.handlers.base import BaseHandler
 from router.observer import Observer
 from router.relay import course
 from router.relay.flow import Flow
@@ -36,6 +37,9 @@ UNTIMED_PARSED = {
     "gaps.append(now - self.last)": "",
     "if len(self.texts) >= MANY or len(gaps) >= MANY:": "if len(self.texts) >= MANY:",
 }
+
+# Whether the client has named a trace.
+UNTRACED = {'named = fields.get("Traceparent")': "named = None"}
 
 
 class Blind(Observer):
@@ -76,6 +80,7 @@ def go_blind() -> None:
     """Put everything that notes nothing in the place of what does."""
     app.Observer = Blind  # type: ignore[misc]
     course.tokens_of = no_tokens
+    BaseHandler.initialize = rewritten(BaseHandler.initialize, UNTRACED)  # type: ignore[method-assign]
     Connection.data_received = rewritten(Connection.data_received, UNTIMED)  # type: ignore[method-assign]
     Reading.on_chunk = rewritten(Reading.on_chunk, UNTIMED_PARSED)  # type: ignore[method-assign]
     Flow._count_tokens = lambda self, answer: None  # type: ignore[method-assign]

@@ -102,12 +102,12 @@ class BaseHandler(tornado.web.RequestHandler):
         self.exchange = Exchange(
             ident, self.route_label, request.method or "", context.clock(), client=request.remote_ip or ""
         )
-        traceparent = self.headers_in.first("Traceparent")
-        if context.open_trace is None:
-            self.exchange.traceparent = traceparent
-        else:
-            trace = self.exchange.trace = context.open_trace(traceparent, ident)
+        named = fields.get("Traceparent")
+        if context.open_trace is not None:
+            trace = self.exchange.trace = context.open_trace(None if named is None else named[0], ident)
             self.exchange.trace_id = trace.trace_id
+        elif named is not None:
+            self.exchange.traceparent = named[0]
         if context.logged_headers is not None:
             self.exchange.headers = context.logged_headers(self.headers_in.raw)
         if not self.is_quiet:
