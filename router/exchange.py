@@ -91,7 +91,7 @@ class Exchange:
     bytes_in: int = 0
     bytes_out: int = 0
     events: int = 0  # events relayed, of streams
-    # Of the prompt and of the answer, as the answer tells; None: it does not; bytes: its usage, not yet read.
+    # Of the prompt and of the answer, as the answer tells; None: it does not; bytes: the answer, not yet read.
     tokens: tuple[int, int] | bytes | None = None
     began: float | None = None  # when the answer began (text, reasoning, tool call, finish reason)
     closed: float | None = None

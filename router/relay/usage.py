@@ -79,11 +79,13 @@ def note_tokens(exchanges: Iterable[Exchange]) -> None:
     try:
         found = _decode(b"[{%b}]" % b"},{".join(usages))
     except msgspec.DecodeError:
+        found = []
+    if len(found) == len(marked):  # else what one leaves open ends in another
+        for one, told in zip(marked, found, strict=True):
+            one.tokens = told.prompt_tokens, told.completion_tokens
+    else:
         for one in marked:
             one.tokens = read(one.tokens)
-        return
-    for one, told in zip(marked, found, strict=True):
-        one.tokens = told.prompt_tokens, told.completion_tokens
 
 
 def _read(answer: bytes, before: Tokens | None) -> Tokens | None:

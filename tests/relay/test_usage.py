@@ -121,6 +121,13 @@ def test_what_one_answer_leaves_open_is_not_filled_in_by_the_next() -> None:
         assert noted([odd, odd]) == [tokens, tokens]
 
 
+def test_two_answers_that_are_one_where_they_are_read_together_are_told_apart() -> None:
+    """Only a backend that means harm sends such: the text of one ends in the other."""
+    first, second = b'"usage":{"prompt_tokens":1,"a":"', b'"usage":{","completion_tokens":2'
+
+    assert noted([first, second, body(usage=USAGE)]) == [told(first), told(second), (9, 12)]
+
+
 def test_what_was_kept_to_be_read_later_holds_until_it_is_told_again() -> None:
     begun = tokens_of(b'data: {"message":{"usage":{"input_tokens":25,"output_tokens":1}}}\n\n')
 
