@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from router.exchange import Exchange
 from router.relay.answer import Answer
+from router.relay.flow import MAX_USUAL, USUAL_LENGTH
 from router.relay.kept import Kept
 from router.relay.reading import Reading
 from router.relay.route import Job
@@ -117,6 +118,34 @@ def test_a_translated_stream_is_the_same_whichever_way_its_events_took(
         assert told.body == expected
         assert told.exchange.bytes_out == len(told.body)
         assert told.exchange.events == expected.count(b"\n\n")
+
+    in_loop(test)
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_a_text_that_has_passed_in_one_stream_passes_in_another_only_where_it_may(texts: list[str]) -> None:
+    """In one, it may begin a call; in the other, none is possible."""
+    events = stream(texts)
+
+    def test(pipe: Pipe) -> None:
+        assert Told(pipe, events, framed=True, asked=None, keeps=True).body == b"".join(events)
+        translator = Repair(ASKED[1], AnswerForm(), lambda: "abcDEF123").start_stream()
+        told = Told(pipe, events, framed=True, asked=ASKED[1], keeps=True)
+        assert told.body == b"".join(map(translator.feed, events))
+
+    in_loop(test)
+
+
+def test_of_texts_that_have_passed_a_bounded_number_is_remembered_and_no_long_one() -> None:
+    def test(pipe: Pipe) -> None:
+        usual = pipe.outside.usual_texts
+        texts = [f" {number}" for number in range(MAX_USUAL + 500)]
+        texts += ["x" * USUAL_LENGTH, "y" * (USUAL_LENGTH + 1), "["]
+        Told(pipe, stream(texts), framed=True, asked=None, keeps=True)
+        assert 0 < len(usual) <= MAX_USUAL
+        assert b"x" * USUAL_LENGTH in usual
+        assert usual.isdisjoint([b"y" * (USUAL_LENGTH + 1), b"["])
 
     in_loop(test)
 
