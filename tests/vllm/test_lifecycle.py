@@ -29,7 +29,6 @@ from vllm_streams import CHAT, Asking, Stream, chat
 pytestmark = pytest.mark.through_router
 
 STREAMS = 4  # through each router, half of them at the server that dies; all of them can run on one server
-TRIES = 3  # to have all streams under way at once
 TOKENS = 2500  # seconds of generation, which comes in bursts where cores are few: 1000 can be one burst
 WHOLE_WITHIN = 60.0  # seconds, until each stream has come to its end: the generation of the rest included
 # Probes that find a stopped server soon: for tests only, a busy vLLM answers later than that.
@@ -45,11 +44,6 @@ class Fleet:
     victims: dict[str, VllmServer]
     folder: Path
     answers: dict[int, tuple[str, object, object]] = field(default_factory=dict)
-
-    def victim(self, name: str) -> VllmServer:
-        """Return a victim that serves, and does nothing yet."""
-        self.victims[name].wait_ready()
-        return self.victims[name]
 
     def whole(self, number: int) -> tuple[str, object, object]:
         """Return text, finish_reason and usage of a stream that nothing breaks."""
@@ -75,7 +69,8 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(started: Cluster) -> Iterator[Fleet]:
-    """Start all victims; they are ready while the first tests run."""
+    """Start all victims. A server that starts takes the cores for a minute, so that of streams asked for at once some
+    are over before others have begun: all are ready before the first test."""
     started.up()
     options = {"ended": (), "without engine": (), "killed": (), "patient": ("--shutdown-timeout", "40")}
     folder = Path(os.environ["ROUTER_VLLM_FOLDER"])
@@ -92,6 +87,8 @@ def fleet(started: Cluster) -> Iterator[Fleet]:
     try:
         for victim in victims.values():
             victim.start()
+        for victim in victims.values():
+            victim.wait_ready()
         yield Fleet(started.servers, victims, folder)
     finally:
         for victim in victims.values():
@@ -126,18 +123,13 @@ class Seen:
 
 def run_streams(routers: dict[str, Router], failing: VllmServer) -> dict[str, list[Stream]]:
     """Return streams that are well under way, half of them at the server that is going to fail."""
-    for _ in range(TRIES):
-        streams = {
-            mode: [Stream(router.url, chat(number, tokens=TOKENS)) for number in range(STREAMS)]
-            for mode, router in routers.items()
-        }
-        every = [stream for of_one in streams.values() for stream in of_one]
-        eventually(lambda: all(one.has_text for one in every), within=20, what="all streams have begun")  # noqa: B023
-        time.sleep(0.3)  # so that they are well under way
-        if all(one.is_alive() for one in every):
-            break
-        for one in every:  # a server was long in beginning, as others start beside it: again, when it is not
-            one.join(60)
+    streams = {
+        mode: [Stream(router.url, chat(number, tokens=TOKENS)) for number in range(STREAMS)]
+        for mode, router in routers.items()
+    }
+    every = [stream for of_one in streams.values() for stream in of_one]
+    eventually(lambda: all(one.has_text for one in every), within=20, what="all streams have begun")
+    time.sleep(0.3)  # so that they are well under way
     assert all(one.is_alive() for one in every), "some were over before anything failed"
     for of_one in streams.values():
         assert 0 < sum(one.backend == failing.name for one in of_one) < STREAMS
@@ -236,7 +228,7 @@ def test_streams_of_a_server_that_dies_go_on_elsewhere(
     fleet: Fleet, name: str, fail: Callable[[VllmServer], None]
 ) -> None:
     """At SIGTERM vLLM aborts its answers, or says nothing more of them and keeps the connections open."""
-    victim, (one, other) = fleet.victim(name), fleet.survivors
+    victim, (one, other) = fleet.victims[name], fleet.survivors
     with fleet.routers([victim, one], [victim, other], health=DEFAULT) as routers:
         seen = see(routers, victim, lambda: fail(victim))
         assert_nothing_is_lost(fleet, seen, moved_within=15)
@@ -244,7 +236,7 @@ def test_streams_of_a_server_that_dies_go_on_elsewhere(
 
 def test_a_server_in_shutdown_finishes_its_stream_and_gets_nothing_new(fleet: Fleet) -> None:
     """With --shutdown-timeout it is healthy, and answers each new chat with a 500."""
-    victim = fleet.victim("patient")
+    victim = fleet.victims["patient"]
     with fleet.routers([victim, fleet.survivors[0]], health=DEFAULT) as routers:
         router = routers["text"]
         streams = [Stream(router.url, chat(number, tokens=2500)) for number in range(2)]
