@@ -1,10 +1,9 @@
 """`python -m bench.seeing`: what a request and an event cost more because they can be seen.
 
 That is everything of metrics, access lines, the status page's lists, tokens and traces that is on by default. A router
-as shipped runs beside one that notes nothing (blind.py), on the same backend and the same core. Both are loaded at the
-same time, so that whatever else the machine does strikes both alike; the median of the differences within each round
-counts. Besides, the calls and allocations of both are counted, which no machine changes, and each part is timed in this
-process. `--check` exits with 1 over a bar.
+as shipped runs beside one that notes nothing (blind.py), on the same backend and the same core; both are started anew
+for each round, and the median of the differences within each round counts. Besides, the calls and allocations of both
+are counted, which no machine changes, and each part is timed in this process. `--check` exits with 1 over a bar.
 """
 
 import argparse
@@ -18,11 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bench import fronts, guard, load
 from bench.bodies import chat_body
-from bench.figures import markdown, table
+from bench.figures import Sample, markdown, table
 from bench.load import Phase, Plan, Target
 from bench.lockstep import ANSWER
 from bench.processes import core_plan, free_port, running
@@ -41,6 +41,7 @@ REQUEST_BAR, EVENT_BAR = 8.0, 0.5  # microseconds
 TOKENS, INTERVAL_MS = 256, 10.0  # of one stream: long, so that it is its events that cost
 STREAMS = 3 * load.STREAMS_AT_ONCE  # as many as it takes for a tick of the kernel's to be little of an event
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+TIMES = 4  # that each is loaded with requests in a round
 BATCH = MANY  # exchanges that are timed at once: as many as are told of together
 SEEN, BLIND = "as shipped", "blind"
 Phases = dict[str, tuple[Phase, tuple[str, ...], float]]  # by name: the load, its headers, the bar
@@ -88,24 +89,50 @@ def both(work: Path, body: bytes) -> Iterator[tuple[list[Target], Plan]]:
 
 
 def measure(rounds: int, seconds: int) -> tuple[Pairs, float]:
-    """Return what both cost in each round, and how many cores were busy with something else, on average."""
+    """Return what both cost in each round, and how many cores were busy with something else, on average.
+
+    Each is started anew for each round: by chance of where its memory lies, one process takes some microseconds more
+    or less than the next of the same program.
+    """
     found: Pairs = {}
     others = []
-    with ThreadPoolExecutor() as pool, tempfile.TemporaryDirectory(prefix="devstral-router-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="devstral-router-bench-") as folder:
         loads = phases(Path(folder))
         body = next(iter(loads.values()))[0].body.read_bytes()
-        with both(Path(folder), body) as (targets, plan):
-            plan = Plan(plan.wrk, seconds, plan.streams, plan.cores, plan.backend_pid)
-            for number in range(-1, rounds):  # the first one warms up
+        for number in range(rounds):
+            with both(Path(folder), body) as (targets, plan):
+                plan = Plan(plan.wrk, seconds, plan.streams, plan.cores, plan.backend_pid)
                 for name, (phase, headers, _) in loads.items():
                     aimed = [Target(one.front, one.port, one.pid, headers) for one in targets]
-                    ended = list(pool.map(lambda one, phase=phase: load.measure(phase, one, plan, number=0), aimed))
-                    if number >= 0 and not any(one.errors for one in ended):
-                        # What the other one took, and its load, is no other work.
-                        busiest = max((one.cpu or 0.0) / one.elapsed for one in ended)
-                        others.append(min(one.others for one in ended) - busiest)
-                        found.setdefault(name, []).append((ended[0].cost or math.nan, ended[1].cost or math.nan))
-    return found, max(0.0, statistics.mean(others))
+                    if number % 2:
+                        aimed.reverse()
+                    samples = at_once(phase, aimed, plan) if phase.kind == "streams" else in_turn(phase, aimed, plan)
+                    if not any(one.errors for one in samples):
+                        others += [one.others for one in samples]
+                        found.setdefault(name, []).append((least(samples, SEEN), least(samples, BLIND)))
+    return found, statistics.mean(others)
+
+
+def in_turn(phase: Phase, targets: Sequence[Target], plan: Plan) -> list[Sample]:
+    """Load one after the other, several times, the first time to warm up: requests fill a core, and of two that share
+    it each would find the caches full of the other's."""
+    samples = [load.measure(phase, target, plan, number=number) for number in range(TIMES + 1) for target in targets]
+    return samples[len(targets) :]
+
+
+def at_once(phase: Phase, targets: Sequence[Target], plan: Plan) -> list[Sample]:
+    """Load both at the same time: streams leave most of a core idle, and whatever else is done strikes both alike."""
+    warming = Plan(plan.wrk, plan.seconds, load.STREAMS_AT_ONCE, plan.cores, plan.backend_pid)
+    with ThreadPoolExecutor() as pool:
+        for how in (warming, plan):
+            samples = list(pool.map(lambda one, how=how: load.measure(phase, one, how, number=0), targets))
+    busiest = max((one.cpu or 0.0) / one.elapsed for one in samples)  # what the other one took is no other work
+    return [replace(one, others=max(0.0, one.others - busiest)) for one in samples]
+
+
+def least(samples: Sequence[Sample], front: str) -> float:
+    """Return the microseconds of a request or an event of one of them; what else is done only adds."""
+    return min(one.cost or math.nan for one in samples if one.front == front)
 
 
 def told(found: Pairs, bars: dict[str, float]) -> tuple[list[list[str]], list[str]]:
@@ -198,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.seeing", description=__doc__)
     parser.add_argument("--only", action="append", choices=["cpu", "counts", "parts"])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=int, default=2, help="of each load of requests")
+    parser.add_argument("--seconds", type=int, default=1, help="of each load of requests")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--check", action="store_true", help="exit with 1 over a bar")
     args = parser.parse_args(argv)

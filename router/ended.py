@@ -6,9 +6,8 @@ them, or tells of them, looks once for what all of one way have in common, and t
     exchanges -> sort -> Ended: Alike, Alike ... and the others, one by one
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from router.exchange import AttemptOutcome, Exchange, Outcome
@@ -31,16 +30,25 @@ class Way(NamedTuple):
     rules: tuple[str, ...]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Alike:
     """Exchanges that went one way; the columns have one value for each of them, in seconds."""
 
     way: Way
-    exchanges: list[Exchange]
-    durations: list[float]  # from the request's head to the end of its answer
-    firsts: list[float]  # from the request's head to the beginning of its answer
-    tries: list[float]  # how long its one try took
-    first_of_tries: list[float]  # from its beginning to that of the answer
+    exchanges: list[Exchange] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)  # from the request's head to the end of its answer
+    firsts: list[float] = field(default_factory=list)  # from the request's head to the beginning of its answer
+    tries: list[float] = field(default_factory=list)  # how long its one try took
+    first_of_tries: list[float] = field(default_factory=list)  # from its beginning to that of the answer
+
+    def measure(self) -> None:
+        """Fill the columns; what may be None elsewhere is not here."""
+        exchanges = self.exchanges
+        tries, begun = [one.attempts[0] for one in exchanges], [one.began or 0.0 for one in exchanges]
+        self.durations = [(one.closed or 0.0) - one.opened for one in exchanges]
+        self.firsts = [began - one.opened for one, began in zip(exchanges, begun, strict=True)]
+        self.tries = [(tried.ended or 0.0) - tried.started for tried in tries]
+        self.first_of_tries = [began - tried.started for tried, began in zip(tries, begun, strict=True)]
 
 
 @dataclass(slots=True)
@@ -48,15 +56,15 @@ class Ended:
     """A batch of exchanges."""
 
     exchanges: Sequence[Exchange]  # all of them, in the order in which they were closed
-    ways: list[tuple[Any, ...] | None]  # that of each, None of the others
+    with_alike: list[Alike | None]  # where each is, None of the others
     alike: list[Alike]
     others: list[Exchange]
 
 
 def sort(exchanges: Sequence[Exchange]) -> Ended:
     """Return exchanges, given in the order in which they were closed, sorted by the way they went."""
-    found: defaultdict[tuple[Any, ...], list[Exchange]] = defaultdict(list)
-    ways: list[tuple[Any, ...] | None] = []
+    found: dict[tuple[Any, ...], Alike] = {}
+    with_alike: list[Alike | None] = []
     others: list[Exchange] = []
     for one in exchanges:
         attempts, began = one.attempts, one.began
@@ -70,7 +78,7 @@ def sort(exchanges: Sequence[Exchange]) -> Ended:
             or one.model is None
             or one.resumed
         ):
-            ways.append(None)
+            with_alike.append(None)
             others.append(one)
             continue
         # In the order of Way's fields; a tuple is made in a tenth of the time, and is equal to it.
@@ -81,20 +89,11 @@ def sort(exchanges: Sequence[Exchange]) -> Ended:
             and not (one.path or one.param or one.client_cert or one.queued or one.headers or one.hedged),
             (*one.rules,) if one.rules else (),
         )  # fmt: skip
-        ways.append(way)
-        found[way].append(one)
-    return Ended(exchanges, ways, [_alike(Way._make(way), alike) for way, alike in found.items()], others)
-
-
-def _alike(way: Way, exchanges: list[Exchange]) -> Alike:
-    """Return them with their columns; what may be None elsewhere is not here."""
-    tries = [one.attempts[0] for one in exchanges]
-    begun = [one.began or 0.0 for one in exchanges]
-    return Alike(
-        way,
-        exchanges,
-        durations=[(one.closed or 0.0) - one.opened for one in exchanges],
-        firsts=[began - one.opened for one, began in zip(exchanges, begun, strict=True)],
-        tries=[(tried.ended or 0.0) - tried.started for tried in tries],
-        first_of_tries=[began - tried.started for tried, began in zip(tries, begun, strict=True)],
-    )
+        alike = found.get(way)
+        if alike is None:
+            alike = found[way] = Alike(Way._make(way))
+        alike.exchanges.append(one)
+        with_alike.append(alike)
+    for alike in found.values():
+        alike.measure()
+    return Ended(exchanges, with_alike, list(found.values()), others)

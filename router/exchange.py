@@ -106,7 +106,7 @@ class Exchange:
     traceparent: str | None = None  # the client's header, where nobody is told of spans and it was not read yet
     trace_id: str | None = None  # of the trace that it belongs to, None where there is none
     hedged: bool = False  # a second attempt ran beside the first
-    rules: set[str] = field(default_factory=set)  # ids of the rules of translation that changed something
+    rules: frozenset[str] = frozenset()  # ids of the rules of translation that changed something
     attempts: list[Attempt] = field(default_factory=list)
     headers: dict[str, str] | None = None  # of the request, those that are to be logged, secrets masked
     on_close: list[Callable[["Exchange"], None]] = field(default_factory=list)

@@ -15,13 +15,14 @@ from tests.observe.drawn import exchanges, usual
 @given(st.lists(exchanges(), max_size=6))
 def test_each_exchange_goes_one_way_or_is_one_of_the_others(made: list[Exchange]) -> None:
     ended = sort(made)
-    ways = {id(one): way for one, way in zip(made, ended.ways, strict=True)}
+    alike_of = {id(one): alike for one, alike in zip(made, ended.with_alike, strict=True)}
 
     assert ended.exchanges == made
-    assert sorted(map(id, [*ended.others, *(one for alike in ended.alike for one in alike.exchanges)])) == sorted(ways)
-    assert all(ways[id(one)] is None for one in ended.others)
+    sorted_out = [*ended.others, *(one for alike in ended.alike for one in alike.exchanges)]
+    assert sorted(map(id, sorted_out)) == sorted(alike_of)
+    assert all(alike_of[id(one)] is None for one in ended.others)
     for alike in ended.alike:
-        assert all(ways[id(one)] == alike.way for one in alike.exchanges)
+        assert all(alike_of[id(one)] is alike for one in alike.exchanges)
         for column in (alike.durations, alike.firsts, alike.tries, alike.first_of_tries):
             assert len(column) == len(alike.exchanges)
 

@@ -180,7 +180,7 @@ class RelayedHandler(BaseHandler):
             mended = mend_surrogates(body) if route.is_chat and self.context.reads_chats() else body
             if mended is body:
                 raise
-            self.exchange.rules.add(Rule.R36.name)
+            self.exchange.rules |= {Rule.R36.name}
             return self._fill(route, mended, content_type)
 
     def _fill(self, route: Route, body: bytes, content_type: str) -> tuple[Envelope, bytes]:

@@ -36,19 +36,19 @@ class AccessLines:
         self._sample = sample
         self._templates: dict[Way, bytes] = {}
 
-    def json(self, ended: Ended, ahead: float) -> list[bytes]:
-        """Return the line of each; `ahead`: seconds that the wall clock is ahead of the exchanges'."""
+    def json(self, ended: Ended, ahead: float) -> bytes:
+        """Return the lines of all; `ahead`: seconds that the wall clock is ahead of the exchanges'."""
         exchanges = ended.exchanges
         if len(exchanges) == 1 or _may_break(exchanges):  # one shares nothing
-            return [self._alone(one, ahead) for one in exchanges]
+            return b"".join([self._alone(one, ahead) for one in exchanges])
         if len(ended.alike) == 1 and not ended.others:
-            return list(self._together(ended.alike[0], ahead))
-        made: dict[tuple[Any, ...], Iterator[bytes]]
-        made = {alike.way: self._together(alike, ahead) for alike in ended.alike}
-        return [
-            self._alone(one, ahead) if way is None else next(made[way])
-            for one, way in zip(exchanges, ended.ways, strict=True)
+            return b"".join(self._together(ended.alike[0], ahead))
+        made = {alike: self._together(alike, ahead) for alike in ended.alike}
+        lines = [
+            self._alone(one, ahead) if alike is None else next(made[alike])
+            for one, alike in zip(exchanges, ended.with_alike, strict=True)
         ]
+        return b"".join(lines)
 
     def _alone(self, one: Exchange, ahead: float) -> bytes:
         time = self._clock.text((one.closed or 0.0) + ahead)
@@ -87,13 +87,14 @@ class AccessLines:
             times.append(time)
         return times
 
-    def text(self, ended: Ended, ahead: float) -> list[bytes]:
+    def text(self, ended: Ended, ahead: float) -> bytes:
         """Return the lines for people. See `json`."""
         sample, clock = self._sample, self._clock.text
-        return [
+        lines = [
             text_line(one, clock((one.closed or 0.0) + ahead), self._worker, sample if went_well(one) else None)
             for one in ended.exchanges
         ]
+        return b"".join(lines)
 
     def _keep(self, way: Way, one: Exchange) -> bytes:
         if len(self._templates) >= MAX_KEPT:

@@ -71,7 +71,7 @@ class AccessLog:
         if sample is not None:
             ended = sort([one for one in ended.exchanges if not went_well(one) or self._dice() < sample])
         if ended.exchanges:
-            self._writer.put(b"".join(self._made(ended, ahead)), len(ended.exchanges))
+            self._writer.put(self._made(ended, ahead), len(ended.exchanges))
 
 
 class LineHandler(logging.Handler):

@@ -8,14 +8,17 @@ import fcntl
 import logging
 import os
 import select
+import stat
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 GATHER = 0.05  # seconds that lines gather before one write; also the most that a log lags behind
 QUEUE_LINES = 20_000  # about 10 MB of access lines: several seconds of a stalled disk at full load
-BLOCK = 64 * 1024  # bytes per write: a pipe's capacity; larger ones gain nothing
+BLOCK = 64 * 1024  # bytes per write: a pipe's capacity; in longer ones other processes' lines could stand
+FILE_BLOCK = 1024 * 1024  # ... to a file: each write gives the interpreter away, and has to get it back
+MAX_PIECES = 1024  # of memory per write: IOV_MAX of Linux
 CLOSE_TIMEOUT = 5.0  # seconds that closing waits for a disk or pipe that has stalled
 FILE_MODE = 0o640  # a log names models and addresses: not for everybody
 
@@ -30,6 +33,7 @@ class Sink:
         self.path = path
         self.max_size = max_size if path is not None else None
         self.backups = backups
+        self.most = BLOCK  # bytes of one write
         self._fd = -1
         self.reopen()
 
@@ -37,23 +41,31 @@ class Sink:
         """Open the path anew (it may have been moved away). Raises OSError; the old file is then kept."""
         if self.path is None:
             self._fd = sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
-            return
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-        self.close()
-        self._fd = fd
+        else:
+            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            self.close()
+            self._fd = fd
+        most = FILE_BLOCK if _is_file(self._fd) else BLOCK
+        self.most = min(most, self.max_size or most)
 
-    def write(self, block: bytes) -> None:
+    def write(self, *blocks: bytes) -> None:
         """Write whole lines, after a rotation if they would not fit. Raises OSError."""
-        if self.max_size is not None and (size := os.fstat(self._fd).st_size) > 0 and size + len(block) > self.max_size:
+        size = sum(map(len, blocks))
+        if self.max_size is not None and (had := os.fstat(self._fd).st_size) > 0 and had + size > self.max_size:
             self._rotate()
-        view = memoryview(block)
-        while view:
-            try:
-                written = os.write(self._fd, view)
-            except BlockingIOError:  # standard error that somebody else made non-blocking
-                select.select([], [self._fd], [], 1.0)
-                continue
-            view = view[written:]
+        written = self._written(blocks)
+        if written < size:
+            view = memoryview(b"".join(blocks))[written:]
+            while view:
+                view = view[self._written((view,)) :]
+
+    def _written(self, blocks: Sequence[bytes | memoryview]) -> int:
+        """Write as much as is taken now, or wait a second for it; return how many bytes. Raises OSError."""
+        try:
+            return os.writev(self._fd, blocks)
+        except BlockingIOError:  # standard error that somebody else made non-blocking
+            select.select([], [self._fd], [], 1.0)
+            return 0
 
     def close(self) -> None:
         """Close the file; standard error stays open."""
@@ -94,10 +106,18 @@ class Sink:
         return (found.st_ino, found.st_dev) == (ours.st_ino, ours.st_dev)
 
 
-def _blocks(lines: bytes, most: int | None) -> Iterator[bytes]:
+def _is_file(fd: int) -> bool:
+    """Return whether it is a regular file; standard error may be closed."""
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
+def _parted(lines: bytes, most: int) -> Iterator[bytes]:
     """Give lines in parts of at most so many bytes, so that a file stays below its largest size; a line stays whole."""
     start = 0
-    while most is not None and len(lines) - start > most:
+    while len(lines) - start > most:
         end = lines.rfind(b"\n", start, start + most) + 1 or lines.find(b"\n", start + most) + 1 or len(lines)
         yield lines[start:end]
         start = end
@@ -170,10 +190,9 @@ class LineWriter:
 
     def _empty(self) -> None:
         while self._queue:
-            lines, count = self._next_lines()
+            blocks, count = self._next_lines()
             try:
-                for block in _blocks(lines, self._sink.max_size):
-                    self._sink.write(block)
+                self._write(blocks)
             except OSError as error:
                 self.dropped += count
                 self._complain(error)
@@ -181,19 +200,28 @@ class LineWriter:
             self._refused = False
             self._tell_dropped()
 
-    def _next_lines(self) -> tuple[bytes, int]:
-        """Take as many lines as one write should have, and how many they are."""
-        most = min(BLOCK, self._sink.max_size or BLOCK)
+    def _write(self, blocks: list[bytes]) -> None:
+        """Write lines; what was put together is parted where a file would grow over its size. Raises OSError."""
+        most = self._sink.max_size
+        if most is None or len(blocks[0]) <= most:
+            self._sink.write(*blocks)
+        else:
+            for part in _parted(blocks[0], most):
+                self._sink.write(part)
+
+    def _next_lines(self) -> tuple[list[bytes], int]:
+        """Take as many lines as one write should have, at least what was put together, and how many they are."""
+        most = self._sink.most
         taken: list[bytes] = []
         size = total = 0
         with self._lock:
-            while self._queue and (not taken or size + len(self._queue[0][0]) <= most):
+            while self._queue and (not taken or (size + len(self._queue[0][0]) <= most and len(taken) < MAX_PIECES)):
                 lines, count = self._queue.popleft()
                 taken.append(lines)
                 size += len(lines)
                 total += count
             self._waiting -= total
-        return b"".join(taken), total
+        return taken, total
 
     def _tell_dropped(self) -> None:
         missing = self.dropped - self._told

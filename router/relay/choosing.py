@@ -79,7 +79,7 @@ class Chooser:
             except InvalidRequest as refusal:
                 self.refusal = self.refusal or refusal
                 if refusal.code == UNSUPPORTED:
-                    self._exchange.rules.add(Rule.R37.name)
+                    self._exchange.rules |= {Rule.R37.name}
                 self._shared.report(backend, AttemptOutcome.CLIENT_ERROR)  # gives back a trial that was picked for it
                 self.tried.append(backend)
                 tried = [*tried, backend]

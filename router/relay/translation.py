@@ -134,7 +134,8 @@ class Translation:
 
 def note_rules(exchange: Exchange, outgoing: Outgoing) -> None:
     """Put down in the record which rules changed the request and its answer."""
-    names, repair = exchange.rules, outgoing.repair
-    names.update([rule._name_ for rule in outgoing.rules])  # `name` is computed, in Python
+    rules, repair = outgoing.rules, outgoing.repair
     if repair is not None:
-        names.update([rule._name_ for rule in repair.applied()])
+        rules |= repair.applied()
+    if rules:
+        exchange.rules = exchange.rules.union([rule._name_ for rule in rules])  # `name` is computed, in Python

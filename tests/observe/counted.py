@@ -77,7 +77,7 @@ def counted(*backends: Backend) -> Metrics:
         middlewares=lambda: [Hooked("trace", {"on_end": 3}, {"on_end": 1}, {"on_end": 1}, dropped=2)],
     )
     one = exchange(status=200, began=10.5, bytes_in=9, bytes_out=99, events=3, tokens=(9, 12), trace=trace(TRACE_ID))
-    one.rules.add("R3")
+    one.rules |= {"R3"}
     one.on_close.append(lambda ended: metrics.exchanges_closed(sort([ended])))
     one.close(Outcome.OK, 12.0)
     metrics.event_gaps(one).waiting.append(0.02)

@@ -14,13 +14,13 @@ from router.observe.lines import Clock, json_line, text_line, went_well
 from tests.observe.drawn import SELDOM, exchanges, usual
 
 AHEAD = 1_790_000_000.0
-def one_by_one(exchanges: list[Exchange], worker: int | None, sample: float | None) -> list[bytes]:
+def one_by_one(exchanges: list[Exchange], worker: int | None, sample: float | None) -> bytes:
     """The lines as lines.py makes them."""
     clock = Clock()
-    return [
+    return b"".join(
         json_line(one, clock.text((one.closed or 0.0) + AHEAD), worker, sample if went_well(one) else None)
         for one in exchanges
-    ]
+    )
 
 
 @settings(max_examples=300, deadline=None)
@@ -64,4 +64,4 @@ def test_lines_for_people_are_made_one_by_one() -> None:
     one = usual()
     time = Clock().text(103.0 + AHEAD)
 
-    assert AccessLines(3, 0.25).text(sort([one, one]), AHEAD) == [text_line(one, time, 3, 0.25)] * 2
+    assert AccessLines(3, 0.25).text(sort([one, one]), AHEAD) == text_line(one, time, 3, 0.25) * 2

@@ -205,6 +205,42 @@ def test_a_sink_without_a_path_is_standard_error(capfd: pytest.CaptureFixture[st
     assert "to standard error" in capfd.readouterr().err
 
 
+def test_what_a_full_pipe_takes_only_a_part_of_is_written_on_where_it_was_left(tmp_path: Path) -> None:
+    """Standard error that somebody else made non-blocking."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    sink = Sink(str(path), max_size=None, backups=0)
+    os.set_blocking(sink._fd, False)
+    os.set_blocking(reader, True)
+    blocks = [b"%d %b\n" % (number, b"x" * 50_000) for number in range(10)]  # a pipe takes 65,536 bytes
+    thread = threading.Thread(target=lambda: [sink.write(*blocks), sink.close()])
+    thread.start()
+    with os.fdopen(reader, "rb") as file:
+        assert file.read() == b"".join(blocks)
+    thread.join()
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("file", [80_000, 0]), ("pipe", [60_000, 20_000])])
+def test_a_write_to_a_pipe_has_room_in_it_and_one_to_a_file_may_be_long(
+    tmp_path: Path, name: str, sizes: list[int]
+) -> None:
+    """Else lines of other processes could stand in the midst of one; to a file each write is whole."""
+    path = tmp_path / name
+    if name == "pipe":
+        os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CREAT, 0o600)
+    writer = LineWriter(str(path))
+    with writer._lock:  # the thread waits for it
+        for _ in range(8):
+            writer.put(b"x" * 9_999 + b"\n")
+        taken = [writer._next_lines(), writer._next_lines()]
+    writer.close()
+    os.close(reader)
+
+    assert [sum(map(len, blocks)) for blocks, _ in taken] == sizes
+
+
 def test_two_processes_that_share_a_file_rotate_it_once_each_time(tmp_path: Path) -> None:
     """The second one finds that the path leads elsewhere, and goes on there; no line is lost."""
     path = tmp_path / "log"
