@@ -1,9 +1,9 @@
 """`python -m bench.blind MODULE WORD...`: runs a module with a router that nobody can see anything of.
 
 No metrics of exchanges, attempts and events, no lists of what happened lately, no access lines, no reading of what
-answers tell of their tokens, no traces. There is no such switch in the product: what is left out is left out here, so
-that `bench.seeing` can tell what it costs. What the router needs for its own work stays: how many exchanges are open,
-when the last byte of a stream came, and the record of the exchange itself.
+answers tell of their tokens, no traces, no tenants. There is no such switch in the product: what is left out is left
+out here, so that `bench.seeing` can tell what it costs. What the router needs for its own work stays: how many
+exchanges are open, when the last byte of a stream came, and the record of the exchange itself.
 """
 
 import inspect
@@ -38,8 +38,11 @@ UNTIMED_PARSED = {
     "if len(self.texts) >= MANY or len(gaps) >= MANY:": "if len(self.texts) >= MANY:",
 }
 
-# Whether the client has named a trace.
-UNTRACED = {'named = fields.get("Traceparent")': "named = None"}
+# Whose a request is, and whether its client has named a trace.
+UNNAMED = {
+    "self.exchange.tenant = tenant_of(fields, client_cert, self.exchange.client)": "",
+    'named = fields.get("Traceparent")': "named = None",
+}
 
 
 class Blind(Observer):
@@ -80,7 +83,7 @@ def go_blind() -> None:
     """Put everything that notes nothing in the place of what does."""
     app.Observer = Blind  # type: ignore[misc]
     course.tokens_of = no_tokens
-    BaseHandler.initialize = rewritten(BaseHandler.initialize, UNTRACED)  # type: ignore[method-assign]
+    BaseHandler.initialize = rewritten(BaseHandler.initialize, UNNAMED)  # type: ignore[method-assign]
     Connection.data_received = rewritten(Connection.data_received, UNTIMED)  # type: ignore[method-assign]
     Reading.on_chunk = rewritten(Reading.on_chunk, UNTIMED_PARSED)  # type: ignore[method-assign]
     Flow._count_tokens = lambda self, answer: None  # type: ignore[method-assign]

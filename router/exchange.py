@@ -82,6 +82,7 @@ class Exchange:
     method: str
     opened: float
     client: str = ""  # address
+    tenant: str = ""  # whose it is, as `access.tenant` names it
     client_cert: str | None = None  # whose certificate it showed, where one is asked for
     path: str = ""  # as asked for, of a route that is not served; bounded, without a query
     model: str | None = None  # as asked for; None where the route has none, or it was not read yet

@@ -23,6 +23,7 @@ class Wanted:
     backend: str | None = None  # of any attempt
     route: str | None = None
     client: str | None = None
+    tenant: str | None = None
     ident: str | None = None  # X-Request-ID, or the trace's, or the session's
     slower_than: float | None = None  # seconds
     since: str | None = None  # as lines write it: they sort as text
@@ -40,6 +41,12 @@ class Wanted:
             return False
         return self._has_record(line) if "message" in line else self._has_exchange(line)
 
+    @property
+    def _exact(self) -> dict[str, str]:
+        """What the line of an exchange must tell to the letter."""
+        told = {name: getattr(self, name) for name in ("outcome", "model", "route", "client", "tenant")}
+        return {name: value for name, value in told.items() if value is not None}
+
     def _has_exchange(self, line: Mapping[str, Any]) -> bool:
         get, status, duration = line.get, line.get("status"), line.get("duration")
         attempts = get("attempts")
@@ -48,11 +55,7 @@ class Wanted:
         return (
             self.level is None
             and (not self.statuses or (isinstance(status, int) and any(status in each for each in self.statuses)))
-            and all(
-                wanted is None or get(name) == wanted
-                for name, wanted in (("outcome", self.outcome), ("model", self.model), ("route", self.route))
-            )
-            and (self.client is None or get("client") == self.client)
+            and all(get(name) == wanted for name, wanted in self._exact.items())
             and (self.backend is None or self.backend in backends)
             and (self.ident is None or self.ident in (get("id"), get("trace"), get("session")))
             and (self.slower_than is None or (isinstance(duration, int | float) and duration > self.slower_than))
@@ -63,7 +66,7 @@ class Wanted:
         """Return the same of an application line: it may name a backend or a request, and that is all."""
         if self.statuses or self.slower_than is not None:
             return False
-        if any(each is not None for each in (self.outcome, self.model, self.route, self.client)):
+        if self._exact:
             return False
         words = str(line.get("message")).split()
         named = {word.strip(",.;:()'\"") for word in words}

@@ -9,6 +9,7 @@ from router.logs_filter import Wanted, parse_since, parse_statuses
 
 LINE: dict[str, Any] = {
     "time": "2026-01-31T12:00:00.000Z", "id": "req-1", "trace": "abc", "session": "f00", "client": "10.0.0.9",
+    "tenant": "key:0f",
     "route": "/v1/models", "model": "m", "status": 502, "outcome": "backend_error", "duration": 2.5,
     "attempts": [{"backend": "a", "outcome": "refused"}, {"backend": "b", "outcome": "server_error"}],
 }  # fmt: skip
@@ -26,6 +27,7 @@ RECORD = {"time": LINE["time"], "level": "warning", "message": "backend a: healt
         (Wanted(backend="b"), Wanted(backend="")),
         (Wanted(route="/v1/models"), Wanted(route="/v1")),
         (Wanted(client="10.0.0.9"), Wanted(client="10.0.0.1")),
+        (Wanted(tenant="key:0f"), Wanted(tenant="key:0")),
         (Wanted(ident="req-1"), Wanted(ident="req")),
         (Wanted(ident="abc"), Wanted(ident="ab")),
         (Wanted(ident="f00"), Wanted(ident="f0")),

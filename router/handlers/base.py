@@ -11,6 +11,7 @@ import tornado.httputil
 import tornado.web
 
 from router.access.overload import Marks
+from router.access.tenant import tenant_of
 from router.backends.registry import Registry
 from router.errors import CODES, AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
 from router.exchange import Exchange, Outcome, Trace
@@ -102,6 +103,10 @@ class BaseHandler(tornado.web.RequestHandler):
         self.exchange = Exchange(
             ident, self.route_label, request.method or "", context.clock(), client=request.remote_ip or ""
         )
+        connection = request.connection
+        assert isinstance(connection, ServerConnection)
+        self.exchange.client_cert = client_cert = connection.context.client_cert
+        self.exchange.tenant = tenant_of(fields, client_cert, self.exchange.client)
         named = fields.get("Traceparent")
         if context.open_trace is not None:
             trace = self.exchange.trace = context.open_trace(None if named is None else named[0], ident)
@@ -112,9 +117,6 @@ class BaseHandler(tornado.web.RequestHandler):
             self.exchange.headers = context.logged_headers(self.headers_in.raw)
         if not self.is_quiet:
             context.exchange_opened(self.exchange)
-        connection = request.connection
-        assert isinstance(connection, ServerConnection)
-        self.exchange.client_cert = connection.context.client_cert
         connection.own_lines = self.own_lines = self._own_lines()
 
     def data_received(self, chunk: bytes) -> None:

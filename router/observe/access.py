@@ -67,7 +67,7 @@ class AccessLines:
         count = len(exchanges)
         columns = self._times(exchanges, ahead), texts[:count], texts[count : 2 * count], texts[2 * count :]
         for one, time, duration, first, tried in zip(exchanges, *columns, strict=True):
-            trace, tokens, client = one.trace_id, one.tokens, one.client.encode()
+            trace, tokens, client = one.trace_id, one.tokens, f'{one.client}","tenant":"{one.tenant}'.encode()
             name = one.id[:MAX_VALUE] if trace is None else f'{one.id[:MAX_VALUE]}","trace":"{trace}'
             ident, taken, out, events = name.encode(), one.bytes_in, one.bytes_out, one.events
             if isinstance(tokens, tuple):
@@ -111,7 +111,7 @@ def _template(one: Exchange, worker: int | None, sample: float | None) -> bytes:
         if name == "attempts":
             attempt = {key: told for key, told in value[0].items() if key != "duration"}
             pieces.append(_escaped({name: [attempt]})[:-2] + b',"duration":%b}]')
-        elif name != "trace":  # it comes with the id
+        elif name not in ("trace", "tenant"):  # they come with the id and the client
             pieces.append(_escaped({name: value}) if room is None else b'"%b":%b' % (name.encode(), room))
     return b"{%b}\n" % b",".join(pieces)
 
@@ -122,6 +122,6 @@ def _escaped(fields: dict[str, Any]) -> bytes:
 
 
 def _may_break(exchanges: Sequence[Exchange]) -> bool:
-    """Return whether something in an id or an address has to be escaped; looked for in all of them at once."""
-    names = "".join([one.id for one in exchanges] + [one.client for one in exchanges])
+    """Return whether something in an id, an address or a tenant has to be escaped; looked for in all at once."""
+    names = "".join([f"{one.id}{one.client}{one.tenant}" for one in exchanges])
     return not names.isascii() or "\x7f" in names or len(orjson.dumps(names)) != len(names) + len('""')

@@ -77,6 +77,7 @@ def access_fields(
     if exchange.trace_id is not None:
         fields["trace"] = exchange.trace_id
     fields["client"] = exchange.client
+    fields["tenant"] = exchange.tenant[:MAX_VALUE]
     if exchange.client_cert:
         fields["client_cert"] = exchange.client_cert[:MAX_VALUE]
     fields["method"], fields["route"] = exchange.method[:MAX_VALUE], exchange.route

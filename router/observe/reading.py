@@ -15,7 +15,7 @@ _HEAD = ("status", "method", "route")
 _PAIRS = (
     *("outcome", "error", "param", "path", "model", "duration", "first", "queued", "attempts", "hedged", "resumed"),
     *("resume_mode", "rules", "tokens_in", "tokens_out", "events", "bytes_in", "bytes_out", "id", "trace"),
-    *("session", "client"),
+    *("session", "client", "tenant"),
 )
 _SECONDS = frozenset({"duration", "first", "queued"})
 _TOLD = frozenset({*_HEAD, *_PAIRS, "time", "logger", "worker", "level", "stream"})

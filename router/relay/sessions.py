@@ -1,4 +1,4 @@
-"""Sessions of the exchanges of one process: whose each is, where it goes first, and what is remembered of it.
+"""Sessions of the exchanges of one process: which each belongs to, where it goes first, and what is remembered of it.
 
     join(exchange, job) -> a Visit, where the request belongs to a conversation
     place(visit, model) -> the backend that has its cache, asked once for the first attempt only
@@ -11,14 +11,12 @@ said what it had to say, and shall not bring anybody back to who has failed.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 
 from router.backends.affinity import Affinity
 from router.backends.backend import Backend
 from router.backends.registry import Registry
 from router.backends.sessions import Session, SessionFigures, SessionRules, Table, Verdict
 from router.exchange import AttemptOutcome, Exchange
-from router.relay.headers import CREDENTIALS
 from router.relay.history import MAX_ID, keys_of
 from router.relay.route import Job
 
@@ -49,7 +47,6 @@ class Sessions:
         self._affinity = Affinity(registry)
         self._table = Table(rules)
         self._rules = rules
-        self._credentials = frozenset(name.encode() for name in CREDENTIALS)
 
     def set_rules(self, rules: SessionRules) -> None:
         """Go by other rules from now on; where sessions are switched off, they are forgotten."""
@@ -71,8 +68,8 @@ class Sessions:
         """
         if not exchange.known_model:
             return b""
-        tenant, ident = self._whose(job.headers, exchange.client)
-        keys = keys_of(job.route.path, job.body, tenant=tenant, model=job.model, ident=ident)
+        tenant = exchange.tenant.encode(errors="surrogatepass")
+        keys = keys_of(job.route.path, job.body, tenant=tenant, model=job.model, ident=self._ident(job.headers))
         if keys is None:
             return b""
         session, _ = self._table.find(keys, self._clock())
@@ -109,20 +106,13 @@ class Sessions:
         elif told:
             self._table.lose(visit.session)
 
-    def _whose(self, headers: Iterable[tuple[bytes, bytes]], client: str) -> tuple[bytes, bytes | None]:
-        """Return whose a request is, as a hash of credentials or address, and the id that its client gave."""
-        wanted, found = self._rules.headers, len(self._rules.headers)
-        whose, ident = blake2b(digest_size=16, person=b"tenant"), None
-        has_credentials = False
+    def _ident(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        """Return the id that a client gave: the first of the configured headers, None where there is none of them."""
+        wanted, found, ident = self._rules.headers, len(self._rules.headers), None
         for name, value in headers:
             if len(name) > _LONGEST_NAME:
                 continue
             low = name.lower()
-            if low in self._credentials:
-                whose.update(b"%b\0%b\0" % (low, value))
-                has_credentials = True
-            elif low in wanted and wanted.index(low) < found and 0 < len(value) <= MAX_ID:
+            if low in wanted and wanted.index(low) < found and 0 < len(value) <= MAX_ID:
                 found, ident = wanted.index(low), value
-        if not has_credentials:
-            whose.update(client.encode())
-        return whose.digest(), ident
+        return ident

@@ -272,7 +272,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         refused = Refused(
             refusal.status,
             refusal.message,
-            self.context.remote_ip,
+            self.context,
             own_lines=b"" if head is None else self.own_lines,
             headers=refusal.headers if head is None else head.headers,
         )

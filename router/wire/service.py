@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tornado.httputil import HTTPHeaders, HTTPServerConnectionDelegate
+from tornado.httputil import HTTPServerConnectionDelegate
 
+from router.wire.headers import RequestHeaders
 from router.wire.limits import READ_SIZE, ServerLimits
 from router.wire.wheel import Wheel
 
@@ -22,14 +23,23 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Context:
+    """Who is at the other end, as Tornado's `HTTPServerRequest` wants to know it."""
+
+    remote_ip: str  # "0.0.0.0" behind a Unix socket, as in Tornado
+    protocol: str  # "http" or "https"
+    client_cert: str | None = None  # whose certificate was shown and verified, as "CN=agent-1,O=Example"
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A request that the wire answers itself."""
 
     status: int
     message: str
-    remote_ip: str
+    context: Context
     own_lines: bytes  # what the application wants on every answer to this request; b"" where it does not know of it
-    headers: HTTPHeaders | None = None  # None where they were not read to their end
+    headers: RequestHeaders | None = None  # None where they were not read to their end
 
 
 ErrorRenderer = Callable[[Refused], tuple[bytes, bytes]]  # -> serialised header lines with a Content-Type, body
@@ -89,15 +99,6 @@ class Service:
         if now - self.crowded_at >= CROWDED_INTERVAL:
             self.crowded_at = now
             log.warning("new connections are reset: " + why, count)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Who is at the other end, as Tornado's `HTTPServerRequest` wants to know it."""
-
-    remote_ip: str  # "0.0.0.0" behind a Unix socket, as in Tornado
-    protocol: str  # "http" or "https"
-    client_cert: str | None = None  # whose certificate was shown and verified, as "CN=agent-1,O=Example"
 
 
 def plain_error(refused: Refused) -> tuple[bytes, bytes]:

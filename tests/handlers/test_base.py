@@ -1,10 +1,13 @@
 """Rules of router/handlers/base.py: what every answer carries, whatever is asked. Real sockets."""
 
+import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.front import front, run
+from router.access.tenant import tenant_of
+from tests.front import CHAT, front, run
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/health", "/nope", "/v1/models"])
@@ -42,6 +45,28 @@ def test_a_wrong_method_is_told_with_the_right_ones(method: str, path: str, allo
             assert (error["type"], error["code"]) == ("invalid_request_error", "method_not_allowed")
 
     run(test)
+
+
+def test_the_access_line_tells_whose_a_request_was_and_not_its_key(tmp_path: Path) -> None:
+    """Answered by a backend, alone and many at once, by the router, and refused by the wire."""
+    log, owner = tmp_path / "log", tenant_of({"X-Api-Key": ["sk-canary"]}, None, "")
+    key = {"Authorization": "Bearer sk-canary"}
+
+    async def test() -> None:
+        async with front(config={"logging": {"file": str(log), "level": "debug"}}) as cluster:
+            await cluster.chat()
+            path = "/v1/chat/completions"
+            await cluster.ask(path, CHAT, headers=key)
+            await asyncio.gather(*[cluster.ask(path, CHAT, headers=key) for _ in range(3)])
+            await cluster.ask("/nope", headers={"api-key": "sk-canary"})
+            head = f"POST {path} HTTP/1.1\r\nHost: a\r\nX-Api-Key: sk-canary\r\n"
+            await cluster.exchange(f"{head}Transfer-Encoding: frob\r\n\r\n".encode())
+
+    run(test)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    told = [(line["tenant"], line["status"]) for line in lines if line["logger"] == "router.access"]
+    assert told == [("127.0.0.1", 200), *[(owner, 200)] * 4, (owner, 404), (owner, 501)]
+    assert "canary" not in log.read_text()
 
 
 def test_a_method_that_nobody_knows_is_refused() -> None:

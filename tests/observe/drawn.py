@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome, Trace
 
 USUAL: dict[str, Any] = {
-    **{"client": "10.0.0.9", "model": "m", "known_model": True, "status": 200, "bytes_in": 20, "bytes_out": 3000},
+    **{"client": "10.0.0.9", "tenant": "10.0.0.9", "model": "m", "known_model": True, "status": 200},
+    **{"bytes_in": 20, "bytes_out": 3000},
     **{"tokens": (7, 5), "began": 100.25, "closed": 103.0, "outcome": Outcome.OK},
 }
 seconds = st.floats(0.0, 1000.0)
@@ -15,6 +16,7 @@ SIGNS = ["", "abc", "100%b", "::1", 'a"b', "é\x7f\u2028", "lone \ud800"]
 texts = st.one_of(st.sampled_from(SIGNS), st.text(max_size=9))
 SELDOM: dict[str, st.SearchStrategy[Any]] = {
     "client": texts,
+    "tenant": st.one_of(st.just("key:" + "0f" * 12), texts),
     "client_cert": st.one_of(st.none(), texts),
     "path": texts,
     "model": st.one_of(st.none(), texts),

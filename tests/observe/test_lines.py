@@ -19,6 +19,7 @@ def test_an_access_line_tells_the_whole_exchange() -> None:
         "logger": "router.access",
         "id": "req-1",
         "client": "10.0.0.9",
+        "tenant": "key:0f",
         "method": "POST",
         "route": "/v1/chat/completions",
         "model": "devstral",
@@ -97,7 +98,7 @@ def test_a_text_line_begins_with_what_came_of_the_request() -> None:
     assert line == (
         "2026-01-31T00:00:00.000Z INFO router.access: 200 POST /v1/chat/completions outcome=ok model=devstral"
         " duration=3.000s first=0.250s attempts=a:8000:refused,b:8000:ok events=12 bytes_in=20 bytes_out=3000"
-        " id=req-1 client=10.0.0.9\n"
+        " id=req-1 client=10.0.0.9 tenant=key:0f\n"
     )
 
 

@@ -29,7 +29,8 @@ class Settings:
 
 
 def exchange(**changes: Any) -> Exchange:
-    one = Exchange("req-1", "/v1/chat/completions", "POST", 100.0, client="10.0.0.9", model="devstral", stream=True)
+    one = Exchange("req-1", "/v1/chat/completions", "POST", 100.0, client="10.0.0.9", tenant="key:0f")
+    one.model, one.stream = "devstral", True
     one.status, one.bytes_in, one.bytes_out, one.events, one.began = 200, 20, 3000, 12, 100.25
     one.attempts = [
         Attempt("a:8000", 100.0, AttemptOutcome.REFUSED, None, 100.001),

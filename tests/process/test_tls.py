@@ -207,7 +207,8 @@ def test_a_client_s_certificate_is_asked_for_and_told_in_the_access_line(
     assert router.ask("GET", "/v1/models")[0] == 200
     until(lambda: router.said("client_cert"), "the line")
     lines = [json.loads(line) for line in router.log().splitlines() if "client_cert" in line]
-    assert [line["client_cert"] for line in lines] == ['CN=agent \\"1\\"\\, ' + "x" * 40 + ",O=Example"]
+    subject = 'CN=agent \\"1\\"\\, ' + "x" * 40 + ",O=Example"
+    assert [(line["client_cert"], line["tenant"]) for line in lines] == [(subject, f"cert:{subject}")]
     assert router.ask("GET", "/livez", port=router.admin_port)[0] == 200  # probes need no certificate there
 
 

@@ -130,6 +130,16 @@ def test_two_tenants_that_say_the_same_never_share_a_session(name: str) -> None:
     run(test)
 
 
+def test_a_key_has_one_owner_by_whichever_header_it_comes() -> None:
+    async def test() -> None:
+        async with front(*[Settings()] * 2, config=ON) as it:
+            keys: list[dict[str, str]] = [{"Authorization": "Bearer one"}, {"X-Api-Key": "one"}, {"api-key": "one"}]
+            found = [whose(await ask(it, [user("Hello")], headers=each))[0] for each in keys]
+            assert len(set(found)) == 1
+
+    run(test)
+
+
 def test_the_first_configured_header_that_is_there_names_the_session() -> None:
     async def test() -> None:
         more = merged(ON, {"sessions": {"headers": ["X-One", "X-Two"]}})

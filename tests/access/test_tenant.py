@@ -1,0 +1,84 @@
+"""Rules of router/access/tenant.py."""
+
+import shutil
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.access import tenant
+from router.access.tenant import HASH_BYTES, MAX_KNOWN, tenant_of
+
+KEY = "sk-canary-0123456789"
+NAMES = ["Authorization", "X-Api-Key", "Api-Key"]
+# What llhttp lets through in a value.
+values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=20)
+fields = st.dictionaries(st.sampled_from([*NAMES, "X-Session-Id", "Cookie"]), st.lists(values, min_size=1, max_size=3))
+
+
+def of(fields: dict[str, list[str]], client_cert: str | None = None) -> str:
+    return tenant_of(fields, client_cert, "10.0.0.9")
+
+
+def test_the_owner_of_a_key_is_the_same_by_whichever_header_it_comes() -> None:
+    given = [{"Authorization": [f"Bearer {KEY}"]}, {"Authorization": [f"bearer  {KEY}"]}, {"Authorization": [KEY]}]
+    owners = {of(each) for each in [*given, *({name: [KEY]} for name in NAMES)]}
+
+    (owner,) = owners
+    assert owner.startswith("key:")
+    assert len(owner) == len("key:") + 2 * HASH_BYTES
+    assert owner != of({"X-Api-Key": [KEY + "0"]})
+
+
+@pytest.mark.skipif(shutil.which("b2sum") is None, reason="b2sum of the coreutils is not installed")
+def test_who_has_a_key_finds_its_owner_as_the_documentation_says() -> None:
+    told = subprocess.run(
+        ["b2sum", "--length", str(8 * HASH_BYTES)], input=KEY.encode(), capture_output=True, check=True, timeout=60
+    )
+
+    assert of({"Authorization": [f"Bearer {KEY}"]}) == f"key:{told.stdout.split()[0].decode()}"
+
+
+def test_all_credentials_count() -> None:
+    """Many clients send a key that everybody has, and another one that only they have."""
+    one = of({"Authorization": ["Bearer EMPTY"], "X-Api-Key": ["one"]})
+
+    assert len({one, of({"Authorization": ["Bearer EMPTY"], "X-Api-Key": ["two"]}), of({"X-Api-Key": ["one"]})}) == 3
+    assert of({"X-Api-Key": ["one", "two"]}) not in (of({"X-Api-Key": ["one"]}), of({"X-Api-Key": ["two"]}))
+
+
+@pytest.mark.parametrize("value", ["", "Bearer", "bearer ", "Bearer   "])
+def test_an_empty_key_is_none(value: str) -> None:
+    """OpenAI's clients send `Bearer ` where no key is configured."""
+    assert of({"Authorization": [value]}) == "10.0.0.9"
+    assert of({"Authorization": [value], "Api-Key": [KEY]}) == of({"Api-Key": [KEY]})
+
+
+def test_without_credentials_it_is_who_showed_a_certificate_else_who_has_the_address() -> None:
+    assert of({"Cookie": ["a=b"]}) == "10.0.0.9"
+    assert of({}, "CN=agent-1,O=Example") == "cert:CN=agent-1,O=Example"
+    assert of({"X-Api-Key": [KEY]}, "CN=agent-1") == of({"X-Api-Key": [KEY]})
+
+
+def test_owners_are_kept_without_their_keys_and_not_more_than_there_is_room_for() -> None:
+    owners = [of({"X-Api-Key": [f"canary-{number}"]}) for number in range(2 * MAX_KNOWN)]
+
+    assert len(set(owners)) == 2 * MAX_KNOWN
+    assert owners == [of({"X-Api-Key": [f"canary-{number}"]}) for number in range(2 * MAX_KNOWN)]
+    assert 0 < len(tenant._known) <= MAX_KNOWN
+    assert "canary" not in repr(tenant._known)
+
+
+@given(fields, st.sampled_from([None, "CN=a", "key:0"]))
+def test_no_header_can_name_another_tenant_or_show_itself(
+    fields: dict[str, list[str]], client_cert: str | None
+) -> None:
+    owner = of(fields, client_cert)
+
+    if owner.startswith("key:"):
+        assert set(owner[len("key:") :]) <= set("0123456789abcdef")
+        assert len(owner) == len("key:") + 2 * HASH_BYTES
+    else:
+        assert owner == ("10.0.0.9" if client_cert is None else f"cert:{client_cert}")
+        assert all(value.lower().strip(" \t") in ("", "bearer") for name in NAMES for value in fields.get(name, []))
