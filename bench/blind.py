@@ -40,7 +40,7 @@ UNTIMED_PARSED = {
 
 # Whose a request is, and whether its client has named a trace.
 UNNAMED = {
-    "self.exchange.tenant = tenant_of(fields, client_cert, self.exchange.client)": "",
+    "self.exchange.credentials = credentials_of(fields)": "",
     'named = fields.get("Traceparent")': "named = None",
 }
 

@@ -82,7 +82,8 @@ class Exchange:
     method: str
     opened: float
     client: str = ""  # address
-    tenant: str = ""  # whose it is, as `access.tenant` names it
+    tenant: str = ""  # whose it is, as `access.tenant` names it; "": that was not put down yet
+    credentials: str = field(default="", repr=False)  # of the client, until its tenant is put down
     client_cert: str | None = None  # whose certificate it showed, where one is asked for
     path: str = ""  # as asked for, of a route that is not served; bounded, without a query
     model: str | None = None  # as asked for; None where the route has none, or it was not read yet

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from router.access.tenant import note_tenants
 from router.backends.backend import Change, ChangeKind
 from router.backends.health import HealthState
 from router.ended import sort
@@ -87,6 +88,7 @@ class Observer:
         if ended:
             self._ended = []
             note_ids(ended)
+            note_tenants(ended)
             note_tokens(ended)
             batch = sort(ended)
             self._metrics.exchanges_closed(batch)

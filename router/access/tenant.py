@@ -4,52 +4,53 @@
     cert:CN=agent-1,O=Example      without credentials: whose client certificate was shown
     10.0.0.9                       without either: whoever has the address
 
-The hash tells nothing of a key that nobody can guess, and is the same in every worker, router and version: who has a
-key finds its lines with `printf %s "$KEY" | b2sum --length 96`.
+Credentials are what comes in Authorization (OpenAI's clients), X-Api-Key (Anthropic's) and Api-Key (Azure's). Their
+hash tells nothing of a key that nobody can guess, and is the same in every worker, router and version: who has a key
+finds its lines with `printf %s "$KEY" | b2sum --length 96`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
+from router.exchange import Exchange
+
 HASH_BYTES = 12  # nobody finds another key with the same hash, to be taken for its owner
-MAX_KNOWN = 1024
-# In Tornado's spelling. OpenAI's clients send the first one, Anthropic's the second, Azure's the third.
-_HEADERS = ("Authorization", "X-Api-Key", "Api-Key")
-# By what Python's own hash makes of the credentials, which is quicker and different in each process: so no key stays in
-# memory behind its request. That two owners meet there is as likely as guessing a number of 64 bits.
-_known: dict[int, str] = {}
 
 
-def tenant_of(fields: Mapping[str, Sequence[str]], client_cert: str | None, client: str) -> str:
-    """Return whose a request is.
+def credentials_of(fields: Mapping[str, Sequence[str]]) -> str:
+    """Return a request's credentials, with NUL between several; "" where it has none.
 
-    `fields`: the values of each header, by its name in Tornado's spelling, in Latin-1. `client_cert`: whose verified
-    certificate its client has shown. `client`: its address.
+    `fields`: the values of each header, by its name in Tornado's spelling, in Latin-1.
     """
-    values: tuple[str, ...] = ()
-    for name in _HEADERS:
-        if name in fields:
-            values += (*fields[name],)
-    if values:
-        mark = hash(values)
-        owner = _known[mark] if mark in _known else _keep(mark, _owner(values))
-        if owner:
-            return owner
-    return client if client_cert is None else f"cert:{client_cert}"
+    given = fields.get("Authorization")
+    if given is not None and len(given) == 1 and "X-Api-Key" not in fields and "Api-Key" not in fields:
+        return given[0]
+    return "\0".join((*(given or ()), *fields.get("X-Api-Key", ()), *fields.get("Api-Key", ())))
 
 
-def _owner(values: Iterable[str]) -> str:
-    """Return who has these credentials, "" where all are empty."""
+def note_tenants(exchanges: Iterable[Exchange]) -> None:
+    """Put down whose exchanges are, where that was not done yet, and let go of their credentials."""
+    owners: dict[str, str] = {}
+    for one in exchanges:
+        if one.tenant:
+            continue
+        given = one.credentials
+        if given:
+            one.credentials = ""
+            owner = owners.get(given)
+            if owner is None:
+                owner = owners[given] = _owner(given)
+            if owner:
+                one.tenant = owner
+                continue
+        one.tenant = one.client if one.client_cert is None else f"cert:{one.client_cert}"
+
+
+def _owner(credentials: str) -> str:
+    """Return who has credentials, "" where they are empty."""
     keys = []
-    for value in values:
+    for value in credentials.split("\0"):
         scheme, _, rest = value.partition(" ")  # RFC 6750 section 2.1: others send the key without the scheme
         keys.append(rest.strip(" \t") if scheme.lower() == "bearer" else value)
     told = "\0".join(filter(None, keys)).encode("latin-1")
     return f"key:{blake2b(told, digest_size=HASH_BYTES).hexdigest()}" if told else ""
-
-
-def _keep(mark: int, owner: str) -> str:
-    if len(_known) >= MAX_KNOWN:
-        _known.clear()
-    _known[mark] = owner
-    return owner

@@ -11,7 +11,7 @@ import tornado.httputil
 import tornado.web
 
 from router.access.overload import Marks
-from router.access.tenant import tenant_of
+from router.access.tenant import credentials_of
 from router.backends.registry import Registry
 from router.errors import CODES, AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
 from router.exchange import Exchange, Outcome, Trace
@@ -105,8 +105,8 @@ class BaseHandler(tornado.web.RequestHandler):
         )
         connection = request.connection
         assert isinstance(connection, ServerConnection)
-        self.exchange.client_cert = client_cert = connection.context.client_cert
-        self.exchange.tenant = tenant_of(fields, client_cert, self.exchange.client)
+        self.exchange.client_cert = connection.context.client_cert
+        self.exchange.credentials = credentials_of(fields)
         named = fields.get("Traceparent")
         if context.open_trace is not None:
             trace = self.exchange.trace = context.open_trace(None if named is None else named[0], ident)

@@ -6,7 +6,7 @@ request already, its exchange is the record; else one is made here.
 
 import orjson
 
-from router.access.tenant import tenant_of
+from router.access.tenant import credentials_of
 from router.errors import StatusError
 from router.exchange import Exchange, Outcome
 from router.handlers.base import Context
@@ -31,11 +31,9 @@ def _own_lines(refused: Refused, context: Context, error: StatusError) -> bytes:
     asked = headers.get("X-Request-Id", "") if headers is not None else ""
     ident = asked if HARMLESS_ID.fullmatch(asked) else context.new_id()
     now = context.clock()
-    client, client_cert = refused.context.remote_ip, refused.context.client_cert
-    exchange = Exchange(
-        ident, UNREAD, "", now, client=client, client_cert=client_cert, status=refused.status, error=error.code
-    )
-    exchange.tenant = tenant_of({} if headers is None else headers.fields, client_cert, client)
+    exchange = Exchange(ident, UNREAD, "", now, status=refused.status, error=error.code)
+    exchange.client, exchange.client_cert = refused.context.remote_ip, refused.context.client_cert
+    exchange.credentials = "" if headers is None else credentials_of(headers.fields)
     context.exchange_opened(exchange)
     exchange.close(Outcome.INTERNAL if refused.status == 500 else Outcome.REJECTED, now)
     origin = headers.get("Origin") if headers is not None else None

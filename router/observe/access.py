@@ -6,19 +6,19 @@ it makes every other line, and each of these would be the same.
 """
 
 from collections.abc import Iterator, Sequence
-from math import inf, trunc
+from math import inf
 from typing import Any
 
 import orjson
 
 from router.ended import Alike, Ended, Way
 from router.exchange import Exchange
-from router.observe.lines import MAX_VALUE, Clock, access_fields, encode, json_line, text_line, went_well
+from router.observe.lines import MAX_VALUE, TO_WHOLE, Clock, access_fields, encode, json_line, text_line, went_well
 
 MAX_KEPT = 1024  # ways: of some models at some backends there are a few dozen
 # Where a template leaves room, and for what; `%b` takes bytes.
 SLOTS = {
-    **{"time": b'"%b"', "id": b'"%b"', "client": b'"%b"', "duration": b"%b", "first": b"%b"},
+    **{"time": b'"%b"', "id": b'"%b"', "duration": b"%b", "first": b"%b"},
     **{"bytes_in": b"%d", "bytes_out": b"%d", "events": b"%d", "tokens_in": b"%d", "tokens_out": b"%d"},
 }
 
@@ -63,18 +63,19 @@ class AccessLines:
         template = self._templates.get(way) or self._keep(way, exchanges[0])
         # The texts of numbers with a fraction take Python five times as long. Rounded as in `lines.micro`.
         seconds = alike.durations + alike.firsts + alike.tries
-        texts = orjson.dumps([trunc(each * 1e6 + 0.5) / 1e6 for each in seconds])[1:-1].split(b",")
+        texts = orjson.dumps([(each * 1e6 + TO_WHOLE - TO_WHOLE) / 1e6 for each in seconds])[1:-1].split(b",")
         count = len(exchanges)
         columns = self._times(exchanges, ahead), texts[:count], texts[count : 2 * count], texts[2 * count :]
         for one, time, duration, first, tried in zip(exchanges, *columns, strict=True):
-            trace, tokens, client = one.trace_id, one.tokens, f'{one.client}","tenant":"{one.tenant}'.encode()
+            trace, tokens = one.trace_id, one.tokens
             name = one.id[:MAX_VALUE] if trace is None else f'{one.id[:MAX_VALUE]}","trace":"{trace}'
-            ident, taken, out, events = name.encode(), one.bytes_in, one.bytes_out, one.events
+            names = f'{name}","client":"{one.client}","tenant":"{one.tenant}'.encode()
+            taken, out, events = one.bytes_in, one.bytes_out, one.events
             if isinstance(tokens, tuple):
                 read, said = tokens
-                yield template % (time, ident, client, duration, first, taken, out, events, read, said, tried)
+                yield template % (time, names, duration, first, taken, out, events, read, said, tried)
             else:
-                yield template % (time, ident, client, duration, first, taken, out, events, tried)
+                yield template % (time, names, duration, first, taken, out, events, tried)
 
     def _times(self, exchanges: Sequence[Exchange], ahead: float) -> list[bytes]:
         """Return when each was closed: of many it is the same millisecond."""
@@ -111,7 +112,7 @@ def _template(one: Exchange, worker: int | None, sample: float | None) -> bytes:
         if name == "attempts":
             attempt = {key: told for key, told in value[0].items() if key != "duration"}
             pieces.append(_escaped({name: [attempt]})[:-2] + b',"duration":%b}]')
-        elif name not in ("trace", "tenant"):  # they come with the id and the client
+        elif name not in ("trace", "client", "tenant"):  # they come with the id
             pieces.append(_escaped({name: value}) if room is None else b'"%b":%b' % (name.encode(), room))
     return b"{%b}\n" % b",".join(pieces)
 
@@ -123,5 +124,6 @@ def _escaped(fields: dict[str, Any]) -> bytes:
 
 def _may_break(exchanges: Sequence[Exchange]) -> bool:
     """Return whether something in an id, an address or a tenant has to be escaped; looked for in all at once."""
-    names = "".join([f"{one.id}{one.client}{one.tenant}" for one in exchanges])
+    ids, clients = [one.id for one in exchanges], [one.client for one in exchanges]
+    names = "".join(ids + clients + [one.tenant for one in exchanges])
     return not names.isascii() or "\x7f" in names or len(orjson.dumps(names)) != len(names) + len('""')

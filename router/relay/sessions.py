@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from router.access.tenant import note_tenants
 from router.backends.affinity import Affinity
 from router.backends.backend import Backend
 from router.backends.registry import Registry
@@ -68,6 +69,7 @@ class Sessions:
         """
         if not exchange.known_model:
             return b""
+        note_tenants((exchange,))
         tenant = exchange.tenant.encode(errors="surrogatepass")
         keys = keys_of(job.route.path, job.body, tenant=tenant, model=job.model, ident=self._ident(job.headers))
         if keys is None:

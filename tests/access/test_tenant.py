@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.access import tenant
-from router.access.tenant import HASH_BYTES, MAX_KNOWN, tenant_of
+from router.access.tenant import HASH_BYTES, credentials_of, note_tenants
+from router.exchange import Exchange
 
 KEY = "sk-canary-0123456789"
 NAMES = ["Authorization", "X-Api-Key", "Api-Key"]
@@ -18,7 +18,11 @@ fields = st.dictionaries(st.sampled_from([*NAMES, "X-Session-Id", "Cookie"]), st
 
 
 def of(fields: dict[str, list[str]], client_cert: str | None = None) -> str:
-    return tenant_of(fields, client_cert, "10.0.0.9")
+    one = Exchange("a", "/", "GET", 0.0, client="10.0.0.9", client_cert=client_cert)
+    one.credentials = credentials_of(fields)
+    note_tenants([one])
+    assert one.credentials == ""
+    return one.tenant
 
 
 def test_the_owner_of_a_key_is_the_same_by_whichever_header_it_comes() -> None:
@@ -61,13 +65,20 @@ def test_without_credentials_it_is_who_showed_a_certificate_else_who_has_the_add
     assert of({"X-Api-Key": [KEY]}, "CN=agent-1") == of({"X-Api-Key": [KEY]})
 
 
-def test_owners_are_kept_without_their_keys_and_not_more_than_there_is_room_for() -> None:
-    owners = [of({"X-Api-Key": [f"canary-{number}"]}) for number in range(2 * MAX_KNOWN)]
+def test_of_many_each_has_its_own_and_who_was_put_down_stays() -> None:
+    keys = ["", "Bearer", "one", "Bearer one", "two", "one"]
+    many = [Exchange("a", "/", "GET", 0.0, client=str(number), credentials=key) for number, key in enumerate(keys)]
+    note_tenants(many)
+    told = [one.tenant for one in many]
+    many[2].credentials = "two"
+    note_tenants(many)
 
-    assert len(set(owners)) == 2 * MAX_KNOWN
-    assert owners == [of({"X-Api-Key": [f"canary-{number}"]}) for number in range(2 * MAX_KNOWN)]
-    assert 0 < len(tenant._known) <= MAX_KNOWN
-    assert "canary" not in repr(tenant._known)
+    one, two = of({"Api-Key": ["one"]}), of({"Api-Key": ["two"]})
+    assert [each.tenant for each in many] == told == ["0", "1", one, one, two, one]
+
+
+def test_credentials_do_not_show_where_an_exchange_is_shown() -> None:
+    assert KEY not in repr(Exchange("a", "/", "GET", 0.0, credentials=KEY))
 
 
 @given(fields, st.sampled_from([None, "CN=a", "key:0"]))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from router.access.tenant import tenant_of
+from router.access.tenant import note_tenants
+from router.exchange import Exchange
 from tests.front import CHAT, front, run
 
 
@@ -49,7 +50,9 @@ def test_a_wrong_method_is_told_with_the_right_ones(method: str, path: str, allo
 
 def test_the_access_line_tells_whose_a_request_was_and_not_its_key(tmp_path: Path) -> None:
     """Answered by a backend, alone and many at once, by the router, and refused by the wire."""
-    log, owner = tmp_path / "log", tenant_of({"X-Api-Key": ["sk-canary"]}, None, "")
+    log, one = tmp_path / "log", Exchange("", "", "", 0.0, credentials="sk-canary")
+    note_tenants([one])
+    owner = one.tenant
     key = {"Authorization": "Bearer sk-canary"}
 
     async def test() -> None:

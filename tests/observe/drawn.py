@@ -38,6 +38,7 @@ SELDOM: dict[str, st.SearchStrategy[Any]] = {
     "resume_mode": st.one_of(st.none(), texts),
     "trace": st.one_of(st.none(), st.builds(Trace, st.just("a" * 32), st.none(), st.booleans())),
     "traceparent": st.none(),  # it was read
+    "credentials": st.just(""),  # they were read
     "trace_id": st.sampled_from([None, "a" * 32, "b" * 32]),
     "hedged": st.booleans(),
     "rules": st.sets(st.sampled_from(["R1", "R10", "R2", "S3"])),

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.exchange import AttemptOutcome, Outcome
-from router.observe.lines import MAX_VALUE, Clock, access_fields, json_line, text_line
+from router.observe.lines import MAX_VALUE, Clock, access_fields, json_line, micro, text_line
 from tests.observe.test_logs import exchange
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
@@ -100,6 +102,11 @@ def test_a_text_line_begins_with_what_came_of_the_request() -> None:
         " duration=3.000s first=0.250s attempts=a:8000:refused,b:8000:ok events=12 bytes_in=20 bytes_out=3000"
         " id=req-1 client=10.0.0.9 tenant=key:0f\n"
     )
+
+
+@given(st.one_of(st.floats(-1.0, 1e9), st.integers(0, 10**6).map(lambda halves: halves / 2e6)))
+def test_seconds_are_told_to_the_nearest_microsecond(seconds: float) -> None:
+    assert micro(seconds) == round(seconds * 1e6) / 1e6
 
 
 def test_the_clock_is_utc_with_milliseconds() -> None:
