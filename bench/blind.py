@@ -26,16 +26,12 @@ from router.wire.connection import Connection
 UNTIMED = {
     "gaps = cut.gaps": "",
     "gaps.append(now - cut.last)": "",
-    "if len(texts) >= MANY or len(gaps) >= MANY or cut.client.pipe is None:": (
-        "if len(texts) >= MANY or cut.client.pipe is None:"
-    ),
 }
 
 # The same where a read was parsed.
 UNTIMED_PARSED = {
     "gaps = self.gaps": "",
     "gaps.append(now - self.last)": "",
-    "if len(self.texts) >= MANY or len(gaps) >= MANY:": "if len(self.texts) >= MANY:",
 }
 
 # Whose a request is, and whether its client has named a trace.

@@ -119,7 +119,7 @@ class Distribution:
         self.bucket = partial(bisect_left, bounds)  # returns the number of the bucket that a value falls into
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-        self.waiting: list[float] = []  # who puts values there has them counted when they are ENOUGH, by `settle`
+        self.waiting: list[float] = []  # who puts values there has them counted by `settle`, before they are too many
         self.exemplars: dict[int, Exemplar] = {}  # by bucket, the newest of each, with the id of its trace
 
     def observe(self, value: float) -> None:

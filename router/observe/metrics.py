@@ -116,8 +116,9 @@ class Metrics:
         self._shed[reason] += 1
 
     def loop_lagged(self, seconds: float) -> None:
-        """Count by how much a timer of the loop came late."""
+        """Count by how much a timer of the loop came late; and whatever waits for that, as it comes all the time."""
         self._lag.observe(seconds)
+        self._traffic.settle_gaps()
 
     def loop_stalled(self) -> None:
         """Count a time for which the loop stood still."""

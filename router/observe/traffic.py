@@ -161,6 +161,11 @@ class Traffic:
         """Return where seconds between events of a stream are counted."""
         return _of_model(self._gaps, model_label(exchange), partial(Distribution, GAP_BOUNDS))
 
+    def settle_gaps(self) -> None:
+        """Count the times between events that wait to be counted."""
+        for one in self._gaps.values():
+            one.settle()
+
     def add_exchanges(self, sheet: Sheet) -> None:
         """Add what is counted of exchanges."""
         series = list(self._series.values())
@@ -180,8 +185,7 @@ class Traffic:
             "From a request's head to the beginning of its answer.",
             [(one.labels, one.first) for one in series],
         )
-        for one in self._gaps.values():
-            one.settle()
+        self.settle_gaps()
         gaps = [(label_text(model=model), one) for model, one in self._gaps.copy().items() if any(one.counts)]
         sheet.histogram("router_time_between_events_seconds", "Between two events of a stream.", gaps)
         self._add_tokens(sheet)

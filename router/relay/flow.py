@@ -73,7 +73,8 @@ class Flow(Shortcut):
     def _open_path(self) -> None:
         """Find out what the events of a stream go through, and who tells which of them are plain."""
         self._counted = self._outside.event_gaps(self._exchange)
-        # Of many streams, so that it is in the processor's caches, as one of each stream is not.
+        # Of many streams, so that it is in the processor's caches, as one of each stream is not. The metrics count what
+        # is there four times a second at least, so nobody has to look how much it is with each event.
         self.gaps = self._counted.waiting
         kept, repair = self._kept, self._repair
         self._look_for(NONE)
@@ -100,7 +101,7 @@ class Flow(Shortcut):
         return not self._plain.is_watched or has_no_mark(text)
 
     def look_back(self) -> Awaitable[None] | None:
-        """Count the times between reads, keep the texts, and wait for a client who is slow, as each is due."""
+        """Keep the texts, count the times between reads, and wait for a client who is slow, as each is due."""
         self._catch_up()
         client = self.client
         return self._slow(client.drained()) if isinstance(client, ServerConnection) and client.pipe is None else None

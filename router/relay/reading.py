@@ -119,6 +119,7 @@ class Reading(Flow):
         self._is_flowing = False
         self.before = NEVER
         if self._is_stream:
+            self._catch_up()
             self._settle()
 
     def on_chunk(self, data: bytes) -> Awaitable[None] | None:
@@ -136,7 +137,7 @@ class Reading(Flow):
             else:
                 waiting = self._on_events(data)
                 self._open()
-            if len(self.texts) >= MANY or len(gaps) >= MANY:
+            if len(self.texts) >= MANY:
                 self._catch_up()
         elif self._listener is None or self._answer.finished:
             return None

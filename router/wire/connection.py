@@ -164,7 +164,7 @@ class Connection(asyncio.Protocol):
                         data = text.join(pieces)
                         data = _content_lines[len(data)] + data
                     pipe(data)
-                    if len(texts) >= MANY or len(gaps) >= MANY or cut.client.pipe is None:
+                    if len(texts) >= MANY or cut.client.pipe is None:
                         self._look_back(cut)
                     return
         self._parse(data)

@@ -10,7 +10,7 @@ the dearest. Every other read is parsed, and may change what is told here.
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-MANY = 128  # chunks that have passed, or times between reads, before `look_back` is called
+MANY = 128  # chunks that have passed before `look_back` is called
 NEVER = b"\xff"  # no chunk begins so
 
 

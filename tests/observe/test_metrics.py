@@ -114,6 +114,18 @@ def test_attempts_retries_and_changes_are_counted() -> None:
     assert value(metrics, "router_backend_changes_total", backend="a:1", change="models", to="") == 1
 
 
+def test_times_between_events_wait_for_the_next_beat_of_the_loop_at_most() -> None:
+    """Streams only put them down; of some that are many and never end nobody else would count them."""
+    metrics = counted()
+    gaps = metrics.event_gaps(exchange())
+    before = sum(gaps.counts) + len(gaps.waiting)
+    gaps.waiting += [0.01] * 1000
+    metrics.loop_lagged(0.0)
+
+    assert gaps.waiting == []
+    assert sum(gaps.counts) == before + 1000
+
+
 def test_bytes_events_and_gaps_add_up() -> None:
     metrics = Metrics()
     closed(metrics, bytes_in=100, bytes_out=2000, events=7)
