@@ -187,8 +187,9 @@ def cost(backends: int, size: int, *, turns: int = 3, ident: bytes = b"", is_new
     lines = [(b"Host", b"a"), (b"User-Agent", b"a"), (b"Accept", b"*/*"), (b"Content-Type", b"application/json")]
     best = math.inf
     for number in range(COST_ROUNDS):
-        headers = [*lines, (b"Authorization", b"Bearer %d" % (number if is_new else 0)), (b"X-Session-Id", ident)]
+        headers = [*lines, (b"X-Session-Id", ident)]
         exchange = Exchange("id", ROUTE.path, "POST", 0.0, model="m", known_model=True)
+        exchange.credentials = f"Bearer {number if is_new else 0}"
         job = Job(ROUTE, "chat/completions", headers, "", body, model="m")
         began = time.perf_counter()
         sessions.join(exchange, job)

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", help="by its name; of any attempt")
     parser.add_argument("--route", help="/v1/chat/completions ...")
     parser.add_argument("--client", help="its address")
-    parser.add_argument("--tenant", help="as lines name it: key:e00e8e034587a4be31cfb51f, or an address")
+    parser.add_argument("--tenant", help="as lines name it: key:e00e8e034587a4be31cfb51f, cert:CN=..., an address")
     parser.add_argument("--id", help="X-Request-ID, or the id of the trace or of the session")
     parser.add_argument("--since", type=_read(_since), metavar="TIME", help="10m, 2h (ago), 2026-01-31T12:00 (UTC)")
     parser.add_argument("--slower-than", type=_read(parse_seconds), metavar="TIME", help="2s, 500ms")

@@ -1,8 +1,9 @@
 """Whose a request is: its tenant. Pure.
 
-    key:29a4f8a7e0b1c2d3e4f50617   the owner of its credentials, by a hash of them
-    cert:CN=agent-1,O=Example      without credentials: whose client certificate was shown
-    10.0.0.9                       without either: whoever has the address
+    key:29a4f8a7e0b1c2d3e4f50617                        the owner of its credentials, by a hash of them
+    cert:CN=agent-1,O=Example                           whose client certificate was shown, by its subject
+    key:29a4f8a7e0b1c2d3e4f50617 cert:CN=agent-1,O=...  where both are: nobody has checked the key
+    10.0.0.9                                            where neither is: whoever has the address
 
 Credentials are what comes in Authorization (OpenAI's clients), X-Api-Key (Anthropic's) and Api-Key (Azure's). Their
 hash tells nothing of a key that nobody can guess, and is the same in every worker, router and version: who has a key
@@ -14,6 +15,7 @@ from hashlib import blake2b
 
 from router.exchange import Exchange
 
+CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})  # headers, in lower case
 HASH_BYTES = 12  # nobody finds another key with the same hash, to be taken for its owner
 
 
@@ -35,15 +37,16 @@ def note_tenants(exchanges: Iterable[Exchange]) -> None:
         if one.tenant:
             continue
         given = one.credentials
+        owner = ""
         if given:
             one.credentials = ""
-            owner = owners.get(given)
-            if owner is None:
-                owner = owners[given] = _owner(given)
-            if owner:
-                one.tenant = owner
-                continue
-        one.tenant = one.client if one.client_cert is None else f"cert:{one.client_cert}"
+            known = owners.get(given)
+            if known is None:
+                known = owners[given] = _owner(given)
+            owner = known
+        if one.client_cert:
+            owner = f"{owner} cert:{one.client_cert}".lstrip()
+        one.tenant = owner or one.client
 
 
 def _owner(credentials: str) -> str:
@@ -52,5 +55,5 @@ def _owner(credentials: str) -> str:
     for value in credentials.split("\0"):
         scheme, _, rest = value.partition(" ")  # RFC 6750 section 2.1: others send the key without the scheme
         keys.append(rest.strip(" \t") if scheme.lower() == "bearer" else value)
-    told = "\0".join(filter(None, keys)).encode("latin-1")
+    told = "\0".join(dict.fromkeys(filter(None, keys))).encode("latin-1")  # some send one key in two headers
     return f"key:{blake2b(told, digest_size=HASH_BYTES).hexdigest()}" if told else ""

@@ -6,7 +6,6 @@ request already, its exchange is the record; else one is made here.
 
 import orjson
 
-from router.access.tenant import credentials_of
 from router.errors import StatusError
 from router.exchange import Exchange, Outcome
 from router.handlers.base import Context
@@ -33,7 +32,6 @@ def _own_lines(refused: Refused, context: Context, error: StatusError) -> bytes:
     now = context.clock()
     exchange = Exchange(ident, UNREAD, "", now, status=refused.status, error=error.code)
     exchange.client, exchange.client_cert = refused.context.remote_ip, refused.context.client_cert
-    exchange.credentials = "" if headers is None else credentials_of(headers.fields)
     context.exchange_opened(exchange)
     exchange.close(Outcome.INTERNAL if refused.status == 500 else Outcome.REJECTED, now)
     origin = headers.get("Origin") if headers is not None else None

@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
+from router.access.tenant import credentials_of
 from router.errors import StatusError
 from router.handlers.relayed import RelayedHandler
 from router.middleware.interface import Request
@@ -60,3 +61,4 @@ class TappedHandler(RelayedHandler):
             self._chunks = [wanted.body]
             raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in wanted.headers]
             self.request.headers = self.headers_in = RequestHeaders(raw)
+            self.exchange.credentials = credentials_of(self.headers_in.fields)

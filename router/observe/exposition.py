@@ -108,7 +108,8 @@ def label_text(**labels: str) -> str:
 class Distribution:
     """A histogram's counts.
 
-    Values wait until they are ENOUGH, or are told: to count many together costs a third. One thread counts and tells.
+    Values wait until they are ENOUGH, are told, or `settle` is called: to count many together costs a third. One thread
+    counts and tells.
     """
 
     __slots__ = ("bounds", "bucket", "counts", "exemplars", "total", "waiting")

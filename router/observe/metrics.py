@@ -116,7 +116,8 @@ class Metrics:
         self._shed[reason] += 1
 
     def loop_lagged(self, seconds: float) -> None:
-        """Count by how much a timer of the loop came late; and whatever waits for that, as it comes all the time."""
+        """Count by how much a timer of the loop came late. It comes four times a second at most: times between events
+        that wait are counted then, too."""
         self._lag.observe(seconds)
         self._traffic.settle_gaps()
 

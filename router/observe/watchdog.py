@@ -63,13 +63,13 @@ class Watchdog:
         assert self._loop is not None
         now, due = time.monotonic(), self._due
         late = max(0.0, now - due)
+        self._due = now + BEAT
+        self._timer = self._loop.call_later(BEAT, self._beat)  # before all else, which takes its time
         self._on_lag(late)
         if late >= STALL:
             self._on_stall()
             if self._is_news(due):
                 log.warning("the loop stood still for %.1f s", late)
-        self._due = now + BEAT
-        self._timer = self._loop.call_later(BEAT, self._beat)
 
     def _listen(self, watched: int) -> None:
         while not self._ended.wait(BEAT):

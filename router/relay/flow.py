@@ -73,8 +73,8 @@ class Flow(Shortcut):
     def _open_path(self) -> None:
         """Find out what the events of a stream go through, and who tells which of them are plain."""
         self._counted = self._outside.event_gaps(self._exchange)
-        # Of many streams, so that it is in the processor's caches, as one of each stream is not. The metrics count what
-        # is there four times a second at least, so nobody has to look how much it is with each event.
+        # Of many streams, so that it is in the processor's caches, as one of each stream is not. `_settle` has it
+        # counted, and the metrics now and then: with each event nobody looks how much it is.
         self.gaps = self._counted.waiting
         kept, repair = self._kept, self._repair
         self._look_for(NONE)
@@ -101,16 +101,11 @@ class Flow(Shortcut):
         return not self._plain.is_watched or has_no_mark(text)
 
     def look_back(self) -> Awaitable[None] | None:
-        """Keep the texts, count the times between reads, and wait for a client who is slow, as each is due."""
-        self._catch_up()
-        client = self.client
-        return self._slow(client.drained()) if isinstance(client, ServerConnection) and client.pipe is None else None
-
-    def _catch_up(self) -> None:
-        if len(self.gaps) >= MANY:
-            self._counted.settle()
+        """Keep the texts, and wait for a client who is slow, as each is due."""
         if len(self.texts) >= MANY:
             self._fold()
+        client = self.client
+        return self._slow(client.drained()) if isinstance(client, ServerConnection) and client.pipe is None else None
 
     def _slow(self, waiting: Awaitable[None] | None) -> Awaitable[None] | None:
         """Note that the client is slow: meanwhile the backend is not to blame for silence."""
@@ -148,7 +143,9 @@ class Flow(Shortcut):
         self.before = self._plain.before if self._is_flowing and not self._rest else NEVER
 
     def _settle(self) -> None:
-        """Count and keep the plain events since the last time."""
+        """Count and keep the plain events since the last time; have times between events counted where many wait."""
+        if len(self.gaps) >= MANY:
+            self._counted.settle()
         texts = self.texts
         if texts:
             self._exchange.events += len(texts)

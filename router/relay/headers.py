@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from router.access.tenant import CREDENTIALS
+
 # A request id that is harmless in a log line, a header and vLLM's own ids.
 HARMLESS_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 # Names repeat from request to request; what a client makes up must not grow the table.
@@ -50,7 +52,6 @@ _OURS_TO_BACKEND = frozenset(
         "access-control-request-headers",
     ]
 )
-CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})
 _OURS_TO_CLIENT = frozenset(
     ["content-length", "server", "x-request-id", "x-accel-buffering", "alt-svc", "x-should-retry"]
 )

@@ -119,7 +119,6 @@ class Reading(Flow):
         self._is_flowing = False
         self.before = NEVER
         if self._is_stream:
-            self._catch_up()
             self._settle()
 
     def on_chunk(self, data: bytes) -> Awaitable[None] | None:
@@ -138,7 +137,7 @@ class Reading(Flow):
                 waiting = self._on_events(data)
                 self._open()
             if len(self.texts) >= MANY:
-                self._catch_up()
+                self._fold()
         elif self._listener is None or self._answer.finished:
             return None
         else:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.access.tenant import HASH_BYTES, credentials_of, note_tenants
+from router.access.tenant import CREDENTIALS, HASH_BYTES, credentials_of, note_tenants
 from router.exchange import Exchange
+from router.wire.headers import normalised
 
 KEY = "sk-canary-0123456789"
 NAMES = ["Authorization", "X-Api-Key", "Api-Key"]
@@ -59,10 +60,27 @@ def test_an_empty_key_is_none(value: str) -> None:
     assert of({"Authorization": [value], "Api-Key": [KEY]}) == of({"Api-Key": [KEY]})
 
 
-def test_without_credentials_it_is_who_showed_a_certificate_else_who_has_the_address() -> None:
-    assert of({"Cookie": ["a=b"]}) == "10.0.0.9"
+def test_one_key_in_two_headers_is_one_key() -> None:
+    assert of({"Authorization": [f"Bearer {KEY}"], "X-Api-Key": [KEY]}) == of({"X-Api-Key": [KEY]})
+
+
+def test_a_certificate_tells_apart_who_has_the_same_key_and_a_key_who_has_the_same_certificate() -> None:
+    """Clients send keys that everybody has, as EMPTY, and a proxy may show one certificate for many."""
+    key = {"X-Api-Key": [KEY]}
+
     assert of({}, "CN=agent-1,O=Example") == "cert:CN=agent-1,O=Example"
-    assert of({"X-Api-Key": [KEY]}, "CN=agent-1") == of({"X-Api-Key": [KEY]})
+    assert of(key, "CN=agent-1") == f"{of(key)} cert:CN=agent-1"
+    assert len({of(key), of(key, "CN=a"), of(key, "CN=b"), of({"X-Api-Key": ["other"]}, "CN=a"), of({}, "CN=a")}) == 5
+
+
+def test_without_either_it_is_who_has_the_address() -> None:
+    assert of({"Cookie": ["a=b"]}) == "10.0.0.9"
+    assert of({}, "") == "10.0.0.9", "a certificate without a subject"
+
+
+def test_what_backends_do_not_get_is_what_tells_tenants_apart() -> None:
+    for name in CREDENTIALS:
+        assert of({normalised(name.encode()): [KEY]}) == of({"Authorization": [KEY]})
 
 
 def test_of_many_each_has_its_own_and_who_was_put_down_stays() -> None:
@@ -87,9 +105,10 @@ def test_no_header_can_name_another_tenant_or_show_itself(
 ) -> None:
     owner = of(fields, client_cert)
 
-    if owner.startswith("key:"):
-        assert set(owner[len("key:") :]) <= set("0123456789abcdef")
-        assert len(owner) == len("key:") + 2 * HASH_BYTES
+    key, _, cert = owner.partition(" cert:") if owner.startswith("key:") else ("", "", owner.removeprefix("cert:"))
+    assert cert == (client_cert or ("" if key else "10.0.0.9"))
+    if key:
+        assert set(key[len("key:") :]) <= set("0123456789abcdef")
+        assert len(key) == len("key:") + 2 * HASH_BYTES
     else:
-        assert owner == ("10.0.0.9" if client_cert is None else f"cert:{client_cert}")
         assert all(value.lower().strip(" \t") in ("", "bearer") for name in NAMES for value in fields.get(name, []))

@@ -5,6 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,27 @@ def test_each_backend_is_told_with_all_that_decides_about_it() -> None:
         assert (await one.ask("GET", "/admin/backends/nobody")).code == 404
 
     with_operator(test)
+
+
+def test_neither_the_token_of_operators_nor_a_hash_of_it_is_in_the_log(tmp_path: Path) -> None:
+    """A token that somebody made up could be tried until one has the hash."""
+    log, token = tmp_path / "log", "canary-token"
+    allowed = {**JSON, "Authorization": f"Bearer {token}"}
+
+    async def test(cluster: Front, one: Operator) -> None:
+        answers = [
+            await one.ask("POST", "/admin/reload", headers=allowed),
+            await one.ask("POST", "/admin/log", {"level": "debug"}, headers=allowed),
+            await one.ask("GET", "/admin/nothing", headers=allowed),
+            await one.ask("FROB", "/admin/reload", headers=allowed),
+        ]
+        assert [answer.code for answer in answers[1:]] == [200, 404, 501]
+
+    with_operator(test, config={"admin": {"token": token}, "logging": {"file": str(log), "level": "debug"}})
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    told = [line["tenant"] for line in lines if line["logger"] == "router.access"]
+    assert told == ["127.0.0.1"] * 4
+    assert token not in log.read_text()
 
 
 def test_a_backend_is_added_drained_and_removed() -> None:

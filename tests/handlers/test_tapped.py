@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from router.access.tenant import note_tenants
 from router.config import Config, Loaded
+from router.exchange import Exchange
 from router.simulator.faults import Break
 from router.simulator.settings import Settings
 from tests.front import CHAT, QUICK, Front, broken, front, merged, run, until
@@ -81,6 +83,22 @@ def test_requests_and_answers_may_be_changed_in_order() -> None:
             assert text.endswith(MARK)
 
     run(test)
+
+
+def test_who_changes_the_credentials_says_whose_a_request_is(tmp_path: Path) -> None:
+    log, one = tmp_path / "log", Exchange("", "", "", 0.0, credentials="the owner")
+    note_tenants([one])
+
+    async def test() -> None:
+        more = {"logging": {"file": str(log)}, "sessions": {"enabled": True}}
+        knowing = {"type": f"{SAMPLES}:Knowing"}
+        async with front(config=with_them(knowing, **more)) as it:
+            asked = [await it.ask("/v1/chat/completions", CHAT, headers={"Authorization": key}) for key in ("a", "b")]
+            assert asked[0].headers["X-Router-Session"] == asked[1].headers["X-Router-Session"]
+
+    run(test)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["tenant"] for line in lines if line["logger"] == "router.access"] == [one.tenant] * 2
 
 
 def test_a_request_may_be_refused_and_no_backend_is_bothered() -> None:

@@ -132,6 +132,14 @@ class Changing(Middleware):
         return data.replace(b'"content":"', b'"content":"' + self.mark)
 
 
+class Knowing(Middleware):
+    """Knows whose a request is, whatever key it came with."""
+
+    def on_request(self, call: Call, request: Request) -> Request:
+        headers = [each for each in request.headers if each[0] != "Authorization"]
+        return replace(request, headers=(*headers, ("X-Api-Key", "the owner")))
+
+
 class Strict(Middleware):
     """Has options of every kind, and keeps what it gets."""
 
