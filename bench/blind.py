@@ -36,7 +36,7 @@ UNTIMED_PARSED = {
 
 # Whose a request is, and whether its client has named a trace.
 UNNAMED = {
-    'self.exchange.credentials = credentials_of(fields) if context.are_tenants else ""': "",
+    'self.exchange.credentials = credentials_of(fields) if context.has_tenants else ""': "",
     'named = fields.get("Traceparent")': "named = None",
 }
 

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from router.exchange import Exchange
 from router.simulator.settings import Settings
-from tests.front import broken, front, run
+from tests.front import broken, front, run, until
 
 
 def test_every_exchange_leaves_one_line_without_body_and_secrets(tmp_path: Path) -> None:
@@ -65,5 +66,16 @@ def test_an_error_of_the_wire_has_openais_form() -> None:
             head, _, body = got.partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 400 ")
             assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+
+    run(test)
+
+
+def test_times_between_events_that_wait_are_counted_by_the_beat_of_the_loop() -> None:
+    async def test() -> None:
+        async with front() as it:
+            gaps = it.app.metrics.event_gaps(Exchange("a", "/", "GET", 0.0, model="m", known_model=True))
+            gaps.waiting += [0.01] * 3
+            await until(lambda: not gaps.waiting)
+            assert sum(gaps.counts) == 3
 
     run(test)

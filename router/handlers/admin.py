@@ -66,7 +66,7 @@ class AdminDoor(tornado.web.Application):
 
     def configure(self, context: Context, desk: Desk) -> None:
         """Answer so from the next request on."""
-        self._context = replace(context, cors=Cors(enabled=False), are_tenants=False)
+        self._context = replace(context, cors=Cors(enabled=False), has_tenants=False)
         self._desk = desk
         self._open: dict[str, type[BaseHandler]] = {
             "/health": status.HealthHandler,

@@ -51,7 +51,7 @@ class Context:
     open_trace: Callable[[str | None, str], Trace] | None = None  # of a traceparent and an exchange's id, for spans
     deadline_header: str = "X-Request-Timeout"
     total_timeout: float | None = None  # seconds
-    are_tenants: bool = True  # who asks is told apart by credentials; an operator's token says nothing of whose it is
+    has_tenants: bool = True  # who asks is a tenant, told by its credentials; operators are none
     public_details: bool = False  # /health names the backends' addresses
     public_status: bool = False  # clients may see the status page
     targets: tuple[str, ...] = ()  # those addresses
@@ -107,7 +107,7 @@ class BaseHandler(tornado.web.RequestHandler):
         connection = request.connection
         assert isinstance(connection, ServerConnection)
         self.exchange.client_cert = connection.context.client_cert
-        self.exchange.credentials = credentials_of(fields) if context.are_tenants else ""
+        self.exchange.credentials = credentials_of(fields) if context.has_tenants else ""
         named = fields.get("Traceparent")
         if context.open_trace is not None:
             trace = self.exchange.trace = context.open_trace(None if named is None else named[0], ident)

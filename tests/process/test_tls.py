@@ -18,7 +18,7 @@ import pytest
 from router.cli import DONE, UNUSABLE, main
 from router.config.certificates import read_certificate
 from tests.authority import Authority, Issued
-from tests.process.running import Load, Router, Stream, received, two_workers, until
+from tests.process.running import CHAT, Load, Router, Stream, received, two_workers, until
 
 Starter = Callable[..., Router]
 
@@ -210,6 +210,32 @@ def test_a_client_s_certificate_is_asked_for_and_told_in_the_access_line(
     subject = 'CN=agent \\"1\\"\\, ' + "x" * 40 + ",O=Example"
     assert [(line["client_cert"], line["tenant"]) for line in lines] == [(subject, f"cert:{subject}")]
     assert router.ask("GET", "/livez", port=router.admin_port)[0] == 200  # probes need no certificate there
+
+
+def test_clients_of_one_address_are_told_apart_by_their_certificates(
+    start: Starter, authority: Authority, files: Renewed
+) -> None:
+    """They say the same, with the same key; one of them is refused by the wire besides."""
+    config = files.config()
+    config["server"]["tls"] |= {"client_auth": "required", "client_ca_file": str(authority.ca)}
+    config |= {"logging": {"format": "json"}, "sessions": {"enabled": True}}
+    router = start(1, config)
+    for name in ("one", "two"):
+        router.trusting = authority.trusting(authority.issue(subject=f"/CN={name}"))
+        for _ in range(2):
+            assert router.ask("POST", "/v1/chat/completions", CHAT, lines="Authorization: Bearer EMPTY\r\n")[0] == 200
+    with router.connect() as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nAuthorization: Bearer EMPTY\r\n\r\n")
+        assert received(sock, b"").startswith(b"HTTP/1.1 400 ")
+    until(lambda: router.said('"status":400'), "the last line")
+    lines = [json.loads(line) for line in router.log().splitlines() if '"client_cert"' in line]
+
+    key = lines[0]["tenant"].partition(" ")[0]
+    assert key.startswith("key:")
+    one, two = [f"{key} cert:CN={name}" for name in ("one", "two")]
+    assert [line["tenant"] for line in lines] == [one, one, two, two, "cert:CN=two"]
+    first, again, other, again_other = [line["session"] for line in lines[:4]]
+    assert first == again != other == again_other
 
 
 def test_operators_come_by_tls_to_all_that_their_listener_has(
