@@ -28,7 +28,7 @@ from router.relay.transcript import Transcript
 from router.relay.translation import Outgoing, Translation
 
 MOST_PASSED_OVER = 8  # backends that answer in one piece, before nobody is found
-MOST_HELD = 4  # tokens of one event whose text may be held back: a character has up to four bytes
+MOST_HELD = 4  # tokens of one event that may be those of an unfinished character, which has up to four bytes
 # How a stream may end that another backend may finish. All else is the request's own fault, or nobody's.
 BREAKS = frozenset(
     {
@@ -182,13 +182,16 @@ class Continuing:
         return plan.may_be_exact and bool(transcript.prompt_ids) and bool(transcript.generated_ids)
 
     async def _with_ids(self, plan: Plan, transcript: Transcript) -> Next | list[bytes] | None:
-        job, chosen, ids = self._job, None, transcript.told_ids()
-        if transcript.last_ids > 1 and transcript.finish is None:
+        job, ids = self._job, transcript.told_ids()
+        chosen, owed = None, ""
+        if ids and transcript.finish is None:
             chosen = await self._choose(job)
-            ids = ids if chosen is None else await self._heard(chosen[0], transcript)
+            if chosen is not None:
+                owed = await self._owed(chosen[0], transcript)
+                ids = transcript.told_ids()
         prompt, generated = transcript.prompt_ids.count(b",") + 1, len(ids)
         if self._is_over(plan, generated):
-            return self._ending(plan, usage=(prompt, generated))
+            return self._ending(plan, usage=(prompt, generated), owed=owed)
         chosen = chosen or await self._choose(job)
         if chosen is None:
             return None
@@ -201,31 +204,32 @@ class Continuing:
                 return await self._with_text(plan, transcript)
             left = length - prompt - generated
         if left <= 0:
-            return self._ending(plan, usage=(prompt, generated))
+            return self._ending(plan, usage=(prompt, generated), owed=owed)
         all_ids = b",".join([transcript.prompt_ids, *ids])
         body = resume.with_ids(outgoing.body, all_ids, left=left, least=plan.least - generated)
         job = replace(job, route=COMPLETIONS, rest="completions", body=body, shape=None)
-        splice = Splice(transcript.head, is_chat=plan.is_chat, prompt=prompt, generated=generated)
+        splice = Splice(transcript.head, is_chat=plan.is_chat, prompt=prompt, generated=generated, owed=owed)
         return self._next(backend, job, Outgoing(body, outgoing.repair, outgoing.lines, outgoing.rules), splice)
 
-    async def _heard(self, backend: Backend, transcript: Transcript) -> list[bytes]:
-        """Return the ids of the tokens whose text has come; asks for the text of all where that is not clear.
+    async def _owed(self, backend: Backend, transcript: Transcript) -> str:
+        """Return the text of the tokens that the client has not; forget those whose text cannot be told yet.
 
-        vLLM puts tokens together in one event where it is busy, or guesses ahead. The text of the last ones may be
-        held back, an unfinished character or what looks like a mark, while that of those before them has come.
+        vLLM's parsers hold back what may begin a mark ("[" or "<", the rest of a token as well) until the next token,
+        also where no tools are offered: nobody but we can tell it now. Of an unfinished character the first tokens may
+        have come with the last text, where vLLM puts several in one event: they are generated again.
         """
-        text = transcript.text.lstrip(" ")  # a tokenizer may leave out what the first word begins with
         ids = transcript.told_ids()
-        for held in range(min(transcript.last_ids, MOST_HELD + 1)):
+        for held in range(min(len(ids), MOST_HELD + 1)):
             told = await self._asked(backend, {"tokens": [int(one) for one in ids[: len(ids) - held]]})
             said = told.get("prompt")
             if not isinstance(said, str):
                 break
-            if said.lstrip(" ") == text:
+            owed = transcript.missing_of(said)
+            if owed is not None:
                 if held:
                     transcript.drop_ids(held)
-                break
-        return transcript.told_ids()
+                return owed
+        return ""
 
     # ---- text
 
@@ -323,12 +327,12 @@ class Continuing:
         spent = plan.limit is not None and generated >= plan.limit
         return spent or self._kept.transcript.finish is not None
 
-    def _ending(self, plan: Plan, *, usage: tuple[int, int] | None) -> list[bytes]:
+    def _ending(self, plan: Plan, *, usage: tuple[int, int] | None, owed: str = "") -> list[bytes]:
         transcript = self._kept.transcript
         finish = None if transcript.finish is not None else "length"
         is_told = transcript.usage_told or usage is None or not plan.wants_usage
         told = None if is_told or usage is None else usage_of(*usage)
-        return ending(transcript.head, is_chat=plan.is_chat, finish=finish, usage=told)
+        return ending(transcript.head, is_chat=plan.is_chat, finish=finish, usage=told, owed=owed)
 
     def _next(self, backend: Backend, job: Job, outgoing: Outgoing, splice: Splice) -> Next | None:
         kept = self._kept

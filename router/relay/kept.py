@@ -161,10 +161,7 @@ class Kept:
         if last is None:
             transcript.trailing += _count(ids)
             return
-        behind = block.find(b"\n\n", last)
-        beside = _IDS.search(block, block.rfind(b"\n\n", 0, last) + 1, behind)
-        transcript.last_ids = 0 if beside is None else _count([beside[1]])
-        transcript.trailing = _count(_IDS.findall(block, behind))
+        transcript.trailing = _count(_IDS.findall(block, block.find(b"\n\n", last)))
 
     def _last_text(self, block: bytes) -> int | None:
         """Return where the last text that is not empty begins."""

@@ -23,12 +23,22 @@ _IDS = b'"token_ids":'
 class Splice:
     """Makes the events of one continuation those of the stream that it goes on with."""
 
-    __slots__ = ("_counted", "_generated", "_head", "_is_chat", "_pattern", "_prompt", "has_begun", "has_finished")
+    __slots__ = (
+        *("_counted", "_generated", "_head", "_is_chat", "_owed", "_pattern", "_prompt", "has_begun", "has_finished"),
+    )
 
     def __init__(
-        self, head: Object, *, is_chat: bool, prompt: int | None = None, generated: int = 0, counted: int = 0
+        self,
+        head: Object,
+        *,
+        is_chat: bool,
+        prompt: int | None = None,
+        generated: int = 0,
+        counted: int = 0,
+        owed: str = "",
     ) -> None:
-        """`head`: id, object, created and model of the original stream. Of tokens:
+        """`head`: id, object, created and model of the original stream. `owed`: text of its that the client has not;
+        it goes before the first event. Of tokens:
 
         `prompt`: of the original prompt, None where that is not known; `generated`: before this continuation;
         `counted`: those of the text so far as they count in the prompt of this continuation.
@@ -38,6 +48,7 @@ class Splice:
         self._prompt = prompt
         self._generated = generated
         self._counted = counted
+        self._owed = owed
         self._pattern: Pattern | None = None  # of events that differ in their text only
         self.has_begun = False  # something of it went out
         self.has_finished = False  # with a finish_reason
@@ -65,7 +76,10 @@ class Splice:
         out = encode_event(orjson.dumps(told))
         if self._pattern is None:
             self._pattern = learned(event, out, text=chunk)
-        return out
+        if not self._owed:
+            return out
+        owed, self._owed = encode_event(orjson.dumps(_saying(self._head, self._owed, is_chat=self._is_chat))), ""
+        return owed + out
 
     def _chunk(self, chunk: Object) -> Object | None:
         """Return one chunk as the original stream's, None where it says nothing new."""
@@ -158,16 +172,24 @@ def _as_delta(choice: Object) -> Object:
     return told
 
 
-def ending(head: Object, *, is_chat: bool, finish: str | None, usage: Object | None) -> list[bytes]:
+def _saying(head: Object, text: str, *, is_chat: bool, finish: str | None = None) -> Object:
+    """Return a chunk of the original stream that says this text; `finish`: its finish_reason."""
+    said: Object = {"text": text} if not is_chat else {"delta": {"content": text} if text else {}}
+    choice = {"index": 0, **said, "logprobs": None, "finish_reason": finish}
+    if finish is not None or not is_chat:
+        choice["stop_reason"] = None
+    return {**head, "choices": [choice]}
+
+
+def ending(head: Object, *, is_chat: bool, finish: str | None, usage: Object | None, owed: str = "") -> list[bytes]:
     """Return the events that end a stream of which nothing is left to be generated.
 
-    `finish`: its finish_reason, None where the client has it; `usage`: None where the client wants none.
+    `finish`: its finish_reason, None where the client has it; `usage`: None where the client wants none; `owed`: text
+    of its that the client has not.
     """
     events = []
     if finish is not None:
-        said: Object = {"delta": {}} if is_chat else {"text": ""}
-        choice = {"index": 0, **said, "logprobs": None, "finish_reason": finish, "stop_reason": None}
-        events.append(encode_event(orjson.dumps({**head, "choices": [choice]})))
+        events.append(encode_event(orjson.dumps(_saying(head, owed, is_chat=is_chat, finish=finish))))
     if usage is not None:
         events.append(encode_event(orjson.dumps({**head, "choices": [], "usage": usage})))
     return [*events, DONE_EVENT]

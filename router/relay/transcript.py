@@ -9,6 +9,7 @@ from router.relay.beginning import DONE
 from router.wire.sse import event_data
 
 _BARE = frozenset(("role", "content"))
+UNFINISHED = "\ufffd"  # what tokenizers make of a character of which not all tokens are there
 
 
 class Unfit(enum.Enum):
@@ -24,7 +25,7 @@ class Transcript:
     """What the events of a stream have said so far."""
 
     __slots__ = (
-        *("_texts", "completion_tokens", "finish", "generated_ids", "head", "last_ids", "length", "pieces"),
+        *("_texts", "completion_tokens", "finish", "generated_ids", "head", "length", "pieces"),
         *("prompt_ids", "prompt_tokens", "trailing", "unfit", "usage_told"),
     )
 
@@ -40,7 +41,6 @@ class Transcript:
         self.prompt_ids = b""  # with commas between, as they came
         self.generated_ids: list[bytes] = []  # of each fold
         self.trailing = 0  # ids that have come behind the last text: more text of theirs may be held back
-        self.last_ids = 0  # ids in the event with the last text: of several, the last ones may have no text yet
         self.usage_told = False  # in the event behind the last choice
         self.unfit: Unfit | None = None
 
@@ -61,6 +61,15 @@ class Transcript:
         """Forget the last ids: another backend generates these tokens again, and tells their ids again."""
         ids = b",".join(self.generated_ids).split(b",")[:-count]
         self.generated_ids, self.trailing = [b",".join(ids)] if ids else [], 0
+
+    def missing_of(self, said: str) -> str | None:
+        """Return what is missing of the text, if `said` is that of all ids; None where it does not go on with the text
+        or ends in an unfinished character. Blanks at the beginning may differ: some tokenizers leave one out."""
+        for whole, text in ((said, self.text), (said.lstrip(" "), self.text.lstrip(" "))):
+            if whole.startswith(text):
+                missing = whole[len(text) :]
+                return None if missing.endswith(UNFINISHED) else missing
+        return None
 
     def take(self, event: bytes, *, is_chat: bool) -> None:
         """Take in what one event says, ids apart."""

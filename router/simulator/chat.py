@@ -232,7 +232,8 @@ def _choice_events(chat: Chat, index: int, generation: Generation) -> list[bytes
     if chat.call:
         shown = deltas(chat.call, generation, parser=chat.settings.tool_parser)
     else:
-        shown = [{"content": piece.text} if piece.text else {} for piece in generation.pieces]
+        texts = told_texts([piece.text for piece in generation.pieces], held_back=chat.settings.held_back)
+        shown = [{"content": text} if text else {} for text in texts]
     events = []
     for step, delta in enumerate(shown):
         is_last = step == len(shown) - 1
@@ -247,6 +248,17 @@ def _choice_events(chat: Chat, index: int, generation: Generation) -> list[bytes
             chunk["system_fingerprint"] = chat.settings.fingerprint
         events.append(event(chunk))
     return events
+
+
+def told_texts(texts: list[str], *, held_back: str) -> list[str]:
+    """Return what is told with each token, where these characters at a text's end come with the next one only."""
+    told, held = [], ""
+    for position, text in enumerate(texts, 1):
+        text = held + text
+        sent = text.rstrip(held_back) if held_back and position < len(texts) else text
+        told.append(sent)
+        held = text[len(sent) :]
+    return told
 
 
 def _last_usage(chat: Chat, generations: list[Generation]) -> tuple[bytes, ...]:

@@ -28,6 +28,7 @@ class Settings:
     max_num_queued_reqs: int | None = None  # requests that may wait; more are refused with 503; None: any number
     api_key: str | None = field(default=None, repr=False)  # asked for under /v1, as vLLM does
     tool_parser: str = "mistral"  # or "hermes": both stream tool calls differently
+    held_back: str = ""  # characters that may begin a mark: a parser keeps them until the next token of a chat
     vision: bool = True  # takes image parts
     version: str = "0.33.0"  # of the vLLM that is simulated
     shutdown_timeout: float = 0.0  # how long running answers may go on after SIGTERM; 0: they end at once as "abort"

@@ -100,6 +100,30 @@ def test_a_stream_that_breaks_after_any_event_comes_whole(mode: str, how: Break,
     run(test)
 
 
+@pytest.mark.parametrize("dialect", ["openai", "mistral"])
+@pytest.mark.parametrize("limit", [None, 8])
+def test_text_that_a_backend_held_back_when_it_broke_is_not_lost(dialect: str, limit: int | None) -> None:
+    """vLLM keeps what may begin a mark until the next token; here every other letter may."""
+
+    async def test() -> None:
+        holding = [Settings(tokens=TOKENS, held_back="aeiost ")] * 2
+        own = config("exact", backend_options=[{"dialect": dialect}] * 2)
+        async with front(*holding, config=own) as cluster:
+            request = {**CHAT, "stream_options": {"include_usage": True}, "max_tokens": limit}
+            whole = bytes((await cluster.ask(CHATS, {**request, "stream": True})).body)
+            rest = 0  # texts that a token was told a part of
+            for after in range(2, len(payloads(whole)) + 1):
+                body = await asked(cluster, CHATS, request, break_as=Break.CUT, break_after=after)
+                check_one_stream(body)
+                assert text_of(body) == text_of(whole), after
+                assert events_of(body)[-1] == events_of(whole)[-1], "the usage"
+                rest += len(payloads(body)) > len(payloads(whole))
+            assert rest > 3
+            assert await cluster.metric("router_streams_resumed_total", mode="text") == 0
+
+    run(test)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_stream_that_breaks_twice_is_finished_by_the_third(mode: str) -> None:
     async def test() -> None:

@@ -84,7 +84,6 @@ def test_what_is_generated_again_is_counted_once_however_often_a_stream_breaks(f
     kept.blocks.extend([piece({"content": ""}, ids=[6]), piece({"content": "b"}, ids=[7, 8])])
     kept.fold()
     assert kept.transcript.told_ids() == [b"5", b"6", b"7", b"8"]
-    assert kept.transcript.last_ids == 2, "the text of the second may be held back"
     kept.transcript.drop_ids(1)
     assert kept.transcript.told_ids() == [b"5", b"6", b"7"]
 

@@ -116,6 +116,27 @@ def test_what_is_not_understood_passes(event: bytes) -> None:
 
 
 @pytest.mark.parametrize("is_chat", [True, False])
+def test_text_that_is_owed_comes_once_and_first(is_chat: bool) -> None:
+    head = ORIGINAL if is_chat else {**COMPLETION, "id": "cmpl-a"}
+    splice = Splice(head, is_chat=is_chat, owed="[")
+    assert splice.feed(b": keepalive\n\n") == b": keepalive\n\n"
+    events = parsed(splice.feed(completed("x", ids=[1])) + splice.feed(completed("y", ids=[2])))
+    choices = [event["choices"][0] for event in events]
+    assert [choice["delta"]["content"] if is_chat else choice["text"] for choice in choices] == ["[", "x", "y"]
+    assert all({key: event[key] for key in head} == head for event in events)
+    assert all(choice["finish_reason"] is None for choice in choices)
+    assert Splice(head, is_chat=is_chat, owed="[").feed(ROLE) == b"" or not is_chat, "it waits for what goes on with it"
+
+
+@pytest.mark.parametrize("is_chat", [True, False])
+def test_text_that_is_owed_comes_with_the_end_where_nothing_goes_on(is_chat: bool) -> None:
+    told = parsed(b"".join(ending(ORIGINAL, is_chat=is_chat, finish="length", usage=None, owed="[")))
+    choice = told[0]["choices"][0]
+    assert (choice["delta"]["content"] if is_chat else choice["text"]) == "["
+    assert choice["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("is_chat", [True, False])
 def test_a_stream_of_which_nothing_is_left_gets_its_end(is_chat: bool) -> None:
     events = ending(ORIGINAL, is_chat=is_chat, finish="length", usage=usage_of(3, 4))
     told = parsed(b"".join(events))

@@ -33,3 +33,26 @@ def test_the_first_reason_stays() -> None:
     transcript.take(event(delta={"tool_calls": [{}]}), is_chat=True)
     transcript.take_text(b"\\", 1)
     assert transcript.unfit is Unfit.NOT_TEXT
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "missing"),
+    [
+        ("ur ", "ur <", "<"),
+        ("ur <", "ur <", ""),
+        ("", "[", "["),
+        (" ", " [", "["),
+        (" a", "a [", " ["),
+        ("a", " a", ""),
+        ("a", "a\ufffd", None),
+        ("a\ufffd", "a\ufffd", ""),
+        ("ab", "a", None),
+        ("ab", "xab", None),
+    ],
+)
+def test_what_is_missing_of_the_text_is_what_the_text_of_all_ids_says_beyond_it(
+    text: str, said: str, missing: str | None
+) -> None:
+    transcript = Transcript()
+    transcript.take(event(delta={"content": text}), is_chat=True)
+    assert transcript.missing_of(said) == missing

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from router.simulator.answers import Answer
-from router.simulator.chat import answer_chat
+from router.simulator.chat import answer_chat, told_texts
 from router.simulator.refusals import Refusal
 from router.simulator.settings import Settings
 from tests.simulator.asking import HELLO, events_of
@@ -74,6 +74,11 @@ def test_a_cut_answer_is_continued_from_its_text(cut: int) -> None:
 
     assert first + rest["choices"][0]["message"]["content"] == whole
     assert rest["choices"][0]["finish_reason"] == "stop"
+
+
+def test_text_that_may_begin_a_mark_comes_with_the_next_token() -> None:
+    assert told_texts(["a", " [", "b", "[", "[", "x["], held_back="[") == ["a", " ", "[b", "", "", "[[x["]
+    assert told_texts(["a[", "["], held_back="") == ["a[", "["]
 
 
 def test_token_ids_are_shown_when_asked_for() -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -162,6 +163,21 @@ def test_broken_chats_are_finished(started: Cluster, resuming: Resuming, mode: s
         if mode == "exact":
             assert told == whole, number
     print(f"\n{mode}: {same} of {CHATS} broken chats are character for character the unbroken ones")
+
+
+def test_text_that_a_parser_held_back_is_not_lost(started: Cluster, resuming: Resuming) -> None:
+    """Of a token such as " [" vLLM tells the blank at once, and the rest with the next one, where tools are none."""
+    url, ids = started.servers[0].url, set[int]()
+    for text in (" [", "[", "([", "<", " <", " the", "er", "ing"):
+        ask = {"model": MODEL, "prompt": text, "add_special_tokens": False}
+        ids.update(fetch(url + "/tokenize", ask).json()["tokens"])
+    for number in range(3):
+        ask = {**request(number), "max_tokens": 20, "allowed_token_ids": sorted(ids), "repetition_penalty": 3}
+        body = fetch(url + "/v1/chat/completions", ask).body
+        assert re.search(rb'"content":"[\[<][^"]', body), "a token's text has waited for the next one"
+        for after in range(2, 14):
+            told = resuming.ask("exact", "/v1/chat/completions", ask, break_after=after)
+            assert story(told) == story(body), after
 
 
 @pytest.mark.parametrize("prompt", ["Once upon a time", [1, 2000, 2001]])
