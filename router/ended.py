@@ -26,13 +26,14 @@ class Way(NamedTuple):
     backend: str
     backend_status: int | None
     tells_tokens: bool
+    has_trace: bool
     is_plain: bool  # of all that is seldom to be told there is nothing
     rules: tuple[str, ...]
 
 
 @dataclass(slots=True, eq=False)
 class Alike:
-    """Exchanges that went one way; the columns have one value for each of them, in seconds."""
+    """Exchanges that went one way; the columns have one value for each of them. Times are seconds."""
 
     way: Way
     exchanges: list[Exchange] = field(default_factory=list)
@@ -40,6 +41,11 @@ class Alike:
     firsts: list[float] = field(default_factory=list)  # from the request's head to the beginning of its answer
     tries: list[float] = field(default_factory=list)  # how long its one try took
     first_of_tries: list[float] = field(default_factory=list)  # from its beginning to that of the answer
+    bytes_in: list[int] = field(default_factory=list)
+    bytes_out: list[int] = field(default_factory=list)
+    events: list[int] = field(default_factory=list)
+    tokens_in: list[int] = field(default_factory=list)  # empty where the answers do not tell them
+    tokens_out: list[int] = field(default_factory=list)
 
     def measure(self) -> None:
         """Fill the columns; what may be None elsewhere is not here."""
@@ -49,6 +55,11 @@ class Alike:
         self.firsts = [began - one.opened for one, began in zip(exchanges, begun, strict=True)]
         self.tries = [(tried.ended or 0.0) - tried.started for tried in tries]
         self.first_of_tries = [began - tried.started for tried, began in zip(tries, begun, strict=True)]
+        self.bytes_in, self.bytes_out = [one.bytes_in for one in exchanges], [one.bytes_out for one in exchanges]
+        self.events = [one.events for one in exchanges]
+        if self.way.tells_tokens:
+            tokens = [one.tokens for one in exchanges if isinstance(one.tokens, tuple)]
+            self.tokens_in, self.tokens_out = [read for read, _ in tokens], [written for _, written in tokens]
 
 
 @dataclass(slots=True)
@@ -84,7 +95,7 @@ def sort(exchanges: Sequence[Exchange]) -> Ended:
         # In the order of Way's fields; a tuple is made in a tenth of the time, and is equal to it.
         way = (
             one.method, one.route, one.model, one.stream, one.status, tried.backend, tried.status,
-            one.tokens is not None,
+            type(one.tokens) is tuple, one.trace_id is not None,
             one.error is None and one.session is None
             and not (one.path or one.param or one.client_cert or one.queued or one.headers or one.hedged),
             (*one.rules,) if one.rules else (),

@@ -5,7 +5,8 @@ and names is the same for many, and made once. Whatever is seldom told, and what
 it makes every other line, and each of these would be the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from math import inf
 from typing import Any
 
@@ -16,11 +17,9 @@ from router.exchange import Exchange
 from router.observe.lines import MAX_VALUE, TO_WHOLE, Clock, access_fields, encode, json_line, text_line, went_well
 
 MAX_KEPT = 1024  # ways: of some models at some backends there are a few dozen
-# Where a template leaves room, and for what; `%b` takes bytes.
-SLOTS = {
-    **{"time": b'"%b"', "id": b'"%b"', "duration": b"%b", "first": b"%b"},
-    **{"bytes_in": b"%d", "bytes_out": b"%d", "events": b"%d", "tokens_in": b"%d", "tokens_out": b"%d"},
-}
+ROOM = "\0"  # where a template leaves room: in JSON it stands nowhere else
+NAMES = frozenset(("time", "id", "trace", "client", "tenant"))
+NUMBERS = frozenset(("duration", "first", "bytes_in", "bytes_out", "events", "tokens_in", "tokens_out"))
 
 
 class AccessLines:
@@ -34,56 +33,50 @@ class AccessLines:
         self._clock = Clock()
         self._worker = worker
         self._sample = sample
-        self._templates: dict[Way, bytes] = {}
+        self._templates: dict[Way, list[str]] = {}  # what stands between the values of a line
 
     def json(self, ended: Ended, ahead: float) -> bytes:
         """Return the lines of all; `ahead`: seconds that the wall clock is ahead of the exchanges'."""
         exchanges = ended.exchanges
-        if len(exchanges) == 1 or _may_break(exchanges):  # one shares nothing
-            return b"".join([self._alone(one, ahead) for one in exchanges])
+        if len(exchanges) == 1:  # it shares nothing
+            return self._alone(exchanges[0], ahead)
         if len(ended.alike) == 1 and not ended.others:
-            return b"".join(self._together(ended.alike[0], ahead))
+            return "".join(self._together(ended.alike[0], ahead)).encode()
         made = {alike: self._together(alike, ahead) for alike in ended.alike}
         lines = [
-            self._alone(one, ahead) if alike is None else next(made[alike])
+            self._alone(one, ahead).decode() if alike is None else next(made[alike])
             for one, alike in zip(exchanges, ended.with_alike, strict=True)
         ]
-        return b"".join(lines)
+        return "".join(lines).encode()
 
     def _alone(self, one: Exchange, ahead: float) -> bytes:
         time = self._clock.text((one.closed or 0.0) + ahead)
         return json_line(one, time, self._worker, self._sample if went_well(one) else None)
 
-    def _together(self, alike: Alike, ahead: float) -> Iterator[bytes]:
-        """Yield the lines of exchanges that went one way."""
+    def _together(self, alike: Alike, ahead: float) -> Iterator[str]:
+        """Return the lines of exchanges that went one way."""
         way, exchanges = alike.way, alike.exchanges
-        if not way.is_plain:
-            yield from [self._alone(one, ahead) for one in exchanges]
-            return
-        template = self._templates.get(way) or self._keep(way, exchanges[0])
-        # The texts of numbers with a fraction take Python five times as long. Rounded as in `lines.micro`.
-        seconds = alike.durations + alike.firsts + alike.tries
-        texts = orjson.dumps([(each * 1e6 + TO_WHOLE - TO_WHOLE) / 1e6 for each in seconds])[1:-1].split(b",")
+        ids, clients = [one.id for one in exchanges], [one.client for one in exchanges]
+        tenants = [one.tenant for one in exchanges]
+        if not way.is_plain or _may_break(ids + clients + tenants):
+            return iter([self._alone(one, ahead).decode() for one in exchanges])
+        names = [self._times(exchanges, ahead), ids, clients, tenants]
+        if way.has_trace:
+            names.insert(2, [one.trace_id or "" for one in exchanges])
+        first, *rest = self._templates.get(way) or self._keep(way, exchanges[0])
         count = len(exchanges)
-        columns = self._times(exchanges, ahead), texts[:count], texts[count : 2 * count], texts[2 * count :]
-        for one, time, duration, first, tried in zip(exchanges, *columns, strict=True):
-            trace, tokens = one.trace_id, one.tokens
-            name = one.id[:MAX_VALUE] if trace is None else f'{one.id[:MAX_VALUE]}","trace":"{trace}'
-            names = f'{name}","client":"{one.client}","tenant":"{one.tenant}'.encode()
-            taken, out, events = one.bytes_in, one.bytes_out, one.events
-            if isinstance(tokens, tuple):
-                read, said = tokens
-                yield template % (time, names, duration, first, taken, out, events, read, said, tried)
-            else:
-                yield template % (time, names, duration, first, taken, out, events, tried)
+        columns: list[Iterable[str]] = [repeat(first, count)]
+        for column, constant in zip(names + _numbers(alike), rest, strict=True):
+            columns += column, repeat(constant, count)
+        return map("".join, zip(*columns, strict=True))
 
-    def _times(self, exchanges: Sequence[Exchange], ahead: float) -> list[bytes]:
+    def _times(self, exchanges: Sequence[Exchange], ahead: float) -> list[str]:
         """Return when each was closed: of many it is the same millisecond."""
-        times, clock, time, since, until = list[bytes](), self._clock, b"", inf, -inf
+        times, clock, time, since, until = list[str](), self._clock, "", inf, -inf
         for one in exchanges:
             now = (one.closed or 0.0) + ahead
             if not since <= now < until:
-                time = clock.text(now).encode()
+                time = clock.text(now)
                 since, until = clock.since, clock.until
             times.append(time)
         return times
@@ -97,33 +90,48 @@ class AccessLines:
         ]
         return b"".join(lines)
 
-    def _keep(self, way: Way, one: Exchange) -> bytes:
+    def _keep(self, way: Way, one: Exchange) -> list[str]:
         if len(self._templates) >= MAX_KEPT:
             self._templates.clear()
         template = self._templates[way] = _template(one, self._worker, self._sample)
         return template
 
 
-def _template(one: Exchange, worker: int | None, sample: float | None) -> bytes:
-    """Return the line of an exchange with room for what is its own."""
+def _template(one: Exchange, worker: int | None, sample: float | None) -> list[str]:
+    """Return the line of an exchange in pieces: between two of them is room for what is its own."""
     pieces = []
     for name, value in access_fields(one, "", worker, sample).items():
-        room = SLOTS.get(name)
         if name == "attempts":
             attempt = {key: told for key, told in value[0].items() if key != "duration"}
-            pieces.append(_escaped({name: [attempt]})[:-2] + b',"duration":%b}]')
-        elif name not in ("trace", "client", "tenant"):  # they come with the id
-            pieces.append(_escaped({name: value}) if room is None else b'"%b":%b' % (name.encode(), room))
-    return b"{%b}\n" % b",".join(pieces)
+            pieces.append(f'{_bare({name: [attempt]})[:-2]},"duration":{ROOM}}}]')
+        elif name in NAMES:
+            pieces.append(f'"{name}":"{ROOM}"')
+        else:
+            pieces.append(f'"{name}":{ROOM}' if name in NUMBERS else _bare({name: value}))
+    return f"{{{','.join(pieces)}}}\n".split(ROOM)
 
 
-def _escaped(fields: dict[str, Any]) -> bytes:
-    """Return fields without the braces around them, as a part of a template."""
-    return encode(fields)[1:-2].replace(b"%", b"%%")
+def _bare(fields: dict[str, Any]) -> str:
+    """Return fields as JSON without the braces around them."""
+    return encode(fields)[1:-2].decode()
 
 
-def _may_break(exchanges: Sequence[Exchange]) -> bool:
-    """Return whether something in an id, an address or a tenant has to be escaped; looked for in all at once."""
-    ids, clients = [one.id for one in exchanges], [one.client for one in exchanges]
-    names = "".join(ids + clients + [one.tenant for one in exchanges])
-    return not names.isascii() or "\x7f" in names or len(orjson.dumps(names)) != len(names) + len('""')
+def _numbers(alike: Alike) -> list[list[str]]:
+    """Return the texts of all that is a number, in the order in which a line tells it.
+
+    All at once: one by one, Python takes five times as long. Seconds are rounded as in `lines.micro`.
+    """
+    count = len(alike.exchanges)
+    seconds = alike.durations + alike.firsts + alike.tries
+    rounded = [(each * 1e6 + TO_WHOLE - TO_WHOLE) / 1e6 for each in seconds]
+    counts = alike.bytes_in + alike.bytes_out + alike.events + alike.tokens_in + alike.tokens_out
+    texts = orjson.dumps(rounded + counts)[1:-1].decode().split(",")
+    duration, first, tried, *counted = [texts[at : at + count] for at in range(0, len(texts), count)]
+    return [duration, first, *counted, tried]
+
+
+def _may_break(names: list[str]) -> bool:
+    """Return whether something in names has to be escaped or shortened; looked for in all at once."""
+    text = "".join(names)
+    is_plain = text.isascii() and "\x7f" not in text and len(orjson.dumps(text)) == len(text) + len('""')
+    return not is_plain or max(map(len, names)) > MAX_VALUE

@@ -86,14 +86,10 @@ class Traffic:
     def exchanges_closed(self, ended: Ended) -> None:
         """Count exchanges, with all that their records tell, and their tries that went well; others are counted as
         they end."""
-        exchanges = ended.exchanges
         for alike in ended.alike:
             self._count_alike(alike)
         for one in ended.others:
             self._count_other(one)
-        self._bytes_in += sum([one.bytes_in for one in exchanges])
-        self._bytes_out += sum([one.bytes_out for one in exchanges])
-        self._events += sum([one.events for one in exchanges])
 
     def _count_alike(self, alike: Alike) -> None:
         way, count = alike.way, len(alike.exchanges)
@@ -101,9 +97,13 @@ class Traffic:
         series.ended[way.status, Outcome.OK] += count
         series.duration.observe_many(alike.durations)
         series.first.observe_many(alike.firsts)
+        self._bytes_in += sum(alike.bytes_in)
+        self._bytes_out += sum(alike.bytes_out)
+        self._events += sum(alike.events)
         if way.tells_tokens:
-            self._count_tokens(way.model, [one.tokens for one in alike.exchanges if isinstance(one.tokens, tuple)])
-        self._mark(series.duration, alike.exchanges, alike.durations)
+            self._count_tokens(way.model, count, sum(alike.tokens_in), sum(alike.tokens_out))
+        if way.has_trace:
+            self._mark(series.duration, alike.exchanges, alike.durations)
         for rule in way.rules:
             self._rules[rule] += count
         tried = self._tried_of(way.backend, way.model, _OK)
@@ -120,19 +120,22 @@ class Traffic:
             self._mark(series.duration, [one], [one.closed - one.opened])
         if began is not None:
             series.first.observe(began - one.opened)
+        self._bytes_in += one.bytes_in
+        self._bytes_out += one.bytes_out
+        self._events += one.events
         if isinstance(one.tokens, tuple):
-            self._count_tokens(model, [one.tokens])
+            self._count_tokens(model, 1, *one.tokens)
         for rule in one.rules:
             self._rules[rule] += 1
         for attempt in one.attempts:
             if attempt.outcome is _OK:
                 self.attempt_closed(attempt, model, began=began)
 
-    def _count_tokens(self, model: str, tokens: list[tuple[int, int]]) -> None:
+    def _count_tokens(self, model: str, answers: int, read: int, written: int) -> None:
         told = self._tokens.get(model) or _of_model(self._tokens, model, _Tokens)
-        told.answers += len(tokens)
-        told.read += sum([read for read, _ in tokens])
-        told.written += sum([written for _, written in tokens])
+        told.answers += answers
+        told.read += read
+        told.written += written
 
     def _mark(self, durations: Distribution, exchanges: list[Exchange], values: list[float]) -> None:
         """Let exchanges be examples; those of a trace of which nobody else knows are none."""
