@@ -5,6 +5,8 @@ runs the attempts. A continuation that breaks is continued in turn, from all tha
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import orjson
@@ -15,7 +17,8 @@ from router.exchange import AttemptOutcome, Exchange
 from router.relay import resume
 from router.relay.beginning import DONE
 from router.relay.choosing import CLOCK_SLACK, Chooser
-from router.relay.counting import tokenize
+from router.relay.counting import detokenize, tokenize
+from router.relay.endpoint import Endpoint
 from router.relay.kept import Kept
 from router.relay.outcomes import Ended
 from router.relay.probing import length_of
@@ -24,11 +27,11 @@ from router.relay.retry import Failed, GiveUp, RetryRules, decide
 from router.relay.route import Job, Route
 from router.relay.shared import Shared
 from router.relay.splice import Splice, ending, usage_of
-from router.relay.transcript import Transcript
+from router.relay.transcript import UNFINISHED, Transcript
 from router.relay.translation import Outgoing, Translation
 
 MOST_PASSED_OVER = 8  # backends that answer in one piece, before nobody is found
-MOST_HELD = 4  # tokens of one event that may be those of an unfinished character, which has up to four bytes
+MOST_HELD = 4  # tokens of one event that may have no text yet: a character has up to four bytes
 # How a stream may end that another backend may finish. All else is the request's own fault, or nobody's.
 BREAKS = frozenset(
     {
@@ -182,17 +185,18 @@ class Continuing:
         return plan.may_be_exact and bool(transcript.prompt_ids) and bool(transcript.generated_ids)
 
     async def _with_ids(self, plan: Plan, transcript: Transcript) -> Next | list[bytes] | None:
-        job, ids = self._job, transcript.told_ids()
-        chosen, owed = None, ""
-        if ids and transcript.finish is None:
+        job, chosen, owed = self._job, None, ""
+        if transcript.finish is None:
             chosen = await self._choose(job)
-            if chosen is not None:
-                owed = await self._owed(chosen[0], transcript)
-                ids = transcript.told_ids()
+        if chosen is not None and transcript.told_ids():
+            missing = await self._owed(chosen[0], transcript)
+            if missing is None and plan.is_chat:  # no parser holds back what a text completion says
+                return await self._with_text_instead(plan, transcript, chosen)
+            owed = missing or ""
+        ids = transcript.told_ids()
         prompt, generated = transcript.prompt_ids.count(b",") + 1, len(ids)
         if self._is_over(plan, generated):
-            return self._ending(plan, usage=(prompt, generated), owed=owed)
-        chosen = chosen or await self._choose(job)
+            return self._ending(plan, usage=(prompt, generated), owed=owed, chosen=chosen)
         if chosen is None:
             return None
         backend, outgoing = chosen
@@ -200,36 +204,44 @@ class Continuing:
         if left is None:
             length = length_of(backend.models.get(job.model or "", {}))
             if length is None:
-                self.mode = Mode.TEXT
-                return await self._with_text(plan, transcript)
+                return await self._with_text_instead(plan, transcript, chosen)
             left = length - prompt - generated
         if left <= 0:
-            return self._ending(plan, usage=(prompt, generated), owed=owed)
+            return self._ending(plan, usage=(prompt, generated), owed=owed, chosen=chosen)
         all_ids = b",".join([transcript.prompt_ids, *ids])
         body = resume.with_ids(outgoing.body, all_ids, left=left, least=plan.least - generated)
         job = replace(job, route=COMPLETIONS, rest="completions", body=body, shape=None)
         splice = Splice(transcript.head, is_chat=plan.is_chat, prompt=prompt, generated=generated, owed=owed)
         return self._next(backend, job, Outgoing(body, outgoing.repair, outgoing.lines, outgoing.rules), splice)
 
-    async def _owed(self, backend: Backend, transcript: Transcript) -> str:
-        """Return the text of the tokens that the client has not; forget those whose text cannot be told yet.
+    async def _with_text_instead(
+        self, plan: Plan, transcript: Transcript, chosen: tuple[Backend, Outgoing]
+    ) -> Next | list[bytes] | None:
+        self._give_back(chosen)
+        self.mode = Mode.TEXT
+        return await self._with_text(plan, transcript)
+
+    async def _owed(self, backend: Backend, transcript: Transcript) -> str | None:
+        """Return the text of the tokens so far that the client has not, None where that cannot be known.
 
         vLLM's parsers hold back what may begin a mark ("[" or "<", the rest of a token as well) until the next token,
-        also where no tools are offered: nobody but we can tell it now. Of an unfinished character the first tokens may
-        have come with the last text, where vLLM puts several in one event: they are generated again.
+        also where no tools are offered: nobody but we can tell it now. Where several tokens come in one event, the last
+        ones may have no text, or that of an unfinished character: they are forgotten, and generated again.
         """
+        owed: tuple[str, int] | None = None
         ids = transcript.told_ids()
         for held in range(min(len(ids), MOST_HELD + 1)):
-            told = await self._asked(backend, {"tokens": [int(one) for one in ids[: len(ids) - held]]})
-            said = told.get("prompt")
-            if not isinstance(said, str):
+            said = await self._text_of(backend, ids[: len(ids) - held])
+            missing = None if said is None else transcript.missing_of(said)
+            if missing is not None:
+                owed = missing, held
+            if missing == "" or said is None or (missing is None and not said.endswith(UNFINISHED)):
                 break
-            owed = transcript.missing_of(said)
-            if owed is not None:
-                if held:
-                    transcript.drop_ids(held)
-                return owed
-        return ""
+        if owed is None:
+            return None
+        if owed[1]:
+            transcript.drop_ids(owed[1])
+        return owed[0]
 
     # ---- text
 
@@ -250,7 +262,7 @@ class Continuing:
             prompt = transcript.prompt_tokens
             if plan.wants_usage and prompt is None:
                 prompt = await self._prompt_tokens(backend, outgoing, counted)
-            return self._ending(plan, usage=None if prompt is None else (prompt, counted.generated))
+            return self._ending(plan, usage=None if prompt is None else (prompt, counted.generated), chosen=chosen)
         if counted.generated or counted.ids:
             body = resume.with_text(plan, text, generated=counted.generated, ids=counted.ids)
             job = replace(job, body=body)
@@ -290,13 +302,24 @@ class Continuing:
         return count - counted.again if type(count) is int else None
 
     async def _asked(self, backend: Backend, body: dict[str, object]) -> dict[str, object]:
+        with self._asking(backend) as endpoint:
+            if endpoint is None:
+                return {}
+            return await tokenize(self._shared.outside.client, endpoint, self._job, body, exchange=self._exchange)
+
+    async def _text_of(self, backend: Backend, ids: list[bytes]) -> str | None:
+        with self._asking(backend) as endpoint:
+            if endpoint is None:
+                return None
+            return await detokenize(self._shared.outside.client, endpoint, self._job, ids, exchange=self._exchange)
+
+    @contextmanager
+    def _asking(self, backend: Backend) -> Iterator[Endpoint | None]:
+        """Have a request count as the backend's; yield where it goes, None where it is gone from the configuration."""
         registry = self._shared.cluster.registry
-        endpoint = self._shared.cluster.endpoints.get(backend.spec.name)
-        if endpoint is None:  # it is gone from the configuration
-            return {}
         registry.acquire(backend)
         try:
-            return await tokenize(self._shared.outside.client, endpoint, self._job, body, exchange=self._exchange)
+            yield self._shared.cluster.endpoints.get(backend.spec.name)
         finally:
             registry.release(backend)
 
@@ -312,7 +335,7 @@ class Continuing:
                 return None
             if chooser.outgoing.is_stream:
                 return chosen, chooser.outgoing
-            self._shared.report(chosen, AttemptOutcome.CLIENT_ERROR)  # it answers in one piece; gives back a trial
+            self._give_back((chosen, chooser.outgoing))  # it answers in one piece
             chooser.tried.append(chosen)
         return None
 
@@ -327,12 +350,26 @@ class Continuing:
         spent = plan.limit is not None and generated >= plan.limit
         return spent or self._kept.transcript.finish is not None
 
-    def _ending(self, plan: Plan, *, usage: tuple[int, int] | None, owed: str = "") -> list[bytes]:
+    def _ending(
+        self,
+        plan: Plan,
+        *,
+        usage: tuple[int, int] | None,
+        owed: str = "",
+        chosen: tuple[Backend, Outgoing] | None = None,
+    ) -> list[bytes]:
+        """Return the end of the stream; `chosen`: who is not needed for it."""
+        self._give_back(chosen)
         transcript = self._kept.transcript
         finish = None if transcript.finish is not None else "length"
         is_told = transcript.usage_told or usage is None or not plan.wants_usage
         told = None if is_told or usage is None else usage_of(*usage)
         return ending(transcript.head, is_chat=plan.is_chat, finish=finish, usage=told, owed=owed)
+
+    def _give_back(self, chosen: tuple[Backend, Outgoing] | None) -> None:
+        """Let go of a backend that gets no attempt: a trial may have been picked for it."""
+        if chosen is not None:
+            self._shared.report(chosen[0], AttemptOutcome.CLIENT_ERROR)
 
     def _next(self, backend: Backend, job: Job, outgoing: Outgoing, splice: Splice) -> Next | None:
         kept = self._kept

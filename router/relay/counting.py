@@ -1,4 +1,5 @@
-"""Asks a backend how many tokens a text has, so that a continuation generates as many as are left."""
+"""Asks a backend how many tokens a text has, so that a continuation generates as many as are left, and which text some
+tokens have, so that nothing of it is missing."""
 
 import orjson
 from tornado.httpclient import AsyncHTTPClient
@@ -10,24 +11,45 @@ from router.relay.route import Job
 from router.wire.client import Request
 
 TIMEOUT = 2.0  # seconds; the client waits in the middle of its answer
+TEXT_TIMEOUT = 10.0  # ... for what only this answer can tell; a backend that has much to do takes its time
 
 
 async def tokenize(
     client: AsyncHTTPClient, endpoint: Endpoint, job: Job, body: dict[str, object], *, exchange: Exchange
 ) -> dict[str, object]:
-    """Return what vLLM's /tokenize tells of a text or a conversation (`tokens`, `count`); {} where it tells nothing.
+    """Return what vLLM's /tokenize tells of a text or a conversation (`tokens`, `count`); {} where it tells nothing."""
+    return await _asked(client, endpoint, job, "/tokenize", body, exchange=exchange, limit=TIMEOUT)
 
-    What has `tokens` goes to /detokenize, which tells their text (`prompt`).
-    """
+
+async def detokenize(
+    client: AsyncHTTPClient, endpoint: Endpoint, job: Job, ids: list[bytes], *, exchange: Exchange
+) -> str | None:
+    """Return the text of tokens as vLLM's /detokenize tells it, with that of special ones; None where it does not."""
+    body: dict[str, object] = {"tokens": [int(one) for one in ids]}
+    told = await _asked(client, endpoint, job, "/detokenize", body, exchange=exchange, limit=TEXT_TIMEOUT)
+    text = told.get("prompt")
+    return text if isinstance(text, str) else None
+
+
+async def _asked(
+    client: AsyncHTTPClient,
+    endpoint: Endpoint,
+    job: Job,
+    path: str,
+    body: dict[str, object],
+    *,
+    exchange: Exchange,
+    limit: float,
+) -> dict[str, object]:
     request = Request(
         origin=endpoint.origin,
         method="POST",
-        target=endpoint.base_path + ("/detokenize" if "tokens" in body else "/tokenize"),
+        target=endpoint.base_path + path,
         header_lines=endpoint.to_backend.lines(job.headers, job.connection, exchange.id)
         + endpoint.key_lines(named_events=False),
         body=orjson.dumps({"model": job.model, **body}),
         connect_timeout=TIMEOUT,
-        request_timeout=TIMEOUT,
+        request_timeout=limit,
     )
     try:
         response = await client.fetch(request, raise_error=False)

@@ -50,16 +50,21 @@ _BASES: tuple[int, ...] = tuple(256 + sum(256**size for size in range(1, count))
 _PIECES = re.compile(r" ?\w+|\s+|[^\w\s]+")
 
 
+def packed(data: bytes) -> int:
+    """Return the id of up to six bytes."""
+    return _BASES[len(data) - 1] + int.from_bytes(data, "big")
+
+
 def _pack(piece: str) -> Iterator[int]:
     """Yield the ids of a text that is no word of ours, cut between characters."""
     held = b""
     for char in piece:
         data = char.encode("utf-8", "surrogatepass")
         if len(held) + len(data) > _PACKED:
-            yield _BASES[len(held) - 1] + int.from_bytes(held, "big")
+            yield packed(held)
             held = b""
         held += data
-    yield _BASES[len(held) - 1] + int.from_bytes(held, "big")
+    yield packed(held)
 
 
 def encode(text: str) -> list[int]:
@@ -70,7 +75,7 @@ def encode(text: str) -> list[int]:
         if word is not None:
             ids.append(word)
         elif len(piece) <= _PACKED and piece.isascii():
-            ids.append(_BASES[len(piece) - 1] + int.from_bytes(piece.encode(), "big"))
+            ids.append(packed(piece.encode()))
         else:
             ids.extend(_pack(piece))
     return ids

@@ -18,6 +18,7 @@ import pytest
 from router.simulator.faults import Break, Faults
 from router.simulator.server import Simulator
 from router.simulator.settings import Settings
+from router.simulator.tokens import END, encode, packed
 from tests.front import CHAT, Front, broken, front, merged, run, until
 
 TOKENS = 12
@@ -101,15 +102,14 @@ def test_a_stream_that_breaks_after_any_event_comes_whole(mode: str, how: Break,
 
 
 @pytest.mark.parametrize("dialect", ["openai", "mistral"])
-@pytest.mark.parametrize("limit", [None, 8])
-def test_text_that_a_backend_held_back_when_it_broke_is_not_lost(dialect: str, limit: int | None) -> None:
+def test_text_that_a_backend_held_back_when_it_broke_is_not_lost(dialect: str) -> None:
     """vLLM keeps what may begin a mark until the next token; here every other letter may."""
 
     async def test() -> None:
         holding = [Settings(tokens=TOKENS, held_back="aeiost ")] * 2
         own = config("exact", backend_options=[{"dialect": dialect}] * 2)
         async with front(*holding, config=own) as cluster:
-            request = {**CHAT, "stream_options": {"include_usage": True}, "max_tokens": limit}
+            request = {**CHAT, "stream_options": {"include_usage": True}}
             whole = bytes((await cluster.ask(CHATS, {**request, "stream": True})).body)
             rest = 0  # texts that a token was told a part of
             for after in range(2, len(payloads(whole)) + 1):
@@ -120,6 +120,112 @@ def test_text_that_a_backend_held_back_when_it_broke_is_not_lost(dialect: str, l
                 rest += len(payloads(body)) > len(payloads(whole))
             assert rest > 3
             assert await cluster.metric("router_streams_resumed_total", mode="text") == 0
+
+    run(test)
+
+
+def by_ids(text: str, *ids: int, prompt: list[int] | None = None) -> bytes:
+    """An event of a chat of which ids were asked for; with `prompt`: the first one."""
+    delta = {"content": text} if prompt is None else {"role": "assistant", "content": ""}
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, "token_ids": [*ids]}
+    head = {"id": "chatcmpl-a", "object": "chat.completion.chunk", "created": 7, "model": "simulated-model"}
+    chunk = {**head, "choices": [choice], "prompt_token_ids": prompt}
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+
+
+WORD, NEXT = encode(" lorem ipsum")
+HOLDS, HALF = packed(b" <"), packed("\u00e9".encode()[:1])
+# Goes on by ids, with servers that have listed what they serve.
+LISTS: dict[str, Any] = {"resume": {"mode": "exact"}, "health": {"enabled": True}, "backend_options": [{}, {}]}
+TOLD = by_ids("", prompt=[1, 3, 400, 4]) + by_ids(" lorem", WORD)
+
+
+@pytest.mark.parametrize(
+    ("events", "goes_on", "mode"),
+    [
+        (by_ids(" ipsum", NEXT), " lorem ipsum dolor", "exact"),
+        (by_ids(" ", HOLDS), " lorem <", "exact"),
+        (by_ids(" ipsum ", NEXT, HOLDS), " lorem ipsum <", "exact"),
+        (by_ids(" ipsum ", NEXT, HOLDS, HALF), " lorem ipsum <", "exact"),
+        (by_ids(" ipsum", NEXT, HALF), " lorem ipsum dolor", "exact"),
+        (by_ids(" ipsum", NEXT, END), " lorem ipsum dolor", "exact"),
+        (by_ids(" ", HOLDS, END), " lorem <", "exact"),
+        (by_ids("", END) + by_ids(" ipsum", NEXT) + by_ids(" ", HOLDS), " lorem ipsum ", "text"),
+    ],
+    ids=["all", "held", "held-beside", "held-and-half", "half", "special", "held-and-special", "special-before"],
+)
+def test_by_ids_nothing_is_lost_or_said_that_is_no_text(events: bytes, goes_on: str, mode: str) -> None:
+    """What the last tokens say is told, what says nothing yet is generated again; else it goes on with the text."""
+
+    async def test() -> None:
+        async with half_told(lambda: HEAD + TOLD + events, **LISTS) as cluster:
+            body = await resumed_of(cluster, max_tokens=8)
+            check_one_stream(body)
+            assert text_of(body).startswith(goes_on)
+            assert "</s>" not in text_of(body)
+            assert "\ufffd" not in text_of(body)
+            assert await cluster.metric("router_streams_resumed_total", mode=mode, result="ok") == 1
+
+    run(test)
+
+
+async def resumed_of(cluster: Front, path: str = CHATS, **more: object) -> bytes:
+    """Ask until the stream was one that broke; return it."""
+    for _ in range(16):
+        body = bytes((await cluster.ask(path, {**CHAT, "stream": True, **more})).body)
+        if b'"chatcmpl-a"' in body:
+            return body
+    raise AssertionError("nobody has asked the server that breaks off")
+
+
+def test_a_text_completion_goes_on_by_ids_behind_special_tokens_too() -> None:
+    """No parser holds anything back there."""
+    head = {"id": "chatcmpl-a", "object": "text_completion", "created": 7, "model": "simulated-model"}
+
+    def said(text: str, *ids: int, prompt: list[int] | None = None) -> bytes:
+        choice = {"index": 0, "text": text, "finish_reason": None, "token_ids": [*ids], "prompt_token_ids": prompt}
+        return b"data: " + json.dumps({**head, "choices": [choice]}, separators=(",", ":")).encode() + b"\n\n"
+
+    async def test() -> None:
+        told = HEAD + said(" lorem", WORD, prompt=[1, 400]) + said("", END) + said(" ipsum", NEXT)
+        async with half_told(lambda: told, **LISTS) as cluster:
+            body = await resumed_of(cluster, TEXTS, prompt="Go", max_tokens=8)
+            check_one_stream(body)
+            assert text_of(body).startswith(" lorem ipsum dolor")
+            assert await cluster.metric("router_streams_resumed_total", mode="exact", result="ok") == 1
+
+    run(test)
+
+
+def test_text_that_is_owed_comes_with_the_end_where_the_limit_is_reached() -> None:
+    async def test() -> None:
+        async with half_told(lambda: HEAD + TOLD + by_ids(" ", HOLDS), **LISTS) as cluster:
+            body = await resumed_of(cluster, max_tokens=2, stream_options={"include_usage": True})
+            check_one_stream(body)
+            assert text_of(body) == " lorem <"
+            assert payloads(body)[-1]["usage"]["completion_tokens"] == 2
+            assert len([one for one in cluster.backends[0].requests if b'"prompt":[' in one.body]) == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_stream_that_nobody_can_go_on_with_has_waited_in_the_queue_once(mode: str) -> None:
+    async def test() -> None:
+        limits: dict[str, Any] = {**LISTS, "resume": {"mode": mode}, "overload": {"queue_timeout": 1.0}}
+        limits["backend_options"] = [{}, {"max_connections": 1}]
+        async with half_told(lambda: HEAD + TOLD, **limits) as cluster:
+            broken(cluster.backends[0], hang=True)
+            waiting = []
+            while not cluster.backends[0].figures.struck:
+                waiting.append(asyncio.ensure_future(cluster.chat(stream=True)))
+                await asyncio.sleep(0.2)
+            body = bytes((await cluster.chat(stream=True)).body)
+            assert payloads(body)[-1]["error"]["code"] == "upstream_unavailable", body
+            await asyncio.gather(*waiting[:-1])
+            timeouts = await cluster.metric("router_queue_rejected_total", reason="timeout")
+            assert timeouts == len(waiting), "all that broke, but for the one that hangs"
+            waiting[-1].cancel()
 
     run(test)
 
@@ -390,6 +496,8 @@ async def half_told(told: Callable[[], bytes], **more: Any) -> AsyncIterator[Fro
         if head.startswith(b"POST"):
             writer.write(told())
             await writer.drain()
+        elif head.startswith((b"GET /health ", b"GET /v1/models ")):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(LISTED), LISTED))
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -406,6 +514,7 @@ async def half_told(told: Callable[[], bytes], **more: Any) -> AsyncIterator[Fro
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"  # ends with its connection
+LISTED = b'{"object":"list","data":[{"id":"simulated-model","object":"model","owned_by":"vllm","max_model_len":4096}]}'
 
 
 def piece(text: str | None, *, ends: bytes = b"\n\n") -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from router.exchange import Exchange
-from router.relay.counting import tokenize
+from router.relay.counting import detokenize, tokenize
 from router.relay.endpoint import Endpoint
 from router.relay.route import Job, Route
 from router.simulator.server import Simulator
@@ -26,11 +26,21 @@ JOB = Job(
 )
 
 
+EXCHANGE = Exchange("id", JOB.route.path, "POST", 0.0)
+
+
 async def counted(url: str, body: dict[str, Any]) -> dict[str, object]:
     client = PooledHTTPClient(force_instance=True)
     try:
-        exchange = Exchange("id", JOB.route.path, "POST", 0.0)
-        return await tokenize(client, Endpoint(parse_url(url)[0]), JOB, body, exchange=exchange)
+        return await tokenize(client, Endpoint(parse_url(url)[0]), JOB, body, exchange=EXCHANGE)
+    finally:
+        client.close()
+
+
+async def text_of(url: str, *ids: bytes) -> str | None:
+    client = PooledHTTPClient(force_instance=True)
+    try:
+        return await detokenize(client, Endpoint(parse_url(url)[0]), JOB, list(ids), exchange=EXCHANGE)
     finally:
         client.close()
 
@@ -43,13 +53,14 @@ def test_a_text_and_a_conversation_are_counted() -> None:
         assert told["count"] == len(told["tokens"]) == 2  # type: ignore[arg-type]  # a list
         told = await counted(url, {"messages": [{"role": "user", "content": " lorem"}]})
         assert told["count"] == 4
+        assert await text_of(url, b"32", b"33", b"2") == " lorem ipsum</s>"
         await backend.stop()
 
     run(test)
 
 
 @pytest.mark.parametrize(
-    "answer", [plain(404, {}), plain(500, {}), plain(200, b"{"), plain(200, [1]), b"", b"nonsense"]
+    "answer", [plain(404, {}), plain(500, {}), plain(200, b"{"), plain(200, [1]), plain(200, {}), b"", b"nonsense"]
 )
 def test_who_tells_nothing_has_told_nothing(answer: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,8 +72,10 @@ def test_who_tells_nothing_has_told_nothing(answer: bytes) -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         assert await counted(url, {"prompt": "x"}) == {}
+        assert await text_of(url, b"32") is None
         server.close()
         assert await counted(url, {"prompt": "x"}) == {}, "nobody listens"
+        assert await text_of(url, b"32") is None
 
     run(test)
 
