@@ -229,6 +229,7 @@ class Continuing:
         ones may have no text, or that of an unfinished character: they are forgotten, and generated again.
         """
         owed: tuple[str, int] | None = None
+        said: str | None = None
         ids = transcript.told_ids()
         for held in range(min(len(ids), MOST_HELD + 1)):
             said = await self._text_of(backend, ids[: len(ids) - held])
@@ -237,11 +238,13 @@ class Continuing:
                 owed = missing, held
             if missing == "" or said is None or (missing is None and not said.endswith(UNFINISHED)):
                 break
-        if owed is None:
-            return None
-        if owed[1]:
-            transcript.drop_ids(owed[1])
-        return owed[0]
+        if owed is not None:
+            if owed[1]:
+                transcript.drop_ids(owed[1])
+            return owed[0]
+        # Special tokens have come before: they have a text there, and none in a stream.
+        last = None if said is None else await self._text_of(backend, ids[-1:])
+        return None if last is None else transcript.missing_of_last(last)
 
     # ---- text
 

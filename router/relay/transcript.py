@@ -71,6 +71,14 @@ class Transcript:
                 return None if missing.endswith(UNFINISHED) else missing
         return None
 
+    def missing_of_last(self, said: str) -> str:
+        """Return what is missing of the text, if `said` is that of the last id; "" where they have nothing in common."""
+        text = self.text
+        for size in range(len(said), 0, -1):
+            if text.endswith(said[:size]):
+                return "" if said.endswith(UNFINISHED) else said[size:]
+        return ""
+
     def take(self, event: bytes, *, is_chat: bool) -> None:
         """Take in what one event says, ids apart."""
         data = event_data(event)

@@ -56,3 +56,22 @@ def test_what_is_missing_of_the_text_is_what_the_text_of_all_ids_says_beyond_it(
     transcript = Transcript()
     transcript.take(event(delta={"content": text}), is_chat=True)
     assert transcript.missing_of(said) == missing
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "missing"),
+    [
+        ("ur ", " <", "<"),
+        ("ur", "ur", ""),
+        ("xur", "ur", ""),
+        ("ur ", " [TO", "[TO"),
+        ("ur", "</s>", ""),
+        ("ur\u00e9", "\ufffd", ""),
+        ("ur ", " \ufffd", ""),
+        ("ur", "", ""),
+    ],
+)
+def test_what_is_missing_of_the_last_token_is_what_goes_on_with_the_text(text: str, said: str, missing: str) -> None:
+    transcript = Transcript()
+    transcript.take(event(delta={"content": text}), is_chat=True)
+    assert transcript.missing_of_last(said) == missing
