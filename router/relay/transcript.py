@@ -72,7 +72,9 @@ class Transcript:
         return None
 
     def missing_of_last(self, said: str) -> str:
-        """Return what is missing of the text, if `said` is that of the last id; "" where they have nothing in common."""
+        """Return what is missing of the text, if `said` is that of the last id; "" where they have nothing in common.
+
+        Less sure than `missing_of`, and not misled by what came before."""
         text = self.text
         for size in range(len(said), 0, -1):
             if text.endswith(said[:size]):
