@@ -182,6 +182,37 @@ async def resumed_of(cluster: Front, path: str = CHATS, **more: object) -> bytes
     raise AssertionError("nobody has asked the server that breaks off")
 
 
+def test_a_chat_goes_on_with_its_text_where_nobody_tells_the_text_of_ids() -> None:
+    """What was held back would be lost by ids."""
+    rest = by_ids("<ph") + b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET"):
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(LISTED), LISTED)
+        elif head.startswith(b"POST /v1/chat/completions "):
+            body = await reader.readuntil(b"}")
+            while not body.endswith(b"}") or body.count(b"{") > body.count(b"}"):
+                body += await reader.readuntil(b"}")
+            answer = HEAD + (rest if b"continue_final_message" in body else TOLD + by_ids(" ", HOLDS))
+        else:
+            answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+        writer.write(answer)
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with front(urls=[url], config=config("exact")) as cluster:
+            body = bytes((await cluster.chat(stream=True)).body)
+            check_one_stream(body)
+            assert text_of(body) == " lorem <ph"
+            assert await cluster.metric("router_streams_resumed_total", mode="text", result="ok") == 1
+        server.close()
+
+    run(test)
+
+
 def test_a_text_completion_goes_on_by_ids_behind_special_tokens_too() -> None:
     """No parser holds anything back there."""
     head = {"id": "chatcmpl-a", "object": "text_completion", "created": 7, "model": "simulated-model"}
