@@ -260,6 +260,7 @@ class Continuing:
         backend, outgoing = chosen
         counted = await self._counted(backend, plan, transcript)
         if counted is None:
+            self._give_back(chosen)
             return None
         if self._is_over(plan, counted.generated):
             prompt = transcript.prompt_tokens
@@ -271,6 +272,7 @@ class Continuing:
             job = replace(job, body=body)
             again = self._translated(job, backend)
             if again is None:
+                self._give_back(chosen)
                 return None
             outgoing = again
         splice = Splice(

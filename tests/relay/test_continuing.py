@@ -15,6 +15,8 @@ from typing import Any
 import openai
 import pytest
 
+from router.backends.breaker import BreakerState
+from router.exchange import AttemptOutcome
 from router.simulator.faults import Break, Faults
 from router.simulator.server import Simulator
 from router.simulator.settings import Settings
@@ -240,6 +242,32 @@ def test_text_that_is_owed_comes_with_the_end_where_the_limit_is_reached() -> No
             assert text_of(body) == " lorem <"
             assert payloads(body)[-1]["usage"]["completion_tokens"] == 2
             assert len([one for one in cluster.backends[0].requests if b'"prompt":[' in one.body]) == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_stream_that_is_over_does_not_use_up_the_trial_of_a_backend_that_recovers(mode: str) -> None:
+    """It is asked what the tokens are, or say; the next request tries it."""
+
+    async def test() -> None:
+        own = {**LISTS, "resume": {"mode": mode}, "breaker": {"enabled": True, "failures": 1, "open_for": 1.0}}
+
+        def told() -> bytes:
+            time.sleep(1.1)  # when the stream breaks, the trial of the other one is due
+            return HEAD + TOLD + by_ids(" ipsum", NEXT)
+
+        async with half_told(told, **own) as cluster:
+            registry = cluster.app.registry
+            other = registry.backends[1]
+            breaker = other.breaker
+            registry.report(other, AttemptOutcome.SERVER_ERROR, now=time.monotonic(), jitter=0.0)
+            assert breaker.state is BreakerState.OPEN
+            body = bytes((await cluster.chat(stream=True, max_tokens=2)).body)
+            check_one_stream(body)
+            assert text_of(body) == " lorem ipsum"
+            assert breaker.state is BreakerState.HALF_OPEN, "it was picked"
+            assert breaker.allows(time.monotonic())
 
     run(test)
 
