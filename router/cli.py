@@ -35,6 +35,7 @@ Precedence: flags, environment, .env, the file, defaults. Every key: docs/config
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (None: that of the process) and return the exit code."""
+    _open_closed_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         arguments = _parser(words).parse_args(words)
@@ -289,6 +290,17 @@ def _tell_faults(error: ConfigError, path: str | None) -> None:
     _say(f"✗ Configuration is invalid: {path or 'no file, environment only'}", to_stderr=True)
     for fault in error.faults:
         _say(f"  - {fault}", to_stderr=True)
+
+
+def _open_closed_streams() -> None:
+    """Let /dev/null be each standard stream that is closed: else the next socket would get its number, and what is
+    meant for the stream."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # as Python has found it; the lowest free number is the stream's own
+            stream = os.fdopen(os.open(os.devnull, os.O_RDWR), mode)
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def _say(text: str, *, to_stderr: bool = False) -> None:

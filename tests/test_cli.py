@@ -1,8 +1,11 @@
 """The command line."""
 
+import http.client
 import os
+import socket
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -279,3 +282,41 @@ def test_a_reader_that_leaves_early_is_no_failure_of_ours(tmp_path: Path) -> Non
 
     assert done.stdout == b"server.host = 0.0.0.0  (default)\n"
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_it_serves_without_standard_streams_and_no_connection_becomes_one(
+    closed: str, workers: int, tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = f"server: {{host: 127.0.0.1, port: {port}, workers: {workers}}}\nadmin: {{enabled: false}}\n"
+    (tmp_path / "f.yaml").write_text(own + VALID)
+    command = f'exec "{sys.executable}" -m router serve --config f.yaml {closed}'
+    router = subprocess.Popen(["sh", "-c", command], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        assert asked(port, "/v1/nothing") == 404  # which is logged
+        served_by = Path(f"/proc/{router.pid}/task/{router.pid}/children").read_text().split()
+        for pid in (str(router.pid), *served_by):
+            assert os.readlink(f"/proc/{pid}/fd/2") == os.devnull
+        assert len(served_by) == (workers if workers > 1 else 0)
+    finally:
+        router.terminate()
+    assert router.wait(30) == DONE
+
+
+def asked(port: int, path: str) -> int:
+    """Return the status of an answer, once somebody listens."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except ConnectionError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        finally:
+            connection.close()
