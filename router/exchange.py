@@ -61,6 +61,10 @@ class Attempt:
     outcome: AttemptOutcome | None = None  # None while it runs
     status: int | None = None  # of the backend's answer, None before one came
     ended: float | None = None
+    # Of exchanges whose spans are told: when the client's answer came of it, None where it did not, and in how many
+    # events.
+    began: float | None = None
+    events: int = 0
 
 
 @dataclass(slots=True)  # not frozen: that takes four times as long to make, for each request that has one
@@ -71,6 +75,12 @@ class Trace:
     parent_id: str | None  # the client's span, None where the trace begins here
     is_sampled: bool
     span_id: str = ""  # the exchange's own; "" of what a client has named
+    # Waits for a free backend, by how many attempts had been before: since when, and until when.
+    waits: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def waited(self, before: int, since: float, until: float) -> None:
+        """Note a wait; one that follows another, with no attempt in between, prolongs it."""
+        self.waits[before] = (self.waits.get(before, (since, until))[0], until)
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ class Attempt:
 
     __slots__ = (
         *("_answer", "_ended", "_fetch", "_job", "_outgoing", "_outside", "_reading", "_started", "_timer"),
+        *("began",),
     )
 
     def __init__(
@@ -56,6 +57,7 @@ class Attempt:
         self._ended: Ended | None = None  # a verdict of ours, before the client's
         self._timer: Wait | None = None
         self._fetch: asyncio.Future[HTTPResponse] | None = None
+        self.began: float | None = None  # when its answer began, which is not told in one piece
 
     @property
     def status(self) -> int | None:
@@ -160,7 +162,10 @@ class Attempt:
 
     def on_phase(self) -> None:
         """Let the limit of the new phase hold."""
-        if self._reading.whole or self._timer is None:
+        reading = self._reading
+        if self.began is None and reading.begun:
+            self.began = reading.last
+        if reading.whole or self._timer is None:
             self._arm()
 
     def on_verdict(self, ended: Ended) -> None:

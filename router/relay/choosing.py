@@ -154,9 +154,12 @@ class Chooser:
         try:
             return await queue.wait(self._job.model, self._key(), choose=choose, is_retry=is_retry)
         finally:
-            waited = shared.outside.clock() - started
+            now = shared.outside.clock()
+            waited = now - started
             if waited > 0:
                 exchange.queued += waited
+                if exchange.trace is not None:
+                    exchange.trace.waited(len(exchange.attempts), started, now)
                 shared.watcher.queue_waited(waited)
 
     def _key(self) -> bytes | str:

@@ -208,10 +208,22 @@ class Course:
         if outgoing.rules or outgoing.repair is not None:
             self._note_translation(backend, outgoing, record.outcome)
         record.ended, record.status = shared.outside.clock(), attempt.status
+        if self._exchange.trace is not None:
+            self._note_answer(record, attempt)
         if record.outcome is not None:
             shared.report(backend, record.outcome, retry_after=retry_after)
             shared.watcher.attempt_closed(record, self._exchange)
         shared.queue.freed()
+
+    def _note_answer(self, record: AttemptRecord, attempt: Attempt) -> None:
+        """Note what of the client's answer came of an attempt: its spans tell it."""
+        exchange = self._exchange
+        if record.outcome is AttemptOutcome.SUPERSEDED:  # what was sent meanwhile is the other one's
+            return
+        record.began = attempt.began
+        if record.began is None and record.outcome is AttemptOutcome.OK:  # in one piece
+            record.began = exchange.began
+        record.events = exchange.events - sum(each.events for each in exchange.attempts)
 
     def _note_translation(self, backend: Backend, outgoing: Outgoing, outcome: AttemptOutcome | None) -> None:
         repair = outgoing.repair

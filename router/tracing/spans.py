@@ -1,13 +1,13 @@
 """The spans of one exchange, told when it is over, from what its record says. Pure.
 
     exchange                the client's request                          SERVER
-    |- queue                its wait for a free backend
+    |- queue                each wait for a free backend, before an attempt
     |- attempt, attempt     each try at a backend, a call of a model      CLIENT
-       |- first byte        until the answer begins
+       |- first byte        until its answer begins
        |- stream            from then on
 
 Names and attributes are OpenTelemetry's (HTTP, and those of generative AI for attempts); what they have no word for
-begins with `router.`. No text of a conversation, no header and no address but the client's is among them.
+begins with `router.`. No text of a conversation, no header, no URL and no address but the client's is among them.
 """
 
 import enum
@@ -28,7 +28,7 @@ LONGEST = 256  # characters of a model's name, which a client makes up
 # Outcomes of which the server, that is ourselves and what is behind us, is to blame.
 FAILURES = frozenset({Outcome.BACKEND_ERROR, Outcome.NO_BACKEND, Outcome.BROKEN, Outcome.TIMEOUT, Outcome.INTERNAL})
 _GOOD = frozenset({AttemptOutcome.OK, AttemptOutcome.SUPERSEDED, AttemptOutcome.CLIENT_GONE})
-_PER_ATTEMPT = 3  # ids: of itself, of its first byte, of its stream
+_PER_ATTEMPT = 4  # ids: of the wait before it, of itself, of its first byte, of its stream
 Value = str | int | float | bool | tuple[str, ...]
 
 
@@ -62,7 +62,7 @@ def attempt_number(count: int) -> int:
 def spans_of(exchange: Exchange, trace: Trace) -> list[Span]:
     """Return the spans of an exchange that is closed."""
     assert exchange.closed is not None
-    spans = [_whole(exchange, trace, exchange.closed), *_queue(exchange, trace, exchange.closed)]
+    spans = [_whole(exchange, trace, exchange.closed), *_queue(exchange, trace)]
     for count in range(len(exchange.attempts)):
         spans.extend(_attempt(exchange, trace, count, exchange.closed))
     return spans
@@ -82,6 +82,10 @@ def _whole(exchange: Exchange, trace: Trace, closed: float) -> Span:
     }
     if exchange.status:
         attributes["http.response.status_code"] = exchange.status
+    if exchange.tenant:
+        attributes["router.tenant"] = exchange.tenant[:LONGEST]
+    if exchange.session is not None:
+        attributes["router.session"] = exchange.session[:LONGEST]
     if exchange.model is not None:
         attributes["gen_ai.request.model"] = exchange.model[:LONGEST]
     if exchange.error is not None:
@@ -96,11 +100,11 @@ def _whole(exchange: Exchange, trace: Trace, closed: float) -> Span:
     return Span(name, Kind.SERVER, trace.span_id, trace.parent_id, exchange.opened, closed, attributes, failure)
 
 
-def _queue(exchange: Exchange, trace: Trace, closed: float) -> Iterator[Span]:
-    if exchange.queued > 0:
-        end = exchange.attempts[0].started if exchange.attempts else closed
-        start = max(exchange.opened, end - exchange.queued)
-        yield Span("queue", Kind.INTERNAL, child_id(trace, 1), trace.span_id, start, end, {})
+def _queue(exchange: Exchange, trace: Trace) -> Iterator[Span]:
+    for before, (since, until) in trace.waits.items():
+        span_id = child_id(trace, attempt_number(before) - 1)
+        attributes: dict[str, Value] = {"router.attempts": before}
+        yield Span("queue", Kind.INTERNAL, span_id, trace.span_id, since, until, attributes)
 
 
 def _attempt(exchange: Exchange, trace: Trace, count: int, closed: float) -> Iterator[Span]:
@@ -112,13 +116,17 @@ def _attempt(exchange: Exchange, trace: Trace, count: int, closed: float) -> Ite
     outcome = attempt.outcome
     failure = None if outcome is None or outcome in _GOOD else outcome.value
     attributes = _attempt_attributes(attempt, count, operation=operation, model=model)
+    attributes["http.request.method"] = exchange.method
+    if operation is not None and outcome is AttemptOutcome.OK and isinstance(exchange.tokens, tuple):
+        names = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens")
+        attributes |= dict(zip(names, exchange.tokens, strict=True))
     yield Span(name, Kind.CLIENT, span_id, trace.span_id, attempt.started, end, attributes, failure)
-    began = exchange.began
-    if began is None or not attempt.started <= began <= end:
+    began = attempt.began
+    if began is None:
         return
     yield Span("first byte", Kind.INTERNAL, child_id(trace, number + 1), span_id, attempt.started, began, {})
     if exchange.stream:
-        events: dict[str, Value] = {"router.events": exchange.events}
+        events: dict[str, Value] = {"router.events": attempt.events}
         yield Span("stream", Kind.INTERNAL, child_id(trace, number + 2), span_id, began, end, events)
 
 

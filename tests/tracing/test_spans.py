@@ -1,5 +1,7 @@
 """Rules of router/tracing/spans.py: what the record of an exchange says, as spans."""
 
+from dataclasses import replace
+
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome, Trace
 from router.tracing.context import child_id
 from router.tracing.spans import LONGEST, Kind, Span, attempt_number, spans_of
@@ -11,9 +13,9 @@ def exchange(**more: object) -> Exchange:
     found = Exchange("the-id", "/v1/chat/completions", "POST", 10.0, client="192.0.2.1", model="devstral", stream=True)
     found.attempts = [
         Attempt("one", 11.0, AttemptOutcome.OVERLOADED, 503, 11.5),
-        Attempt("two", 11.6, AttemptOutcome.OK, 200, 14.0),
+        Attempt("two", 11.6, AttemptOutcome.OK, 200, 14.0, began=12.0, events=9),
     ]
-    found.began, found.queued, found.status, found.events = 12.0, 0.75, 200, 9
+    found.began, found.status, found.events, found.tokens = 12.0, 200, 9, (7, 5)
     for name, value in more.items():
         setattr(found, name, value)
     found.close(more.get("outcome", Outcome.OK), 14.5)  # type: ignore[arg-type]  # an outcome
@@ -21,14 +23,15 @@ def exchange(**more: object) -> Exchange:
     return found
 
 
-def told(**more: object) -> dict[str, Span]:
+def told(*, waits: dict[int, tuple[float, float]] | None = None, **more: object) -> dict[str, Span]:
     """Spans by name; those of attempts by their backend."""
-    spans = spans_of(exchange(**more), TRACE)
+    trace = replace(TRACE, waits=dict(waits or {}))
+    spans = spans_of(exchange(**more), trace)
     return {str(span.attributes.get("router.backend", span.name)): span for span in spans}
 
 
 def test_each_part_of_an_exchange_is_a_span_below_what_it_is_a_part_of() -> None:
-    spans = told()
+    spans = told(waits={0: (10.25, 11.0)})
     assert {name: (span.kind, span.start, span.end) for name, span in spans.items()} == {
         "POST /v1/chat/completions": (Kind.SERVER, 10.0, 14.5),
         "queue": (Kind.INTERNAL, 10.25, 11.0),
@@ -55,14 +58,18 @@ def test_an_attempt_is_a_call_of_a_model_in_opentelemetrys_words() -> None:
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "vllm",
         "gen_ai.request.model": "devstral",
+        "gen_ai.usage.input_tokens": 7,
+        "gen_ai.usage.output_tokens": 5,
+        "http.request.method": "POST",
         "http.response.status_code": 200,
     }
     assert two.failure is None
+    assert not any(name.startswith("gen_ai.usage") for name in one.attributes)
     assert (one.failure, one.attributes["error.type"]) == ("overloaded", "overloaded")
 
 
 def test_routes_that_generate_nothing_are_named_by_their_path() -> None:
-    spans = told(route="/tokenize", stream=False, began=None)
+    spans = told(route="/tokenize", stream=False)
     assert spans["two"].name == "POST /tokenize"
     assert not any(name.startswith("gen_ai") for name in spans["two"].attributes)
     assert "stream" not in spans
@@ -82,8 +89,28 @@ def test_an_exchange_without_an_attempt_is_one_span() -> None:
 
 
 def test_a_wait_that_ended_in_a_refusal_is_a_span_too() -> None:
-    spans = told(attempts=[], began=None, queued=2.0)
+    spans = told(waits={0: (12.5, 14.5)}, attempts=[], began=None)
     assert (spans["queue"].start, spans["queue"].end) == (12.5, 14.5)
+
+
+def test_each_wait_stands_before_the_attempt_that_it_was_for() -> None:
+    trace = replace(TRACE, waits={})
+    trace.waited(0, 10.1, 10.9)
+    trace.waited(1, 11.5, 11.52)
+    trace.waited(1, 11.54, 11.55)
+    spans = spans_of(exchange(), trace)
+    waits = [span for span in spans if span.name == "queue"]
+    assert [(span.start, span.end, span.attributes["router.attempts"]) for span in waits] == [
+        (10.1, 10.9, 0),
+        (11.5, 11.55, 1),
+    ]
+    assert len({span.span_id for span in spans}) == len(spans)
+
+
+def test_whose_the_request_is_and_its_session_are_told() -> None:
+    whole = told(tenant="key:29a4", session="s" * 1000)["POST /v1/chat/completions"]
+    assert whole.attributes["router.tenant"] == "key:29a4"
+    assert whole.attributes["router.session"] == "s" * LONGEST
 
 
 def test_what_translation_and_resuming_did_is_told() -> None:

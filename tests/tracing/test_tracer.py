@@ -130,16 +130,70 @@ def test_an_exchange_is_told_with_all_its_parts_and_the_backend_belongs_to_its_a
 def test_a_broken_stream_is_told_as_two_attempts_of_one_exchange(collector: Collector) -> None:
     async def test() -> None:
         async with front(Settings(tokens=9), Settings(tokens=9), config=config(collector)) as cluster:
-            for backend in cluster.backends:
-                broken(backend, break_as=Break.CUT, break_after=4, count=1)
+            broken(cluster.backends[0], break_as=Break.CUT, break_after=4, count=1)
             for _ in range(2):
                 await cluster.chat(stream=True)
 
     run(test)
     spans = collector.spans()
-    resumed = [one for one in spans if one.get("router.resumed")]
-    assert resumed
-    assert any(one.get("router.outcome") == "cut" and one["span"].status.code == 2 for one in spans)
+    (resumed,) = [one for one in spans if one.get("router.resumed")]
+    of_one = [one for one in spans if one["span"].trace_id == resumed["span"].trace_id]
+    cut, went_on = sorted((one for one in of_one if "router.attempt" in one), key=lambda one: one["router.attempt"])
+    assert [cut["router.outcome"], went_on["router.outcome"]] == ["cut", "ok"]
+    assert cut["span"].status.code == 2
+    parts = {
+        (one["span"].parent_span_id, one["span"].name): one
+        for one in of_one
+        if one["span"].name in ("first byte", "stream")
+    }
+    assert len(parts) == 4, "each has a first byte and a stream"
+    for attempt in (cut, went_on):
+        first, stream = parts[attempt["span"].span_id, "first byte"], parts[attempt["span"].span_id, "stream"]
+        assert first["span"].start_time_unix_nano == attempt["span"].start_time_unix_nano
+        assert first["span"].end_time_unix_nano == stream["span"].start_time_unix_nano
+    events = [parts[attempt["span"].span_id, "stream"]["router.events"] for attempt in (cut, went_on)]
+    assert events[0] == 4
+    assert events[1] > 4
+
+
+def test_a_wait_after_a_failed_attempt_is_told_where_it_was(collector: Collector) -> None:
+    async def test() -> None:
+        own = {**config(collector), "breaker": {"enabled": False}, "backend_options": [{}, {"max_connections": 1}]}
+        async with front(Settings(), Settings(ttft=0.5), config=own) as cluster:
+            broken(cluster.backends[0], reset=True)
+            answers = await asyncio.gather(*(cluster.chat() for _ in range(3)))
+            assert {answer.code for answer in answers} == {200}
+
+    run(test)
+    spans = collector.spans()
+    waits = [one for one in spans if one["span"].name == "queue" and one["router.attempts"] == 1]
+    assert waits
+    for one in waits:
+        first, second = (
+            each["span"]
+            for number in (1, 2)
+            for each in spans
+            if each["span"].trace_id == one["span"].trace_id and each.get("router.attempt") == number
+        )
+        assert first.end_time_unix_nano <= one["span"].start_time_unix_nano
+        assert one["span"].end_time_unix_nano <= second.start_time_unix_nano
+        assert one["span"].end_time_unix_nano - one["span"].start_time_unix_nano > 0.2e9
+
+
+def test_only_the_attempt_whose_answer_was_taken_has_a_first_byte(collector: Collector) -> None:
+    async def test() -> None:
+        own = {**config(collector), "hedge": {"after": 0.1}, "retry": {"budget": 1.0}}
+        async with front(Settings(), Settings(), config=own) as cluster:
+            broken(cluster.backends[0], hang=True)
+            for _ in range(2):
+                body = {"model": "simulated-model", "input": "a"}
+                assert (await cluster.ask("/v1/embeddings", body)).code == 200
+
+    run(test)
+    spans = collector.spans()
+    outcomes = {one["span"].span_id: one["router.outcome"] for one in spans if "router.attempt" in one}
+    assert sorted(outcomes.values()) == ["ok", "ok", "superseded"]
+    assert [outcomes[one["span"].parent_span_id] for one in spans if one["span"].name == "first byte"] == ["ok", "ok"]
 
 
 def test_only_a_share_of_new_traces_is_told_and_the_backend_knows(collector: Collector) -> None:
