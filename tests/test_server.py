@@ -199,13 +199,14 @@ def test_what_the_application_cannot_open_is_told_without_a_traceback(start: Cal
     )
 
 
-def test_a_hangup_reopens_the_logs_and_stops_nothing(start: Callable[..., Child], port: int) -> None:
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_reopens_the_logs_and_stops_nothing(start: Callable[..., Child], port: int, number: int) -> None:
     child = start(str(port))
     child.wait_for("started")
     with connect(port) as sock:
         ask(sock, "/pid")
         read_until(sock, b"\r\n\r\n")
-        child.signal(signal.SIGHUP)
+        child.signal(number)
         child.wait_for("reopened")
         ask(sock, "/pid")
         assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 200")

@@ -230,16 +230,20 @@ class Parent:
     # Signals and the end.
 
     def _listen_to_signals(self, journal: logs.Logs, reloader: Reloader) -> None:
-        def renew() -> None:
+        def reopen() -> None:
             journal.reopen()
             for child in self._assembly.children.values():
                 child.send(Reopen())
+
+        def renew() -> None:
+            reopen()
             reloader.ask()
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, renew)
+        loop.add_signal_handler(signal.SIGUSR1, reopen)
         loop.add_signal_handler(signal.SIGUSR2, self._handover.begin)
 
     def _stop(self) -> None:

@@ -107,6 +107,7 @@ class Single:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, renew)
+        loop.add_signal_handler(signal.SIGUSR1, app.reopen_logs)
         loop.add_signal_handler(signal.SIGUSR2, self._handover.begin)
 
     def _stop(self) -> None:

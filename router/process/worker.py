@@ -292,7 +292,7 @@ def main() -> int:
     parser.add_argument("--bus", type=int, required=True, help="descriptor of our end of the bus")
     arguments = parser.parse_args()
     faulthandler.enable()  # a hung worker is told to abort, and so shows where it stood
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # they are for the parent
     raise_descriptor_limit()
     keep_freed_memory()

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.process.running import (
     CHAT,
     Router,
@@ -122,16 +124,21 @@ def config_of(router: Router) -> str:
     return router.ask("GET", "/admin/config", port=router.admin_port)[1].decode()
 
 
-def test_a_log_that_was_moved_away_is_left_by_all_processes_on_sighup(start: Start, tmp_path: Path) -> None:
-    """As logrotate does with `create`: whoever still wrote into the old file would be missed."""
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_log_that_was_moved_away_is_left_by_all_processes(start: Start, tmp_path: Path, number: int) -> None:
+    """As logrotate does with `create`: whoever still wrote into the old file would be missed. SIGUSR1 does only that."""
     router = start(2, {"server": {"watch_config": False}, "logging": {"format": "json"}})
+    assert router.admin("POST", "/admin/log", {"level": "debug"})[0] == 200
     moved = tmp_path / "router.log.1"
     router.log_file.rename(moved)
     router.log_file.touch(0o600)
     assert router.chat() == 200  # still told in the old one
     until(lambda: "/v1/chat/completions" in moved.read_text(), "a line in the old file")
-    router.signal(signal.SIGHUP)
-    until(lambda: "configuration was reloaded" in router.log(), "the parent in the new file")
+    router.signal(number)
+    if number == signal.SIGHUP:
+        until(lambda: "configuration was reloaded" in router.log(), "the parent in the new file")
+    else:
+        time.sleep(0.5)  # every process looks within a moment
     one, other = router.workers()
     for stands in (one, other):  # so that the other one serves
         with stopped(stands):
@@ -140,6 +147,7 @@ def test_a_log_that_was_moved_away_is_left_by_all_processes_on_sighup(start: Sta
     told = [json.loads(line) for line in (moved.read_text() + router.log()).splitlines()]
 
     assert {line["worker"] for line in told if line["logger"] == "router.access"} == {0, 1}
+    assert ("logging.level = debug  (order)" in config_of(router)) == (number == signal.SIGUSR1)
     assert router.log_file.stat().st_mode & 0o777 == 0o600
     assert sum(line.get("route") == "/v1/chat/completions" for line in told) == 3
 
