@@ -96,6 +96,14 @@ def add_arguments(parser: argparse.ArgumentParser, *, reload: bool = False) -> N
     parser.add_argument("--force", action="store_true", help="of remove: also the last one")
 
 
+def take_name(arguments: argparse.Namespace, left: list[str]) -> list[str]:
+    """Return what is left of what argparse has not understood, once the backend is taken: where a flag stands between
+    the action and the name, the argparse of Python before 3.13 takes the name for too much."""
+    if arguments.backend is None and not left[0].startswith("-"):
+        arguments.backend, *left = left
+    return left
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run `backends`, and return the exit code."""
     action, backend = arguments.action, arguments.backend

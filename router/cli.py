@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        arguments = _parser(words).parse_args(words)
+        arguments = _parsed(words)
     except SystemExit as stop:  # argparse has printed its help, or what is wrong
         return stop.code if isinstance(stop.code, int) else USAGE
     try:
@@ -51,6 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return UNUSABLE
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """Return what the command line says. Raises `SystemExit` where it is wrong, or asks for help."""
+    parser = _parser(words)
+    arguments, left = parser.parse_known_args(words)
+    if left and arguments.command == "backends":
+        from router.backends_command import take_name
+
+        left = take_name(arguments, left)
+    if left:
+        parser.error(f"not understood{f' by {arguments.command}' if arguments.command else ''}: {' '.join(left)}")
+    return arguments
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -127,7 +127,9 @@ def test_a_backend_is_added_drained_undrained_and_removed(router: Router, capsys
     (line,) = (line for line in out.splitlines() if line.startswith("gpu/3 "))
     assert line.split()[1:5] == ["drained", "0/9", "-", "4"]
 
-    assert router.run("backends", "undrain", "gpu/3") == DONE
+    assert main(["backends", "undrain", "--config", str(router.path), "gpu/3"]) == DONE, "a flag before the name"
+    assert main(["backends", "drain", "--config", str(router.path), "gpu/3", "127.0.0.1:2"]) == USAGE
+    assert "not understood by backends: 127.0.0.1:2" in capsys.readouterr().err
     assert router.run("backends", "remove", "gpu/3", "--json") == DONE
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["in_flight"] == 0
     assert router.run("backends", "remove", "gpu/3") == UNUSABLE
