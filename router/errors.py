@@ -105,6 +105,12 @@ class BackendUnavailable(AnswerError):
     status, kind, default_code = 502, "server_error", "upstream_unavailable"
 
 
+# Told while no backend has listed its models, by whatever looks for one.
+NONE_LISTED = (
+    "No backend has told yet which models it serves: each is down, was not asked yet, or refuses to; see /health."
+)
+
+
 class NoBackend(AnswerError):
     """No backend can take the request now."""
 

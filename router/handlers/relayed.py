@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from router.access.overload import Strain
-from router.errors import InvalidRequest, NoBackend, TooMuch, UnsupportedMediaType
+from router.errors import NONE_LISTED, InvalidRequest, NoBackend, TooMuch, UnsupportedMediaType
 from router.exchange import Exchange
 from router.handlers.base import BaseHandler, Context
 from router.relay.answer import Answer
@@ -197,7 +197,7 @@ class RelayedHandler(BaseHandler):
         if sole is None:
             known = self.context.registry.known_models()
             if not known:
-                raise NoBackend("No backend has told which models it serves; /health tells of each.", retry_after=1)
+                raise NoBackend(NONE_LISTED, retry_after=1)
             names = ", ".join(f"`{name}`" for name in known[:20])
             raise InvalidRequest(f"You must name a model; available: {names}.", param="model")
         filled = fill_multipart_model(body, content_type, sole) if form else fill_json_model(body, sole)

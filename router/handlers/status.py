@@ -6,7 +6,7 @@ import datetime
 import orjson
 
 from router import __version__
-from router.errors import NoBackend, UnknownModel
+from router.errors import NONE_LISTED, NoBackend, UnknownModel
 from router.handlers.base import BaseHandler, Context
 from router.observe.page import WORTH_PACKING, Form, packed, takes_gzip
 
@@ -167,7 +167,7 @@ class ModelsHandler(BaseHandler):
         registry = self.context.registry
         models = registry.models(now=self.context.clock())
         if not models and not registry.known_models():
-            raise NoBackend("No backend has told which models it serves; /health tells of each.", retry_after=1)
+            raise NoBackend(NONE_LISTED, retry_after=1)
         if self._name is None:
             self.send(200, "application/json", orjson.dumps({"object": "list", "data": models}))
             return

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Collection
 
 from router.backends.backend import Backend, Reason, Unavailable
-from router.errors import AnswerError, InvalidRequest, NoBackend, UnknownModel
+from router.errors import NONE_LISTED, AnswerError, InvalidRequest, NoBackend, UnknownModel
 from router.exchange import AttemptOutcome, Exchange
 from router.relay.outcomes import Ended
 from router.relay.retry import GONE, Failed, GiveUp, decide
@@ -27,7 +27,7 @@ _KEYS = (b"authorization", b"x-api-key")
 
 WHY_NOT: dict[Reason, str] = {
     Reason.UNKNOWN_MODEL: "The model does not exist.",
-    Reason.NOT_LISTED_YET: "No backend has told which models it serves; /health tells of each.",
+    Reason.NOT_LISTED_YET: NONE_LISTED,
     Reason.NONE_USABLE: "No backend for this model is usable at the moment.",
     Reason.ALL_FULL: "All backends for this model are busy.",
     Reason.ALL_RESTING: "All backends for this model have asked to be left alone for a while.",

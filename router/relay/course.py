@@ -16,7 +16,7 @@ from router.relay.hedge import Contender
 from router.relay.kept import Kept
 from router.relay.outcomes import Ended, passed_on
 from router.relay.race import Race
-from router.relay.retry import AGAIN, Again
+from router.relay.retry import AGAIN, NOTHING_SENT, Again
 from router.relay.route import Job
 from router.relay.shared import Shared
 from router.relay.translation import Outgoing, note_rules
@@ -244,8 +244,9 @@ class Course:
 
     def _tell(self, ended: Ended) -> None:
         """Tell the client of the failure that nobody could mend."""
-        # What could be tried again was tried here as often as may be: SDKs must not multiply that.
-        spent = AGAIN[ended.outcome] is not Again.NO
+        # What could be tried again was tried here as often as may be: SDKs must not multiply that. Where nobody could
+        # be asked they may come back when they are told to: a server that starts anew is there by then.
+        spent = AGAIN[ended.outcome] is not Again.NO and ended.outcome not in NOTHING_SENT
         if ended.outcome is AttemptOutcome.OVERLOADED and self._chooser.overloaded:
             ended = min(
                 self._chooser.overloaded, key=lambda one: one.retry_after if one.retry_after is not None else 1.0

@@ -53,6 +53,8 @@ GONE = frozenset(
         AttemptOutcome.STOPPING,
     }
 )
+# Nothing was sent: no attempt is multiplied by who comes again.
+NOTHING_SENT = frozenset({AttemptOutcome.REFUSED, AttemptOutcome.CONNECT_FAILED})
 # Another one is tried at once: where many fail alike, breakers then open after a few exchanges, not after a few pauses.
 AT_ONCE = GONE | {AttemptOutcome.OVERLOADED}
 

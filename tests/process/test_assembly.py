@@ -126,7 +126,7 @@ def config_of(router: Router) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
 def test_a_log_that_was_moved_away_is_left_by_all_processes(start: Start, tmp_path: Path, number: int) -> None:
-    """As logrotate does with `create`: whoever still wrote into the old file would be missed. SIGUSR1 does only that."""
+    """As logrotate does with `create`: whoever still wrote into the old file would be missed. SIGUSR1 does no more."""
     router = start(2, {"server": {"watch_config": False}, "logging": {"format": "json"}})
     assert router.admin("POST", "/admin/log", {"level": "debug"})[0] == 200
     moved = tmp_path / "router.log.1"

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 
+import openai
 import pytest
 
 from router.backends.backend import Reason
@@ -12,7 +13,7 @@ from router.relay.choosing import WHY_NOT
 from router.relay.course import ENDS
 from router.simulator.faults import Break
 from router.simulator.settings import Settings
-from tests.front import Front, broken, front, run, until
+from tests.front import CHAT, Front, broken, front, run, until
 from tests.relay.scripted import DONE, ROLE, TEXT, Asked, plain, says, scripted, stream
 
 TWO = (Settings(), Settings())
@@ -166,6 +167,17 @@ def test_a_short_retry_after_of_the_only_backend_is_waited_for() -> None:
     run(test)
 
 
+def test_the_sdk_comes_back_while_the_only_backend_starts_anew() -> None:
+    async def test() -> None:
+        async with front(Settings()) as cluster:
+            broken(cluster.backends[0], refuse=True, refuse_for=0.7)
+            async with openai.AsyncOpenAI(base_url=f"{cluster.url}/v1", api_key="any") as client:
+                answer = await client.chat.completions.create(**CHAT)  # type: ignore[call-overload]
+            assert answer.choices[0].message.content
+
+    run(test)
+
+
 def test_with_no_backend_left_503_comes_at_once_and_service_returns_with_the_first() -> None:
     async def test() -> None:
         async with front(*TWO) as cluster:
@@ -177,6 +189,7 @@ def test_with_no_backend_left_503_comes_at_once_and_service_returns_with_the_fir
             answers = [await cluster.chat() for _ in range(10)]
             assert {answer.code for answer in answers} == {503}
             assert all("Retry-After" in answer.headers for answer in answers)
+            assert not any("x-should-retry" in answer.headers for answer in answers), "nothing was sent to anybody"
             assert time.monotonic() - started < 2
             assert (await cluster.ask("/health")).code == 503
             assert (await cluster.ask("/readyz")).code == 503
