@@ -5,6 +5,8 @@ then hands over to the relay. A client that leaves cancels it, wherever it is.
 """
 
 import asyncio
+import codecs
+import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -26,6 +28,8 @@ from router.wire.server import ServerConnection
 log = logging.getLogger("router.handlers")
 
 SHED_RETRY = 5.0  # seconds after which a client that was refused may come back: some of the work is done by then
+MAX_TRIED = 64 * 1024  # bytes of a body of any kind that is read a second time, as Python does it
+MAY_BE_OBJECTS = (b"{", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Python's json reads them all
 JSON_TYPE = (b"Content-Type", b"application/json")  # for clients that do not say: vLLM insists on it
 
 
@@ -186,9 +190,9 @@ class RelayedHandler(BaseHandler):
     def _fill(self, route: Route, body: bytes, content_type: str) -> tuple[Envelope, bytes]:
         """Return the envelope, and the body with the model that was meant where the client named none."""
         if route.body is Body.NONE:
-            return NO_BODY, body
+            return NO_BODY, b""  # a server that reads none would take it for its next request
         if route.body is Body.ANY:
-            return _peek_any(body), body
+            return _peek_any(body, content_type), body
         form = route.body is Body.FORM
         envelope = peek_multipart(body, content_type) if form else peek_json(body)
         if envelope.model is not None:
@@ -216,11 +220,33 @@ def _with_json_type(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, byt
     return [*(pair for pair in headers if pair[0].lower() != b"content-type"), JSON_TYPE]  # an empty one says nothing
 
 
-def _peek_any(body: bytes) -> Envelope:
-    try:
-        return peek_json(body) if body else NO_BODY
-    except InvalidRequest:
+def _peek_any(body: bytes, content_type: str) -> Envelope:
+    """Return the envelope of a body of any kind.
+
+    Raises `InvalidRequest` for a form that readers differ on, and for JSON that Python would read and we do not (NaN,
+    UTF-16): a server might find another model there than we do.
+    """
+    if not body:
         return NO_BODY
+    if content_type.partition(";")[0].strip().lower() == "multipart/form-data":
+        return peek_multipart(body, content_type)
+    try:
+        return peek_json(body)
+    except InvalidRequest:
+        if _is_read_elsewhere(body):
+            raise
+        return NO_BODY
+
+
+def _is_read_elsewhere(body: bytes) -> bool:
+    """Return whether Python's json finds an object in a body, or might: a long one is not tried."""
+    may_be = body.lstrip(b" \t\r\n").startswith(MAY_BE_OBJECTS) or b"\0" in body[:4]  # UTF-16 and UTF-32
+    if not may_be or len(body) > MAX_TRIED:
+        return may_be
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _sole(fields: dict[str, list[str]], name: str) -> str:

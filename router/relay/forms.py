@@ -71,8 +71,7 @@ def _text_field(head: str) -> str | None:
     told = [line[2] for line in lines if line is not None and line[1].lower() == "content-disposition"]
     kind, parameters = _parted(told[0]) if len(told) == 1 and None not in lines else ("", {})
     name = parameters.get("name")
-    is_extended = "name*" in parameters or ("filename*" in parameters and name in ROUTING_FIELDS)
-    if kind != "form-data" or name is None or is_extended:
+    if kind != "form-data" or name is None or ("filename*" in parameters and name in ROUTING_FIELDS):
         raise InvalidRequest("Each part of a form needs one Content-Disposition: form-data that has one plain name.")
     return name if name in ROUTING_FIELDS and "filename" not in parameters else None
 
@@ -96,6 +95,12 @@ def _boundary(content_type: str) -> bytes:
     return b"--" + boundary.encode("latin-1", "replace")
 
 
+def _is_disputed(name: str) -> bool:
+    """Return whether some readers take a parameter for a part, or another spelling, of one with a plain name (RFC 2231:
+    `name*0`, `boundary*`). What a file is called means nothing to anybody."""
+    return "*" in name and name != "filename*"
+
+
 def _parted(value: str) -> tuple[str, dict[str, str]]:
     """Return a header's value and its parameters, nothing of one that is written badly or says something twice."""
     kind = _KIND.match(value)
@@ -103,7 +108,7 @@ def _parted(value: str) -> tuple[str, dict[str, str]]:
     parameters: dict[str, str] = {}
     while kind is not None and at < len(value):
         match = _PARAMETER.match(value, at)
-        if match is None or match[1].lower() in parameters:
+        if match is None or match[1].lower() in parameters or _is_disputed(match[1].lower()):
             return "", {}
         parameters[match[1].lower()] = match[3] if match[2] is None else match[2]
         at = match.end()

@@ -50,10 +50,16 @@ _OURS_TO_BACKEND = frozenset(
         "referer",
         "access-control-request-method",
         "access-control-request-headers",
+        "x-data-parallel-rank",  # vLLM's own: which of its engines is to have the request
     ]
 )
 _OURS_TO_CLIENT = frozenset(
-    ["content-length", "server", "x-request-id", "x-accel-buffering", "alt-svc", "x-should-retry"]
+    [
+        *("content-length", "server", "x-request-id", "x-accel-buffering", "alt-svc", "x-should-retry"),
+        # What browsers would take for the whole origin, which is ours, or follow.
+        *("clear-site-data", "strict-transport-security", "service-worker-allowed", "refresh", "location"),
+        *("report-to", "reporting-endpoints", "nel"),
+    ]
 )
 
 
@@ -156,6 +162,12 @@ def find(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:
         if len(name) == len(wanted) and name.lower() == wanted:
             return value.decode("latin-1")
     return None
+
+
+def is_encoded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether a body is compressed, by any of its Content-Encoding fields."""
+    found = [value for name, value in headers if len(name) == 16 and name.lower() == b"content-encoding"]
+    return any(each.strip().lower() not in (b"identity", b"") for value in found for each in value.split(b","))
 
 
 def content_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:

@@ -103,9 +103,9 @@ class Reading(Flow):
         """Take the head of the answer."""
         self._head = head
         content_type = (headers.find(head.headers, b"content-type") or "").lower()
-        self._is_good = 200 <= head.status < 300
-        self._is_stream = self._is_good and content_type.startswith(_EVENT_STREAM)
-        if self._is_stream and (headers.find(head.headers, b"content-encoding") or "identity").lower() != "identity":
+        self._is_good = 200 <= head.status < 205  # a part of an answer (206), or none with a body (205), is no answer
+        self._is_stream = self._is_good and content_type.partition(";")[0].strip() == _EVENT_STREAM
+        if self._is_stream and headers.is_encoded(head.headers):
             self._is_stream, self._is_opaque = False, True  # compressed against our wish: passed on unread
         if self._is_stream:
             self._splitter = EventSplitter()

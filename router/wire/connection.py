@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
         """The backend closed, or the connection broke."""
         fetch = self._fetch
         answer = self._answer
-        if fetch is not None and exc is None and answer.ends_with_connection and self._began:
+        if fetch is not None and exc is None and answer.ends_with_connection and self._began and not self._is_by_tls():
             answer.is_complete = True
         if fetch is None or answer.is_complete:
             self.close()
@@ -185,6 +185,11 @@ class Connection(asyncio.Protocol):
         self._fail(
             ConnectionLost(f"the connection {how} {when} the answer", reused=self.served > 0, received=self._received)
         )
+
+    def _is_by_tls(self) -> bool:
+        """Return whether anybody between us could have ended the connection: the loop does not tell an end that the
+        backend has signed (close_notify, RFC 8446 section 6.1) from one that it has not."""
+        return self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
 
     def pause_writing(self) -> None:
         """The backend takes the request slowly."""

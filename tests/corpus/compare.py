@@ -35,7 +35,7 @@ from tests.wire.served import Client
 THEMES = ("framing", "chunks", "lines", "targets", "hosts", "sizes", "protocols", "timing")
 QUIET = 0.15  # seconds without a byte after which nothing more is waited for, once all expected answers have come
 LONGEST = 4.0  # seconds that a case may take: longer than all time limits below
-UVICORN = "uvicorn[standard]==0.38.0"
+UVICORN = "uvicorn[standard]==0.54.0"
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 OURS, NGINX, HAPROXY, ASGI = "devstral-router", "nginx", "HAProxy", "uvicorn"
 

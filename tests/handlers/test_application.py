@@ -70,6 +70,59 @@ def test_a_further_route_passes_any_body_as_it_is(method: str, body: bytes, cont
     run(test)
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"model":"other","x":NaN}', "application/json"),
+        (b' {"model":"other","x":-Infinity}', "text/plain"),
+        (b'\xef\xbb\xbf{"model":"other"}', ""),
+        ('{"model":"other"}'.encode("utf-16"), "application/json"),
+        ('{"model":"other"}'.encode("utf-32-be"), "application/json"),
+        (b'{"model":"other","x":NaN,"y":"' + b"a" * 100_000 + b'"}', "application/json"),
+        (
+            b"--b\r\nContent-Disposition: form-data; name=j; name*0=model\r\n\r\nother\r\n--b--",
+            "multipart/form-data; boundary=b",
+        ),
+    ],
+)
+def test_a_body_in_which_others_find_a_model_is_refused_on_a_further_route_too(body: bytes, content_type: str) -> None:
+    async def test() -> None:
+        config = {"server": {"extra_routes": [{"method": "POST", "path": "/v1/things"}]}}
+        async with front(config=config) as cluster:
+            answer = await cluster.ask(
+                "/v1/things", body, headers={"Content-Type": content_type} if content_type else {}
+            )
+            assert (answer.code, json.loads(answer.body)["error"]["type"]) == (400, "invalid_request_error")
+            assert not [one for one in cluster.backends[0].requests if one.method == "POST"]
+
+    run(test)
+
+
+def test_the_model_that_a_form_names_is_looked_for_on_a_further_route_too() -> None:
+    async def test() -> None:
+        config = {"server": {"extra_routes": [{"method": "POST", "path": "/v1/things"}]}}
+        async with front(config=config) as cluster:
+            body = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nother\r\n--b--'
+            headers = {"Content-Type": "multipart/form-data; boundary=b"}
+            assert (await cluster.ask("/v1/things", body, headers=headers)).code == 404
+
+    run(test)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/responses/resp_1"), ("POST", "/v1/responses/resp_1/cancel")])
+def test_a_body_that_nobody_reads_stays_here(method: str, path: str) -> None:
+    """A server that leaves it in its connection would take it for the next request."""
+
+    async def test() -> None:
+        async with scripted(says(plain(200, {"id": "resp_1"}))) as (cluster, asked):
+            smuggled = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+            assert (await cluster.ask(path, smuggled, method=method)).code == 200
+            assert asked[0].body == b""
+            assert asked[0].headers(b"content-length") in ([], [b"0"])
+
+    run(test)
+
+
 def test_a_further_route_goes_to_a_backend_of_the_model_that_its_json_names() -> None:
     async def test() -> None:
         config = {

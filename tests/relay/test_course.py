@@ -167,6 +167,30 @@ def test_a_short_retry_after_of_the_only_backend_is_waited_for() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("status", [205, 206, 226])
+def test_a_part_of_an_answer_is_no_answer(status: int) -> None:
+    """Nobody has asked for a part; of a 205 readers differ on where it ends (RFC 9110 section 15.3.6)."""
+
+    async def test() -> None:
+        async with scripted(says(plain(status, {"id": "a"}))) as (cluster, _):
+            answer = await cluster.chat()
+            assert (answer.code, error_of(answer.body)["code"]) == (502, "upstream_unavailable")
+
+    run(test)
+
+
+@pytest.mark.parametrize("kind", [b"text/event-streamx", b"text/event-stream-like; a=b"])
+def test_only_a_stream_of_events_is_one(kind: bytes) -> None:
+    async def test() -> None:
+        raw = stream(ROLE, TEXT, DONE).replace(b"text/event-stream", kind)
+        async with scripted(says(raw)) as (cluster, _):
+            answer = await cluster.chat(stream=True)
+            assert answer.headers["Content-Type"].startswith(kind.decode())
+            assert "X-Accel-Buffering" not in answer.headers
+
+    run(test)
+
+
 def test_the_sdk_comes_back_while_the_only_backend_starts_anew() -> None:
     async def test() -> None:
         async with front(Settings()) as cluster:

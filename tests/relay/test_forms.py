@@ -71,6 +71,9 @@ def test_an_empty_model_is_replaced_also_where_it_stands_last() -> None:
         b'--xyz\r\nContent-Disposition: form-data; name="mo\\del"\r\n\r\nm\r\n',
         b"--xyz\r\nContent-Disposition: form-data; name*=utf-8''model\r\n\r\nm\r\n",
         b"--xyz\r\nContent-Disposition: form-data; name=model; filename*=utf-8''a\r\n\r\nm\r\n",
+        b"--xyz\r\nContent-Disposition: form-data; name=j; name*0=model\r\n\r\nm\r\n",
+        b"--xyz\r\nContent-Disposition: form-data; name=j; name*0*=utf-8''model\r\n\r\nm\r\n",
+        b"--xyz\r\nContent-Disposition: form-data; name=j; filename*0=a\r\n\r\nm\r\n",
         b'--xyz\r\nContent-Disposition: attachment; name="model"\r\n\r\nm\r\n',
         b'--xyz\r\nContent-Disposition: form-data;\r\n name="model"\r\n\r\nm\r\n',
         b'--xyz\r\nContent-Disposition : form-data; name="model"\r\n\r\nm\r\n',
@@ -90,7 +93,13 @@ def test_a_body_that_begins_like_a_boundary_is_a_body() -> None:
     assert peek_multipart(body, FORM).model == '--xyz\r\nContent-Disposition: form-data; name="x"\r\n\r\ny'
 
 
-@pytest.mark.parametrize("more", ["; boundary=abc", "; charset=utf-16", '; x="a', "; x=1; X=2", ";"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        *("; boundary=abc", "; charset=utf-16", '; x="a', "; x=1; X=2", ";"),
+        *("; boundary*=utf-8''y", "; boundary*0=y", "; boundary*0*=utf-8''y", "; charset*0=utf-7"),
+    ],
+)
 def test_a_content_type_that_readers_differ_on_is_refused(more: str) -> None:
     with pytest.raises(InvalidRequest):
         peek_multipart(form(('name="model"', b"m")), FORM + more)

@@ -17,7 +17,7 @@ def names(lines: bytes) -> list[str]:
     "name",
     ["Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Proxy-Authorization", "Host",
      "Content-Length", "Expect", "Authorization", "X-Api-Key", "Api-Key", "Cookie", "X-Forwarded-For", "Forwarded",
-     "X-Real-Ip", "X_api_key", "X-Router-Backend", "X-Request-Timeout"],
+     "X-Real-Ip", "X-Data-Parallel-Rank", "X_api_key", "X-Router-Backend", "X-Request-Timeout"],
 )  # fmt: skip
 def test_what_is_not_for_the_backend_stays_here(name: str) -> None:
     lines = ToBackend(Forwarding()).lines([(name.encode(), b"secret"), (b"User-Agent", b"x")], "", "id")

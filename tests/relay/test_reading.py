@@ -336,6 +336,16 @@ def test_a_stream_that_its_backend_compresses_is_passed_on_unread(coding: bytes)
     in_loop(test)
 
 
+def test_a_stream_that_is_compressed_by_its_second_coding_is_passed_on_unread() -> None:
+    def test(pipe: Pipe) -> None:
+        packed = gzip.compress(TEXT * 50 + DONE)
+        lines = b"Content-Encoding: identity\r\nContent-Encoding: identity, gzip\r\nTransfer"
+        _, _, body = pipe.relay(bytewise(chunked(packed).replace(b"Transfer", lines))).partition(b"\r\n\r\n")
+        assert dechunk(body) == packed
+
+    in_loop(test)
+
+
 @pytest.mark.parametrize("coding", [b"identity", b"Identity", b""])
 def test_a_stream_that_is_not_compressed_is_read_though_its_head_says_so_in_words(coding: bytes) -> None:
     def test(pipe: Pipe) -> None:

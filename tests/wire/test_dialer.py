@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from router.errors import ConnectError, ConnectTimeout, TotalTimeout, WireError
+from router.errors import ConnectError, ConnectionLost, ConnectTimeout, TotalTimeout, WireError
 from router.wire.client import Origin, Request, TLSOptions
 from router.wire.dialer import make_context
 from router.wire.resolver import Resolver
@@ -274,6 +274,29 @@ async def test_cancelling_within_a_handshake_closes_the_connection_at_once() -> 
         fetch.cancel()
         await server.gone()
         assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("framing", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
+@on_uvloop
+async def test_by_tls_the_end_of_the_connection_is_no_end_of_an_answer(
+    authority: Authority, backend: Issued, framing: bytes
+) -> None:
+    """Whoever stands between can end it: nothing tells that the backend did."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        body = b"5\r\nwhole\r\n0\r\n\r\n" if b"chunked" in framing else b"whole"
+        await peer.send(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n" + body)
+
+    async with (
+        upstream(script, tls=server_context(backend), client_tls=options(authority)) as server,
+        client() as http,
+    ):
+        if framing:
+            assert (await http.fetch(server.request())).body == b"whole"
+        else:
+            with pytest.raises(ConnectionLost):
+                await http.fetch(server.request())
 
 
 @on_uvloop
