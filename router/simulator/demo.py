@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -77,7 +78,7 @@ def _run(port: int, directory: Path, *, once: bool) -> None:
         for _ in urls:
             show_stream(port)
         _show_spread(urls)
-        print(what_to_try(port, urls, file=directory / CONFIG), flush=True)
+        print(what_to_try(port, urls, file=directory / CONFIG, admin=admin, command=_command()), flush=True)
         if once:
             return
         print("\nCtrl-C ends everything.", flush=True)
@@ -245,8 +246,19 @@ def _show_spread(urls: list[str]) -> None:
             print(f"  {url} has served {json.loads(body)['served']} of them")
 
 
-def what_to_try(port: int, urls: list[str], *, file: Path) -> str:
-    """Return what a reader can paste into another terminal. `file`: the router's configuration."""
+def _command() -> str:
+    """Return how the command is called: by its name where the shell finds it, else by its path, from here if it can."""
+    beside = Path(sys.executable).parent / "devstral-router"
+    if shutil.which("devstral-router") is not None or not beside.exists():
+        return "devstral-router"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+
+
+def what_to_try(port: int, urls: list[str], *, file: Path, admin: int, command: str) -> str:
+    """Return what a reader can paste into another terminal.
+
+    `file`: the router's configuration; `admin`: the port for operators; `command`: how devstral-router is called.
+    """
     base = f"http://{HOST}:{port}"
     name = urls[0].removeprefix("http://")
     return f"""
@@ -257,6 +269,8 @@ Try, in another terminal:
   curl {base}/v1/models
   curl {base}/health
   curl {base}/metrics
+
+With a browser: http://{HOST}:{admin}/status for operators, {base}/docs for clients.
 
 Models of the Mistral family have a dialect of their own; {base}/health tells the `dialect` of each
 backend. A request that is translated, for its role, its `name` and its tool with a dot; X-Router-Translation
@@ -279,9 +293,9 @@ From Python (pip install openai):
 
 See the backends, take one out and back in, and change {file} while it runs:
 
-  devstral-router backends --config {file} --watch
-  devstral-router backends --config {file} drain {name}
-  devstral-router backends --config {file} undrain {name}
+  {command} backends --config {file} --watch
+  {command} backends --config {file} drain {name}
+  {command} backends --config {file} undrain {name}
 
 Break a backend, ask again, and look at {base}/health:
 

@@ -77,15 +77,21 @@ def test_a_broken_stream_is_told(lines: list[bytes]) -> None:
 
 
 def test_what_to_try_names_the_router_and_a_backend_to_break() -> None:
-    text = what_to_try(9000, ["http://127.0.0.1:1"], file=Path("demo/router.yaml"))
+    text = what_to_try(
+        9000, ["http://127.0.0.1:1"], file=Path("demo/router.yaml"), admin=9001, command="bin/devstral-router"
+    )
 
     assert "http://127.0.0.1:9000/v1" in text
     assert "http://127.0.0.1:1/simulator/faults" in text
-    assert "devstral-router backends --config demo/router.yaml drain 127.0.0.1:1" in text
+    assert "  bin/devstral-router backends --config demo/router.yaml drain 127.0.0.1:1" in text
+    assert "http://127.0.0.1:9001/status" in text
+    assert "http://127.0.0.1:9000/docs" in text
 
 
 def test_what_to_try_has_a_request_that_loses_something() -> None:
-    text = what_to_try(9000, ["http://127.0.0.1:1"], file=Path("demo/router.yaml"))
+    text = what_to_try(
+        9000, ["http://127.0.0.1:1"], file=Path("demo/router.yaml"), admin=9001, command="bin/devstral-router"
+    )
     body = re.search(r"curl -i .*?-d '(.*?)'\n", text, re.DOTALL).group(1)
 
     done = translate(body.encode(), STRICTEST)
