@@ -50,6 +50,7 @@ def spec(backend: BackendConfig, config: Config) -> BackendSpec:
         backend.name,
         backend.url,
         api_prefix=backend.api_prefix,
+        zone=backend.zone,
         weight=backend.weight,
         api_key=None if backend.api_key is None else backend.api_key.get_secret_value(),
         dialect=backend.dialect,

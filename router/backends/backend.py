@@ -29,6 +29,7 @@ class BackendSpec:
     name: str
     url: str  # scheme://host:port, or unix:/path; without a path below it
     api_prefix: str = "/v1"
+    zone: str | None = None  # where it stands; for people, decides nothing
     weight: int = 1  # 1..100
     api_key: str | None = field(default=None, repr=False)
     dialect: str = "auto"
@@ -121,6 +122,7 @@ class BackendStatus:
     running: int | None = None  # as the server itself tells, for all that ask it; None: not known
     waiting: int | None = None
     kv_usage: float | None = None  # 0.0 to 1.0
+    zone: str | None = None
 
 
 class SharedCounts(Protocol):
@@ -289,6 +291,7 @@ class Backend:
             running=self.figures.running,
             waiting=self.figures.waiting,
             kv_usage=self.figures.kv_usage,
+            zone=self.spec.zone,
         )
 
     def __repr__(self) -> str:

@@ -48,6 +48,7 @@ COLLECTOR = matching(r"https?://[A-Za-z0-9._:/\[\]~-]{1,1024}", "a URL that star
 MODELS = list_of(parse_text)
 WORDS = list_of(parse_text)
 FILE = text_or_off()
+ZONE = text_or_off()
 WORKERS = whole_or_auto(1, 64)
 MEMORY = Kind(parse_memory, show_memory)
 MAX_BACKENDS = 1000
@@ -165,6 +166,7 @@ class BackendConfig(Section):
     url: Annotated[str, Kind(_address_text, show)]
     api_prefix: Annotated[str, Kind(parse_path, lambda value: value or "/")] = DEFAULT_API_PREFIX
     name: Annotated[str, NAME] = ""  # filled in: host:port
+    zone: Annotated[str | None, ZONE] = None  # told and shown, decides nothing
     weight: Annotated[int, whole(1, 100)] = 1
     api_key: Annotated[SecretStr | None, SECRET] = None
     dialect: Annotated[str, choice(("auto", "openai", "mistral"))] = "auto"

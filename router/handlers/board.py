@@ -44,6 +44,7 @@ def backend_fields(each: BackendStatus, *, elsewhere: int) -> Row:
         "busy": each.busy,
         "in_flight": each.in_flight + elsewhere,
         "max_connections": each.max_connections,
+        "zone": each.zone,
         "weight": each.weight,
         "share": round(each.share, 3),
         "running": each.running,

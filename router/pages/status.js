@@ -266,7 +266,7 @@ function load(each) {
 // Each column: its head, what its cell tells (text, more in small, class), what it is ordered by, whether the greatest
 // comes first.
 const COLUMNS = [
-  ["Backend", (each) => [each.name, [each.url, each.models.join(", ")].filter(Boolean).join(" · ")], (each) => each.name],
+  ["Backend", (each) => [each.name, [each.zone && `zone ${each.zone}`, each.url, each.models.join(", ")].filter(Boolean).join(" · ")], (each) => each.name],
   ["State", (each) => { const [text, look] = condition(each); return [text, reason(each), look]; }, (each) => condition(each)[0]],
   ["Breaker", (each) => [each.breaker, "", each.breaker === "closed" ? "" : "bad"], (each) => each.breaker],
   ["In flight", (each) => [each.max_connections === null ? String(each.in_flight) : `${each.in_flight} of ${each.max_connections}`], (each) => each.in_flight, true],
@@ -365,7 +365,7 @@ function isShown(each) {
   if (view.which === "down" && each.health !== "down") return false;
   if (view.which === "drained" && !each.drained) return false;
   if (!view.text) return true;
-  return [each.name, each.url, ...each.models, each.version, each.dialect, each.profile, text]
+  return [each.name, each.zone, each.url, ...each.models, each.version, each.dialect, each.profile, text]
     .some((word) => word && word.toLowerCase().includes(view.text));
 }
 

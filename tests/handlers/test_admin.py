@@ -43,6 +43,7 @@ def test_each_backend_is_told_with_all_that_decides_about_it() -> None:
             "drained",
             "busy",
             "in_flight",
+            "zone",
             "weight",
             "share",
             "dialect",
@@ -81,10 +82,12 @@ def test_a_backend_is_added_drained_and_removed() -> None:
     async def test(cluster: Front, one: Operator) -> None:
         more = Simulator(Settings())
         await more.start()
-        answer = await one.ask("POST", "/admin/backends", {"url": more.url, "name": "gpu/7[a]", "weight": 2})
+        added = {"url": more.url, "name": "gpu/7[a]", "weight": 2, "zone": "b-1"}
+        answer = await one.ask("POST", "/admin/backends", added)
         assert (answer.code, json.loads(answer.body)["name"]) == (201, "gpu/7[a]")
         await until(lambda: cluster.app.registry.usable_count(time.monotonic()) == 2)
         assert (await one.backends())["gpu/7[a]"]["weight"] == 2
+        assert (await one.backends())["gpu/7[a]"]["zone"] == "b-1"
         for path in ("gpu%2F7%5Ba%5D", "gpu/7%5ba%5d"):
             fields = await one.fields("POST", f"/admin/backends/{path}/drain")
             assert (fields["name"], fields["in_flight"]) == ("gpu/7[a]", 0)

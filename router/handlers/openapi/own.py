@@ -99,6 +99,7 @@ ADMIN: dict[str, Schema] = {
             "drained": told(FLAG, "An operator lets it have no requests."),
             "busy": FLAG,
             "max_connections": COUNT_OR_NONE,
+            "zone": told(TEXT_OR_NONE, "Where it stands, as the configuration says."),
             "weight": COUNT,
             "share": told(NUMBER, "What part of its weight it gets at the moment."),
             "running": told(NUMBER_OR_NONE, "Requests at work in vLLM, as it says."),
