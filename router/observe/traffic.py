@@ -103,7 +103,7 @@ class Traffic:
         if way.tells_tokens:
             self._count_tokens(way.model, count, sum(alike.tokens_in), sum(alike.tokens_out))
         if way.has_trace:
-            self._mark(series.duration, alike.exchanges, alike.durations)
+            self._mark(alike.exchanges, (series.duration, alike.durations), (series.first, alike.firsts))
         for rule in way.rules:
             self._rules[rule] += count
         tried = self._tried_of(way.backend, way.model, _OK)
@@ -115,11 +115,14 @@ class Traffic:
         model, began = model_label(one), one.began
         series = self._series_of(one.route, model)
         series.ended[one.status, one.outcome] += 1
+        told: list[tuple[Distribution, list[float]]] = []
         if one.closed is not None:
-            series.duration.observe(one.closed - one.opened)
-            self._mark(series.duration, [one], [one.closed - one.opened])
+            told.append((series.duration, [one.closed - one.opened]))
         if began is not None:
-            series.first.observe(began - one.opened)
+            told.append((series.first, [began - one.opened]))
+        for distribution, values in told:
+            distribution.observe_many(values)
+        self._mark([one], *told)
         self._bytes_in += one.bytes_in
         self._bytes_out += one.bytes_out
         self._events += one.events
@@ -137,17 +140,22 @@ class Traffic:
         told.read += read
         told.written += written
 
-    def _mark(self, durations: Distribution, exchanges: list[Exchange], values: list[float]) -> None:
-        """Let exchanges be examples; those of a trace of which nobody else knows are none."""
+    def _mark(self, exchanges: list[Exchange], *told: tuple[Distribution, list[float]]) -> None:
+        """Let exchanges be examples of what is told of each; those of a trace of which nobody else knows are none."""
         known = [
-            (one.trace_id, value)
-            for one, value in zip(exchanges, values, strict=True)
+            (number, one.trace_id)
+            for number, one in enumerate(exchanges)
             if one.trace_id is not None
             and ((trace := one.trace) is None or trace.is_sampled or trace.parent_id is not None)
         ]
-        if known:
-            now, bucket = self._wall_clock(), durations.bucket
-            durations.exemplars.update({bucket(value): (trace_id, value, now) for trace_id, value in known})
+        if not known:
+            return
+        now = self._wall_clock()
+        for distribution, values in told:
+            bucket = distribution.bucket
+            distribution.exemplars.update(
+                {bucket(value := values[number]): (trace_id, value, now) for number, trace_id in known}
+            )
 
     def attempt_closed(self, attempt: Attempt, model: str, *, began: float | None = None) -> None:
         """Count an attempt; `model` is what `model_label` returns, `began` when the exchange's answer began."""

@@ -180,8 +180,11 @@ def test_a_clients_trace_is_the_example_of_its_request() -> None:
             answer = await cluster.ask("/metrics", headers={"Accept": "application/openmetrics-text"})
             families = list(parse_openmetrics(answer.body.decode()))
             marked = [sample for family in families for sample in family.samples if sample.exemplar is not None]
-            assert [sample.exemplar.labels for sample in marked] == [{"trace_id": trace}]
-            assert marked[0].name == "router_request_duration_seconds_bucket"
+            assert [sample.exemplar.labels for sample in marked] == [{"trace_id": trace}] * 2
+            assert [sample.name for sample in marked] == [
+                "router_request_duration_seconds_bucket",
+                "router_time_to_first_token_seconds_bucket",
+            ]
 
     run(test)
 

@@ -355,17 +355,33 @@ def test_why_a_backend_was_taken_out_is_counted() -> None:
 def test_a_trace_is_the_example_of_its_bucket_in_openmetrics_only() -> None:
     metrics = Metrics(wall_clock=lambda: 1_700_000_000.25)
     closed(metrics, now=10.4, status=200)
-    closed(metrics, now=10.45, status=200, trace=trace(TRACE_ID))
-    closed(metrics, now=10.46, status=200)
+    closed(metrics, now=10.45, status=200, trace=trace(TRACE_ID), began=10.2)
+    closed(metrics, now=10.46, status=200, began=10.2)
     page = metrics.render("application/openmetrics-text")[1].decode()
-    families = {family.name: family for family in parse_openmetrics(page)}
-    found = [sample for family in families.values() for sample in family.samples if sample.exemplar]
+    found = [sample for family in parse_openmetrics(page) for sample in family.samples if sample.exemplar]
 
-    assert [(one.name, one.labels["le"]) for one in found] == [("router_request_duration_seconds_bucket", "0.5")]
-    assert found[0].exemplar.labels == {"trace_id": TRACE_ID}
-    assert found[0].exemplar.value == pytest.approx(0.45)
-    assert float(found[0].exemplar.timestamp) == 1_700_000_000.25
+    assert [(one.name, one.labels["le"], one.exemplar.value) for one in found] == [
+        ("router_request_duration_seconds_bucket", "0.5", pytest.approx(0.45)),
+        ("router_time_to_first_token_seconds_bucket", "0.25", pytest.approx(0.2)),
+    ]
+    for one in found:
+        assert one.exemplar.labels == {"trace_id": TRACE_ID}
+        assert float(one.exemplar.timestamp) == 1_700_000_000.25
     assert TRACE_ID not in metrics.render()[1].decode()
+
+
+def test_a_trace_whose_answer_never_began_is_no_example_of_a_beginning() -> None:
+    metrics = Metrics()
+    closed(metrics, now=10.4, status=200, trace=trace("a" * 32), began=10.2)
+    closed(metrics, Outcome.BACKEND_ERROR, status=502, trace=trace("b" * 32))
+    page = metrics.render("application/openmetrics-text")[1].decode()
+    marked = {(line.partition("_bucket{")[0], line.partition('trace_id="')[2][:1]) for line in page.splitlines()}
+
+    assert {pair for pair in marked if pair[1]} == {
+        ("router_request_duration_seconds", "a"),
+        ("router_request_duration_seconds", "b"),
+        ("router_time_to_first_token_seconds", "a"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -374,20 +390,20 @@ def test_a_trace_is_the_example_of_its_bucket_in_openmetrics_only() -> None:
 )
 def test_a_trace_that_nobody_knows_of_is_no_example(is_clients: bool, is_sampled: bool, is_told: bool) -> None:
     metrics = Metrics()
-    closed(metrics, status=200, trace=trace(TRACE_ID, is_clients=is_clients, is_sampled=is_sampled))
+    closed(metrics, status=200, began=10.5, trace=trace(TRACE_ID, is_clients=is_clients, is_sampled=is_sampled))
 
-    assert (TRACE_ID.encode() in metrics.render("application/openmetrics-text")[1]) is is_told
+    assert metrics.render("application/openmetrics-text")[1].count(TRACE_ID.encode()) == (2 if is_told else 0)
 
 
 def test_of_several_processes_the_newest_example_is_told() -> None:
     dumps = []
     for at, trace_id in ((5.0, "a" * 32), (7.0, "b" * 32), (6.0, "c" * 32)):
         metrics = Metrics(wall_clock=lambda at=at: at)
-        closed(metrics, status=200, trace=trace(trace_id))
+        closed(metrics, status=200, began=10.5, trace=trace(trace_id))
         dumps.append(pickle.loads(pickle.dumps(metrics.dump())))
     page = render(merged(dumps), "application/openmetrics-text")[1]
 
-    assert page.count(b'trace_id="') == page.count(b'trace_id="' + b"b" * 32) == 1
+    assert page.count(b'trace_id="') == page.count(b'trace_id="' + b"b" * 32) == 2  # of its whole and its beginning
 
 
 def series(metrics: Metrics) -> set[tuple[str, str]]:

@@ -41,7 +41,12 @@ def test_what_is_counted_together_is_what_is_counted_one_by_one(made: list[Excha
 
 
 def test_of_exchanges_that_are_told_together_the_last_is_the_example() -> None:
-    made = [usual(trace_id=name * 32, closed=closed) for name, closed in (("a", 103.0), ("b", 103.1), ("c", 100.2))]
-    (told,) = counted(made)["router_request_duration_seconds"].exemplars.values()
+    """Of each bucket, and of the beginnings of answers as of their ends."""
+    moments = (("a", 100.02, 103.0), ("b", 100.25, 103.1), ("c", 100.021, 100.26))
+    made = [usual(trace_id=name * 32, began=began, closed=closed) for name, began, closed in moments]
+    families = counted(made)
+    (wholes,) = families["router_request_duration_seconds"].exemplars.values()
+    (begun,) = families["router_time_to_first_token_seconds"].exemplars.values()
 
-    assert sorted(text for text, _, _ in told.values()) == [f'trace_id="{"b" * 32}"', f'trace_id="{"c" * 32}"']
+    assert sorted(text[10:11] for text, _, _ in wholes.values()) == ["b", "c"]
+    assert sorted((text[10:11], round(value, 3)) for text, value, _ in begun.values()) == [("b", 0.25), ("c", 0.021)]

@@ -189,12 +189,13 @@ def test_what_a_worker_has_counted_outlives_it(start: Start) -> None:
     assert router.metric("router_attempt_duration_seconds_count") == 6
     assert router.metric("router_streams_in_flight") == 0
     page = router.ask("GET", "/metrics", lines="Accept: application/openmetrics-text\r\n")[1].decode()
-    found = re.findall(r"^router_request_duration_seconds_bucket\{.*?\} (\d+)(.*)$", page, re.MULTILINE)
-    counts = [int(count) for count, _ in found]
-    is_filled = [after > before for before, after in zip([0, *counts], counts, strict=False)]
-    has_trace = ['trace_id="4bf92f3577b34da6a3ce929d0e0e4736"' in exemplar for _, exemplar in found]
-    assert any(has_trace)
-    assert has_trace == is_filled, "each bucket that has counted has one"
+    for name in ("router_request_duration_seconds", "router_time_to_first_token_seconds"):
+        found = re.findall(rf"^{name}_bucket\{{.*?\}} (\d+)(.*)$", page, re.MULTILINE)
+        counts = [int(count) for count, _ in found]
+        is_filled = [after > before for before, after in zip([0, *counts], counts, strict=False)]
+        has_trace = ['trace_id="4bf92f3577b34da6a3ce929d0e0e4736"' in exemplar for _, exemplar in found]
+        assert any(has_trace), name
+        assert has_trace == is_filled, "each bucket that has counted has one"
 
 
 def test_a_scrape_does_not_wait_for_a_worker_that_stands_still(start: Start) -> None:
