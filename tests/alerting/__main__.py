@@ -2,7 +2,8 @@
 
 Starts simulated backends, a router and a real Prometheus, all on 127.0.0.1, with the shipped rules made quick. Every
 stage does one harm, waits for its alerts, mends it, and waits until they are gone; then every query of the dashboard
-is asked. Exit status: 0 where all came as it must, 1 where not. Rounds go on until Ctrl-C; --once: one round.
+is asked, and exemplars where it wants them. Exit status: 0 where all came as it must, 1 where not. Rounds go on until
+Ctrl-C; --once: one round.
 """
 
 import argparse
@@ -101,6 +102,16 @@ async def empty_queries(here: Stand, begun: float) -> list[str]:
     return found
 
 
+async def without_exemplars(here: Stand, begun: float) -> list[str]:
+    """Return the dashboard's queries that want exemplars and had none since `begun`."""
+    found = []
+    for query in queries(read()):
+        asked = query.filled(interval=FILLED)
+        if query.wants_exemplars and not await here.prometheus.traces_since(asked, begun):
+            found.append(f"{query.row} / {query.panel}: {query.expression}")
+    return found
+
+
 async def budgets_end(here: Stand) -> bool:
     """Wait until the alerts on the spending of budgets are gone; return whether they went."""
 
@@ -129,10 +140,12 @@ async def observe(*, once: bool, hold: float) -> dict[str, Any]:
                 "stages": stages,
                 "budgets_end": await budgets_end(here),
                 "empty": await empty_queries(here, begun),
+                "without_exemplars": await without_exemplars(here, begun),
                 "faulty_rules": await here.prometheus.faulty_rules(),
                 "seconds": round(time.time() - begun, 1),
             }
             print(f"queries of the dashboard without data: {report['empty'] or 'none'}", flush=True)
+            print(f"queries of the dashboard without exemplars: {report['without_exemplars'] or 'none'}", flush=True)
             if once:
                 return report
 
@@ -159,7 +172,8 @@ def line_of(told: dict[str, Any]) -> str:
 def is_right(report: dict[str, Any]) -> bool:
     """Return whether all came as it must."""
     stages = all(not told["missing"] and not told["wrong"] and told["gone"] is not None for told in report["stages"])
-    return bool(stages and report["budgets_end"] and not report["empty"] and not report["faulty_rules"])
+    faults = [each for name in ("empty", "without_exemplars", "faulty_rules") for each in report[name]]
+    return bool(stages and report["budgets_end"] and not faults)
 
 
 def main() -> int:

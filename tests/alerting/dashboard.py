@@ -1,4 +1,4 @@
-"""The shipped dashboard, read: its rows, panels and queries. Pure."""
+"""The shipped dashboard, read: its rows, panels and queries, those of its variables and annotations too. Pure."""
 
 import json
 import re
@@ -12,17 +12,20 @@ from tests.chaos.processes import ROOT
 FILE = ROOT / "conf" / "grafana" / "dashboards" / "devstral-router.json"
 ALL = ".*"  # what a variable stands for while all of its values are chosen
 VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+LABEL_VALUES = re.compile(r"label_values\((.+), *(\w+)\)")
+VARIABLES, ANNOTATIONS = "variables", "annotations"  # where those are asked that are no panel's
 
 Tree = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One query of one panel."""
+    """One query of one panel, variable or annotation."""
 
     row: str
     panel: str
     expression: str  # with variables in it
+    wants_exemplars: bool = False
 
     def filled(self, *, interval: str) -> str:
         """Return it as Grafana would send it, with all values chosen; `interval`: of $__rate_interval."""
@@ -48,7 +51,20 @@ def panels(tree: Tree) -> Iterator[tuple[str, Tree]]:
 
 
 def queries(tree: Tree) -> Iterator[Query]:
-    """Yield every query of every panel."""
+    """Yield every query of every panel, every variable that is asked for, and every annotation."""
     for row, panel in panels(tree):
         for target in panel.get("targets", ()):
-            yield Query(row, panel["title"], target["expr"])
+            yield Query(row, panel["title"], target["expr"], target.get("exemplar", False))
+    for each in tree["templating"]["list"]:
+        if each["type"] == "query":
+            yield Query(VARIABLES, each["name"], values_of(each["query"]["query"]))
+    for each in tree["annotations"]["list"]:
+        yield Query(ANNOTATIONS, each["name"], each["expr"])
+
+
+def values_of(variable: str) -> str:
+    """Return what Prometheus is asked for a variable's values: label_values(metric, label) is Grafana's own word."""
+    found = LABEL_VALUES.fullmatch(variable)
+    if found is None:
+        raise ValueError(f"not of the form label_values(metric, label): {variable}")
+    return f"count by ({found[2]}) ({found[1]})"

@@ -20,6 +20,7 @@ from tests.chaos.processes import ROOT, START_TIMEOUT, Process, free_ports, unti
 JOB = "devstral-router"
 RULES = ROOT / "conf" / "rules.yml"
 SCRAPE = ROOT / "conf" / "prometheus.yml"
+EXEMPLARS = "--enable-feature=exemplar-storage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Prometheus(Process):
             f"--config.file={config}",
             f"--storage.tsdb.path={folder / 'tsdb'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
+            EXEMPLARS,
             "--log.level=warn",
         ]
 
@@ -99,6 +101,12 @@ class Prometheus(Process):
         given = {"start": f"{begun:.3f}", "end": f"{time.time():.3f}", "step": f"{self.interval:.3f}"}
         found = (await self._ask("query_range", query=expression, **given))["result"]
         return sum(any(math.isfinite(float(value)) for _, value in series["values"]) for series in found)
+
+    async def traces_since(self, expression: str, begun: float) -> set[str]:
+        """Return the ids of the traces that are exemplars of what an expression asks for, since a time."""
+        given = {"start": f"{begun:.3f}", "end": f"{time.time():.3f}"}
+        found = await self._ask("query_exemplars", query=expression, **given)
+        return {each["labels"]["trace_id"] for series in found for each in series["exemplars"]}
 
     async def alerts(self) -> set[str]:
         """Return the names of the alerts that fire, or are about to."""

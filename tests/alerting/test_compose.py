@@ -11,7 +11,7 @@ import yaml
 
 from router.cli import main
 from router.config import load
-from tests.alerting.prometheus import JOB
+from tests.alerting.prometheus import EXEMPLARS, JOB
 
 Tree = dict[str, Any]
 
@@ -94,6 +94,10 @@ def test_its_prometheus_differs_from_the_shipped_one_in_the_target_alone(root: P
     assert shipped["scrape_configs"][0].pop("static_configs") == [{"targets": ["localhost:9000"]}]
     assert ours == shipped
     assert ours["scrape_configs"][0]["job_name"] == JOB
+
+
+def test_its_prometheus_keeps_exemplars_as_that_of_the_alerts_does(compose: Tree) -> None:
+    assert EXEMPLARS in compose["services"]["prometheus"]["command"]
 
 
 def test_grafana_finds_source_and_dashboard_where_they_are_mounted(root: Path, compose: Tree) -> None:

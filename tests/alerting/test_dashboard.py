@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models import bargauge, prometheus, stat, statetimel
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from router.cli import main
-from tests.alerting.dashboard import Query, Tree, panels, queries, read
+from tests.alerting.dashboard import ANNOTATIONS, VARIABLES, Query, Tree, panels, queries, read, values_of
 from tests.alerting.rules import rules_of
 
 ROWS = [
@@ -144,10 +144,34 @@ def test_panels_have_ids_and_titles_of_their_own_and_say_what_they_show(tree: Tr
 
 
 def test_every_query_asks_the_chosen_source_and_names_the_job(tree: Tree) -> None:
-    for _, panel in panels(tree):
-        for target in panel.get("targets", ()):
-            assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-            assert 'job="devstral-router"' in target["expr"] or "ALERTS" in target["expr"], target["expr"]
+    targets = [target for _, panel in panels(tree) for target in panel.get("targets", ())]
+    variables = [each for each in tree["templating"]["list"] if each["type"] == "query"]
+    for asked in (*targets, *variables, *tree["annotations"]["list"]):
+        assert asked["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    for query in queries(tree):
+        assert 'job="devstral-router"' in query.expression or "ALERTS" in query.expression, query
+
+
+def test_the_values_of_variables_and_what_annotations_ask_are_queries_too(tree: Tree) -> None:
+    """A variable without values leaves every panel empty, and an annotation without data is missed by nobody."""
+    found = {(each.row, each.panel): each.expression for each in queries(tree)}
+
+    assert [name for row, name in found if row == VARIABLES] == ["instance", "backend", "model"]
+    assert [name for row, name in found if row == ANNOTATIONS] == ["Alerts", "Reloads"]
+    assert found[VARIABLES, "instance"] == 'count by (instance) (router_build_info{job="devstral-router"})'
+
+
+def test_a_variable_that_cannot_be_asked_of_prometheus_is_refused() -> None:
+    assert values_of('label_values(a{b="c, d"}, e)') == 'count by (e) (a{b="c, d"})'
+    with pytest.raises(ValueError, match="label_values"):
+        values_of("query_result(a)")
+
+
+def test_times_to_first_token_and_durations_are_shown_with_their_traces(tree: Tree) -> None:
+    assert {each.panel for each in queries(tree) if each.wants_exemplars} == {
+        "Time to first token",
+        "Duration of requests",
+    }
 
 
 def test_every_variable_that_is_used_is_declared_and_the_other_way_round(tree: Tree) -> None:

@@ -59,6 +59,10 @@ def test_every_query_of_the_dashboard_has_data_and_every_rule_can_be_evaluated(r
     assert report["faulty_rules"] == []
 
 
+def test_every_query_of_the_dashboard_that_wants_exemplars_has_traces(report: dict[str, Any]) -> None:
+    assert report["without_exemplars"] == []
+
+
 def test_it_says_what_to_look_at_and_leaves_nothing_running(report: dict[str, Any]) -> None:
     assert report["code"] == 0
     assert "/alerts" in report["printed"]

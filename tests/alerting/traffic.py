@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,7 +70,10 @@ class Traffic:
             self._asked[task] = time.time()
             path, body = KINDS[number % len(KINDS)]
             body = {**body, "user": str(number % USERS)}
-            more = {"streaming_callback": _ignore} if body.get("stream") else {}
+            trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+            more: dict[str, Any] = {"headers": {"traceparent": trace}}
+            if body.get("stream"):
+                more["streaming_callback"] = _ignore
             try:
                 answer = await self._it.ask(path, body, timeout=TIMEOUT, **more)
                 pause = REST if answer.code == 503 else PAUSE
