@@ -73,7 +73,13 @@ ANSWERS = {
 
 
 MALFORMED = (b"GET /canary-line HTTP/1.1\nX\n\n", b"\x16\x03canary-tls", b"GET canary HTTP/1.1\r\n\r\n")
-PAGES = ("/", "/health", "/readyz", "/livez", "/version", "/metrics", "/v1/models", "/v1/models/m", "/.env", "/config")
+PAGES = (
+    *("/", "/health", "/readyz", "/livez", "/version", "/v1/models", "/v1/models/m", "/.env", "/config"),
+    *("/status", "/openapi.json"),
+)
+FORMS = {"text/plain": b"# TYPE router_requests_total", "application/openmetrics-text": b"# EOF",
+         "application/json": b'"router_requests"'}  # of /metrics, and what shows that it is in this form
+EVENT_LIMIT = 1 << 22  # bytes; an event is one line
 RELOADS = "router_config_reloads_total"
 
 
@@ -100,19 +106,43 @@ async def provoke(it: Stand) -> dict[str, bytes]:
     return told
 
 
+def head_of(path: str, lines: str = "") -> bytes:
+    """Return a request for a page."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}Connection: close\r\n\r\n".encode()
+
+
+async def event(port: int, lines: str = "") -> bytes:
+    """Return all that the status page shows: it comes in one event, and what follows are changes."""
+    async with asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=EVENT_LIMIT)
+        try:
+            writer.write(head_of("/status/events", lines))
+            return await reader.readuntil(b"event: whole\n") + await reader.readuntil(b"\n\n")
+        finally:
+            writer.close()
+
+
 async def pages(it: Stand) -> dict[str, bytes]:
     """Return what the router shows to whoever asks."""
-    found = {}
-    for path in PAGES:
-        found[path] = await exchange(it.port, f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    found = {path: await exchange(it.port, head_of(path)) for path in PAGES}
     token = f"Authorization: Bearer {ADMIN_TOKEN}\r\n"
     for path, lines in (
         ("/admin/backends", token), ("/admin/config", token), ("/config", token), ("/status", token),
         ("/admin/backends", ""), ("/admin/config", "Authorization: Bearer canary-wrong-token\r\n"),
     ):  # fmt: skip
-        raw = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}Connection: close\r\n\r\n".encode()
-        found[f"{path} {lines}"] = await exchange(it.router.admin_port, raw)
+        found[f"{path} {lines}"] = await exchange(it.router.admin_port, head_of(path, lines))
+    for form, sign in FORMS.items():
+        for port, lines in ((it.port, ""), (it.router.admin_port, token)):
+            page = found[f"/metrics at {port}: {form}"] = await exchange(
+                port, head_of("/metrics", f"{lines}Accept: {form}\r\n")
+            )
+            assert sign in page, page[:500]
+    for port, lines in ((it.port, ""), (it.router.admin_port, token)):
+        whole = found[f"/status/events at {port}"] = await event(port, lines)
+        for part in (b'"incidents":[{', b'"turns":[{', b'"backends":[{', b'"sessions":{'):
+            assert part in whole, "there is something to tell of it"
     assert b"200 OK" in found[f"/admin/config {token}"]
+    assert b"200 OK" in found["/status"]
     return found
 
 
@@ -216,7 +246,7 @@ def test_no_secret_comes_out_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path:
     traces = tmp_path / "traces"
     ours = (KEY_IN_FILE, KEY_IN_ENVIRONMENT, ADMIN_TOKEN)
     config: dict[str, Any] = {
-        "server": {"workers": 2, "watch_config": False},
+        "server": {"workers": 2, "watch_config": False, "public_status": True},
         "admin": {"enabled": True, "token": ADMIN_TOKEN},
         "backend": {"api_key": KEY_IN_FILE},
         "timeouts": {"idle": "1s"},
