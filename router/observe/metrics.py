@@ -35,6 +35,7 @@ from router.observe.traffic import FIRST_TOKEN_BOUNDS, Traffic
 
 # Bounds in seconds.
 LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+WITH_STATE = frozenset({ChangeKind.HEALTH, ChangeKind.BREAKER, ChangeKind.DRAIN})
 EJECTED = frozenset({HealthState.DOWN.value, BreakerState.OPEN.value})
 
 
@@ -130,8 +131,8 @@ class Metrics:
         self._reloads.count(ok=ok)
 
     def changed(self, change: Change) -> None:
-        """Count a backend's change, with the state it came to where that is an enum's."""
-        to = change.after if change.kind in (ChangeKind.HEALTH, ChangeKind.BREAKER) else ""
+        """Count a backend's change, with the state it came to where that is one of a few."""
+        to = change.after if change.kind in WITH_STATE else ""
         self._changes[label_text(backend=change.backend, change=change.kind.value, to=to)] += 1
         if to in EJECTED:
             self._ejections[label_text(backend=change.backend, by=change.kind.value, cause=change.cause)] += 1

@@ -114,6 +114,16 @@ def test_attempts_retries_and_changes_are_counted() -> None:
     assert value(metrics, "router_backend_changes_total", backend="a:1", change="models", to="") == 1
 
 
+def test_a_drain_and_an_undrain_are_told_apart() -> None:
+    metrics = Metrics()
+    for before, after in (("serving", "drained"), ("drained", "serving"), ("serving", "drained")):
+        metrics.changed(Change("a:1", ChangeKind.DRAIN, before, after, "asked"))
+
+    assert value(metrics, "router_backend_changes_total", backend="a:1", change="drain", to="drained") == 2
+    assert value(metrics, "router_backend_changes_total", backend="a:1", change="drain", to="serving") == 1
+    assert not [name for name, _ in samples(metrics) if name == "router_backend_ejections_total"]
+
+
 def test_times_between_events_wait_for_the_next_beat_of_the_loop_at_most() -> None:
     """Streams only put them down; of some that are many and never end nobody else would count them."""
     metrics = counted()
