@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import random
 import time
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -10,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from router import __version__
 from router.exchange import Attempt, AttemptOutcome
 from router.simulator.settings import Settings
-from tests.front import CHAT, broken, front, run, until
+from tests.front import CHAT, Front, broken, front, run, until
 
 
 def test_health_tells_the_state_of_the_cluster_in_the_fields_that_clients_know() -> None:
@@ -189,26 +190,45 @@ def test_a_clients_trace_is_the_example_of_its_request() -> None:
     run(test)
 
 
-def test_random_models_and_paths_make_no_series() -> None:
+ROUNDS = 400
+
+
+def test_random_clients_sessions_models_and_paths_make_no_series() -> None:
+    """With sessions on; those of a client that is served, too."""
+    draw = random.Random(20)
+    forms = ("text/plain", "application/openmetrics-text", "application/json")
+
+    def drawn() -> str:
+        return f"random-{draw.getrandbits(64):x}"
+
+    async def ask_all(cluster: Front) -> None:
+        for method in ("GET", "POST"):
+            await cluster.ask(f"/{drawn()}", b"{}" if method == "POST" else None, method=method)
+        await cluster.ask(f"/v1/models/{drawn()}")
+        for model in (CHAT["model"], drawn()):
+            key = {"Authorization": f"Bearer {drawn()}"} if draw.random() < 0.5 else {"X-Api-Key": drawn()}
+            own = {"X-Session-Id": drawn(), "User-Agent": drawn(), "X-Request-Id": drawn()}
+            body = {**CHAT, "model": model, "user": drawn()}
+            answer = await cluster.ask("/v1/chat/completions", body, headers={**key, **own})
+            assert answer.code == (200 if model == CHAT["model"] else 404)
+
+    async def series(cluster: Front) -> list[str]:
+        rows = (await cluster.ask("/metrics")).body.decode().splitlines()
+        return [row.rpartition(" ")[0] for row in rows]
+
     async def test() -> None:
-        async with front() as cluster:
+        async with front(config={"sessions": {"enabled": True}}) as cluster:
+            await ask_all(cluster)
+            first = await series(cluster)
+            for _ in range(ROUNDS):
+                await ask_all(cluster)
+            assert await series(cluster) == first
+            assert await cluster.metric("router_sessions_created_total") == ROUNDS + 1
+            for form in forms:
+                page = await cluster.ask("/metrics", headers={"Accept": form})
+                assert b"random" not in page.body
 
-            async def series(number: int) -> list[str]:
-                for method in ("GET", "POST"):
-                    await cluster.ask(f"/random/{number}", b"{}" if method == "POST" else None, method=method)
-                await cluster.ask(f"/v1/models/random-{number}")
-                await cluster.chat(model=f"random-{number}", user=f"user-{number}")
-                rows = (await cluster.ask("/metrics")).body.decode().splitlines()
-                return [row.rpartition(" ")[0] for row in rows]
-
-            first = await series(0)
-            for number in range(1, 50):
-                last = await series(number)
-            assert last == first
-            assert "random" not in "".join(last)
-            assert "user-" not in "".join(last)
-
-    run(test)
+    run(test, timeout=120.0)
 
 
 def test_the_page_with_500_backends_is_quick() -> None:
