@@ -3,6 +3,7 @@
 Chromium comes with the system, axe-core with a package of the `test` extra. Nothing is downloaded.
 """
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from playwright.async_api import Browser, Page, async_playwright
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 WIDE, NARROW = (1280, 900), (360, 740)
+SIDEWAYS = "document.documentElement.scrollWidth > innerWidth"
 SLOW = 20_000.0  # ms: generous, for whatever should be a matter of moments
 
 
@@ -31,9 +33,12 @@ async def chromium(path: str) -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def page_at(
-    browser: Browser, url: str, *, size: tuple[int, int] = WIDE, scheme: Any = "light"
+    browser: Browser, url: str, *, size: tuple[int, int] = WIDE, scheme: Any = "light", meets: str = "nothing"
 ) -> AsyncIterator[Page]:
-    """Open a page in a window and a profile of its own. At the end: it has met no error, and asked nobody else."""
+    """Open a page in a window and a profile of its own. At the end: it has met no error, and asked nobody else.
+
+    `meets`: a word of the errors on its console that are meant.
+    """
     width, height = size
     context = await browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     context.set_default_timeout(SLOW)
@@ -41,14 +46,25 @@ async def page_at(
     errors: list[str] = []
     asked: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
+    page.on("console", lambda said: errors.append(said.text) if is_error(said.type, said.text) else None)
     page.on("request", lambda request: asked.append(request.url))
     await page.goto(url)
     yield page
     await context.close()
     origin = url.split("/", 3)[2]
-    assert not errors, errors
+    assert not [each for each in errors if meets not in each], errors
     assert not [each for each in asked if each.split("/", 3)[2] != origin], asked
+
+
+def keep(name: str) -> Path | None:
+    """Return where a picture is kept for people who want to look at it: ROUTER_PICTURES names the folder."""
+    folder = os.environ.get("ROUTER_PICTURES")
+    return None if folder is None else Path(folder) / f"{name}.png"
+
+
+def is_error(kind: str, text: str) -> bool:
+    """Return whether a line of the console tells of something that went wrong, or was kept from happening."""
+    return kind == "error" or "Content Security Policy" in text
 
 
 async def faults(page: Page) -> list[str]:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser
 
+from tests.browser import NARROW, SIDEWAYS, WIDE, chromium, keep, page_at
 from tests.front import front, run
 from tests.operating import operator
 
@@ -49,6 +51,63 @@ def test_the_pages_show_the_routes_and_ask_nothing_of_other_hosts(
             assert path in text
             assert "DELETE" in text.upper()
             assert not console
+
+    run(test, timeout=LIMIT * 3)
+
+
+BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
+SWAGGER_DARK, NONE = "rgb(28, 32, 34)", "rgba(0, 0, 0, 0)"
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "details", "is_ever_dark"),
+    [
+        ("docs", "[data-path='/v1/chat/completions']", ".opblock-body .parameters >> nth=0", True),
+        ("redoc", "button:has-text('All backends as they are now.')", "button[aria-expanded=true]", False),
+    ],
+)
+def test_the_pages_fit_their_window_wide_and_narrow_and_meet_no_error_light_and_dark(
+    name: str, call: str, details: str, is_ever_dark: bool, tool: Callable[[str], str]
+) -> None:
+    """With the details of a call unfolded, which are wider than its name. ReDoc has light colours alone."""
+    path = tool("chromium")
+
+    async def test() -> None:
+        async with chromium(path) as browser, front() as cluster, operator(cluster) as one:
+            url = one.url if name == "redoc" else cluster.url
+            for size in (WIDE, NARROW):
+                for scheme in ("light", "dark"):
+                    async with page_at(browser, f"{url}/{name}", size=size, scheme=scheme) as page:
+                        await page.locator(call).first.wait_for()
+                        assert not await page.evaluate(SIDEWAYS), (size, scheme)
+                        await page.locator(call).first.click()
+                        await page.locator(details).first.wait_for()
+                        assert not await page.evaluate(SIDEWAYS), (size, scheme)
+                        is_dark = scheme == "dark" and is_ever_dark
+                        assert await page.evaluate(BACKGROUND) == (SWAGGER_DARK if is_dark else NONE)
+                        picture = keep(f"{name}-{size[0]}-{scheme}")
+                        if picture is not None:
+                            await page.screenshot(path=picture)
+
+    run(test, timeout=LIMIT * 3)
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["console.error('wrong')", "setTimeout(() => thrown.here)", "fetch('http://elsewhere.example').catch(() => 0)"],
+)
+def test_a_page_that_meets_an_error_or_asks_another_host_is_noticed(script: str, tool: Callable[[str], str]) -> None:
+    path = tool("chromium")
+
+    async def meet(browser: Browser, url: str) -> None:
+        async with page_at(browser, url) as page:
+            await page.evaluate(script)
+            await page.evaluate("new Promise(done => setTimeout(done, 100))")
+
+    async def test() -> None:
+        async with chromium(path) as browser, front() as cluster:
+            with pytest.raises(AssertionError, match=r"wrong|thrown|elsewhere"):
+                await meet(browser, f"{cluster.url}/docs")
 
     run(test, timeout=LIMIT * 3)
 

@@ -1,8 +1,6 @@
 """The status page in a real Chromium: what people see, press and hear, and what nobody can make it do."""
 
-import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +9,13 @@ from playwright.async_api import Browser, Page
 
 from router.simulator.settings import Settings
 from router.wire.server import HTTPServer, bind_sockets
-from tests.browser import NARROW, WIDE, chromium, faults, page_at
+from tests.browser import NARROW, SIDEWAYS, WIDE, chromium, faults, keep, page_at
 from tests.front import Front, broken, front, run, until
 from tests.operating import Operator, operator
 
 Tool = Callable[[str], str]
 Test = Callable[[Browser, Front, Operator], Awaitable[None]]
 MARKUP = "<img src=x onerror=document.title='taken'><b>bold</b>"
-SIDEWAYS = "document.documentElement.scrollWidth > innerWidth"
 MANY = [f"http://127.0.0.1:{port}" for port in range(20_000, 20_500)]
 
 
@@ -49,12 +46,6 @@ class Blank(tornado.web.RequestHandler):
 
     def get(self) -> None:
         self.write("<!doctype html><title>elsewhere</title>")
-
-
-def keep(name: str) -> Path | None:
-    """Return where a picture is kept for people who want to look at it: ROUTER_PICTURES names the folder."""
-    folder = os.environ.get("ROUTER_PICTURES")
-    return None if folder is None else Path(folder) / f"{name}.png"
 
 
 def test_axe_finds_nothing_wide_and_narrow_light_and_dark(tool: Tool) -> None:
@@ -165,7 +156,7 @@ def test_what_others_have_written_is_shown_as_text(tool: Tool) -> None:
     async def test(browser: Browser, cluster: Front, one: Operator) -> None:
         broken(cluster.backends[0], status=500)
         assert (await cluster.chat(model=MARKUP)).code == 500
-        async with page_at(browser, f"{one.url}/status") as page:
+        async with page_at(browser, f"{one.url}/status", meets="TrustedHTML") as page:
             await shown(page, MARKUP, at="#rows th")
             await shown(page, MARKUP, at="#incident-rows td")
             await page.click("summary")
@@ -209,7 +200,7 @@ def test_500_backends_are_found_ordered_and_drained(tool: Tool) -> None:
 def test_with_a_token_the_page_asks_for_it(tool: Tool) -> None:
     async def test(browser: Browser, cluster: Front, one: Operator) -> None:
         name = cluster.backends[0].url.removeprefix("http://")
-        async with page_at(browser, f"{one.url}/status") as page:
+        async with page_at(browser, f"{one.url}/status", meets="401 (Unauthorized)") as page:
             await page.fill("#token", "wrong")
             await page.keyboard.press("Enter")
             await shown(page, "The token is wrong.", at="#link")
