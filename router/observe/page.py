@@ -91,13 +91,15 @@ def session_statistics(families: Families) -> dict[str, object]:
         samples = families[name].samples
         return sum(samples[f'result="{result}"'] for result in results) if results else samples[""]
 
+    hits, misses = value("router_session_lookups", "hit", "explicit"), value("router_session_lookups", "miss")
     return {
         "enabled": True,
         "sessions_created": value("router_sessions_created"),
         "sessions_expired": value("router_sessions_expired"),
         "sessions_evicted": value("router_sessions_evicted"),
-        "cache_hits": value("router_session_lookups", "hit", "explicit"),
-        "cache_misses": value("router_session_lookups", "miss"),
+        "cache_hits": hits,
+        "cache_misses": misses,
+        "cache_hit_rate": hits / (hits + misses) if hits + misses else None,
         "active_sessions": value("router_sessions_active"),
         "max_sessions": value("router_sessions_limit"),
         "session_ttl_seconds": value("router_session_ttl_seconds"),

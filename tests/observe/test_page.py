@@ -82,6 +82,7 @@ def test_session_statistics_have_the_names_of_older_proxies() -> None:
         "sessions_evicted": 2,
         "cache_hits": 21,
         "cache_misses": 9,
+        "cache_hit_rate": 0.7,
         "active_sessions": 3,
         "max_sessions": 100,
         "session_ttl_seconds": 60.0,

@@ -330,6 +330,7 @@ def test_figures_are_told_as_json_under_the_names_of_older_proxies() -> None:
                 "sessions_evicted": 0,
                 "cache_hits": 2,
                 "cache_misses": 2,
+                "cache_hit_rate": 0.5,
                 "active_sessions": 2,
                 "max_sessions": 200,
                 "session_ttl_seconds": 1800,
