@@ -21,7 +21,8 @@ def notices(config: Config, origins: Mapping[str, str], *, file: str | None, env
         elif "env " not in origin and file is not None:
             holding.add(file)
     return [
-        f"{path} holds keys, and everybody on this machine can read it: chmod o-r {path}"
+        f"{path} holds keys, and everybody on this machine can read it: let only the router's user read it, or give"
+        " keys as ${VARIABLES} of its environment"
         for path in sorted(holding)
         if is_public(path)
     ]
