@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests against real vLLM servers: `make test-vllm`. Extra arguments go to pytest.
+# Tests against real vLLM servers: `make test-vllm`. Extra arguments go to pytest; with --install-only nothing is run.
 #
 # vLLM (1.9 GB, about a minute) and the client SDKs (0.4 GB, half a minute) are installed once, into
 # ${XDG_CACHE_HOME:-~/.cache}/devstral-router/{vllm,clients}-<hash of their locks>, and used again. Where they cannot
@@ -111,6 +111,7 @@ if [ -z "$venv" ]; then
 fi
 clients=$cache/clients-$(key "$here/clients/clients.lock" "$here/clients/package-lock.json" <(has_node && echo node))
 once "$clients" install_clients
+[ "${1:-}" != --install-only ] || exit 0
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/router-vllm.XXXXXX")
 tests=
