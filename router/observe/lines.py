@@ -13,11 +13,10 @@ from typing import Any
 import orjson
 
 from router.exchange import Attempt, Exchange, Outcome
-from router.observe.reading import for_people
+from router.observe.reading import ACCESS, for_people
 
 MAX_VALUE = 256  # characters of one value that a client chose: longer than any honest model name
 MAX_MESSAGE = 16 * 1024  # characters of one application message with its traceback
-ACCESS = "router.access"  # the logger that lines of exchanges name
 # What JSON may hold as it is, and a terminal or a reader of lines takes for more than text: further controls, line
 # separators, and marks that turn the direction of writing.
 _UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
