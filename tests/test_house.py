@@ -68,6 +68,7 @@ ROWS: dict[str, int] = {
     "router.translate_command": 7,
     "router.backends_command": 7,
     "router.logs_command": 7,
+    "router.logs_files": 7,
     "router.logs_filter": 7,
     "router.backends_table": 7,
     "router.__main__": 7,

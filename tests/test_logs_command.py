@@ -1,20 +1,21 @@
 """Rules of router/logs_command.py, on real files, pipes and terminals."""
 
-import io
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
-import time
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 
 from router.cli import DONE, UNUSABLE, USAGE, main
-from router.logs_command import STRAGGLING, Tail, whole_lines
-from router.observe.writer import LineWriter
+from router.observe.writer import Sink
 
 Capture = pytest.CaptureFixture[str]
 
@@ -91,86 +92,94 @@ def test_a_terminal_has_colours_unless_it_wants_none(log: Path, no_color: str, c
     assert b"\x1b[2J" not in shown
 
 
-def test_what_has_no_line_end_is_no_line() -> None:
-    assert list(whole_lines(io.BytesIO(b"a\r\nb\nc"))) == [b"a", b"b"]
-
-
-def test_a_line_that_comes_in_pieces_is_told_once_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.write_bytes(b"")
-    tail, told = Tail(str(path)), list[bytes]()
-    for piece in (b"one", b"\ntw", b"", b"o\nthree\n"):
-        with path.open("ab") as file:
-            file.write(piece)
-        told += [b"|", *tail.lines()]
-
-    assert told == [b"|", b"|", b"one", b"|", b"|", b"two", b"three"]
-
-
-def test_a_file_that_was_cut_down_is_begun_anew(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.write_bytes(b"one\ntwo\nhal")
-    tail = Tail(str(path))
-    assert list(tail.lines()) == [b"one", b"two"]
-    path.write_bytes(b"three\n")
-    tail.look(0.0)
-
-    assert list(tail.lines()) == [b"three"]
-
-
-def test_a_rotated_file_is_read_to_its_end_and_those_between_are_not_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.write_bytes(b"1\n")
-    tail = Tail(str(path))
-    assert list(tail.lines()) == [b"1"]
-    with path.open("ab") as straggler:
-        path.rename(tmp_path / "log.2")
-        (tmp_path / "log.1").write_bytes(b"2\n")
-        tail.look(0.0)  # nothing stands in its place yet
-        path.write_bytes(b"3\n")
-        tail.look(0.1)
-        straggler.write(b"late\n")
-    assert list(tail.lines()) == [b"late", b"2", b"3"]
-    tail.look(0.2 + STRAGGLING)
-    with path.open("ab") as file:
-        file.write(b"4\n")
-
-    assert list(tail.lines()) == [b"4"]
-
-
-def test_a_router_s_own_rotations_lose_no_line_of_a_follower(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    writer = LineWriter(str(path), max_size=4000, backups=100)
-    tail, told = Tail(str(path)), list[bytes]()
-    for number in range(2000):
-        writer.put(b"%06d\n" % number)
-        if number % 250 == 0:
-            time.sleep(0.06)
-            tail.look(time.monotonic())
-            told += tail.lines()
-    writer.close()
-    tail.look(time.monotonic())
-    told += tail.lines()
-
-    assert len(list(tmp_path.iterdir())) > 3, "it was rotated"
-    assert told == [b"%06d" % number for number in range(2000)]
+@contextmanager
+def following(*words: str) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+    """A process that follows a log, and what it shows; it does not wait for ever for what never comes."""
+    command = [sys.executable, "-u", "-m", "router", "logs", "--follow", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as follower:
+        timer = threading.Timer(20.0, follower.kill)
+        timer.start()
+        try:
+            yield follower, cast(BinaryIO, follower.stdout)
+        finally:
+            timer.cancel()
+            follower.kill()
 
 
 def test_following_begins_with_the_last_lines_and_goes_on_until_it_is_ended(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"".join(line(number) for number in range(20)))
-    command = [sys.executable, "-u", "-m", "router", "logs", str(path), "--follow", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as follower:
-        assert follower.stdout is not None
-        try:
-            first = [follower.stdout.readline() for _ in range(10)]
-            path.rename(tmp_path / "log.1")
-            path.write_bytes(line(30))
-            after = follower.stdout.readline()
-            follower.send_signal(signal.SIGINT)
-            code = follower.wait(20)
-        finally:
-            follower.kill()
+    with following(str(path), "--json") as (follower, shown):
+        first = [shown.readline() for _ in range(10)]
+        path.rename(tmp_path / "log.1")
+        path.write_bytes(line(30))
+        after = shown.readline()
+        follower.send_signal(signal.SIGINT)
+        code = follower.wait(20)
 
     assert first == [line(number) for number in range(10, 20)]
     assert (after, code) == (line(30), DONE)
+
+
+@pytest.fixture
+def rotated(tmp_path: Path) -> Path:
+    """Two lines in a file: r59 and r58 in the log itself, r1 and r0 in the one that was rotated away first."""
+    path = tmp_path / "router.log"
+    sink = Sink(str(path), max_size=300, backups=100)
+    for number in range(60):
+        sink.write(line(number))
+    sink.close()
+    assert len(list(tmp_path.iterdir())) == 30
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        ([], range(60)),
+        (["--id", "r1"], [1]),
+        (["--since", "2026-01-31T12:00:50"], range(50, 60)),
+        (["--since", "2026-01-31T12:00:30", "--outcome", "ok", "-n", "9"], range(51, 60)),
+        (["-n", "5"], range(55, 60)),
+        (["-n", "4"], range(56, 60)),
+        (["-n", "100"], range(60)),
+        (["-n", "0"], []),
+        (["-n", "1", "--id", "r1"], [1]),
+    ],
+)
+def test_what_was_rotated_away_is_part_of_the_log(
+    rotated: Path, words: list[str], ids: list[int], capsys: Capture
+) -> None:
+    assert main(["logs", str(rotated), "--json", *words]) == DONE
+
+    shown, told = capsys.readouterr()
+    assert shown.encode() == b"".join(map(line, ids))
+    assert told == ""
+
+
+def test_files_are_read_back_only_as_far_as_the_last_lines_need_it(rotated: Path, capsys: Capture) -> None:
+    for each in rotated.parent.glob("router.log.*"):
+        if each.suffix not in (".1", ".2"):
+            each.rename(f"{each}.gz")  # it cannot be read as such: that would be told
+    assert main(["logs", str(rotated), "--json", "-n", "5"]) == DONE
+    assert capsys.readouterr() == (b"".join(map(line, range(55, 60))).decode(), "")
+
+    assert main(["logs", str(rotated), "--json", "-n", "7"]) == UNUSABLE
+    shown, told = capsys.readouterr()
+    assert shown.encode() == b"".join(map(line, range(54, 60)))
+    assert "router.log.3.gz cannot be read: Not a gzipped file" in told
+
+
+def test_following_begins_with_lines_that_were_rotated_away(rotated: Path) -> None:
+    with following(str(rotated), "--json", "-n", "3") as (follower, shown):
+        first = [shown.readline() for _ in range(3)]
+        sink = Sink(str(rotated), max_size=300, backups=100)
+        for number in range(60, 70):
+            sink.write(line(number))
+        sink.close()
+        after = [shown.readline() for _ in range(10)]
+        follower.send_signal(signal.SIGINT)
+        code = follower.wait(20)
+
+    assert (first, after) == (list(map(line, range(57, 60))), list(map(line, range(60, 70))))
+    assert code == DONE
