@@ -1,7 +1,8 @@
 """`devstral-router logs`: lines of the log for people, from its files or standard input, also as they come.
 
-What was rotated away is read before the file itself, and rotations are followed. Exit codes: 0 done, 1 a file cannot
-be read, 2 the command line itself is wrong.
+What was rotated away is read before the file itself, and rotations are followed. Lines in text form are asked like
+JSON, and shown as they are, with the traceback that stands below. What cannot be asked is counted, and told of at the
+end. Exit codes: 0 done, 1 a file cannot be read, 2 the command line itself is wrong.
 """
 
 import argparse
@@ -15,9 +16,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from router.config.values import parse_seconds
-from router.logs_files import Tail, whole_lines
+from router.logs_files import LONGEST, Tail, whole_lines
 from router.logs_filter import LEVELS, Wanted, parse_since, parse_statuses
-from router.observe.reading import for_people, plain
+from router.observe.reading import BELOW, for_people, from_people, plain
 
 LOOK_EVERY = 0.2  # seconds between two looks at a file that is followed
 LAST_LINES = 10  # shown first where a file is followed
@@ -64,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         code = _fail(f"{path or 'standard input'} cannot be read: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         code = 0
+    if show.left_out:
+        _tell_left_out(show.left_out, "no JSON" if arguments.json else "neither JSON nor the router's own text")
     return code
 
 
@@ -130,9 +133,12 @@ class Show:
 
     def __init__(self, wanted: Wanted, *, as_json: bool) -> None:
         """`as_json`: as they came."""
+        self.left_out = 0  # lines that could not be asked
         self._wanted = wanted
         self._as_json = as_json
         self._colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self._above: bool | None = None  # whether the last line of the text form is wanted, which may go on below
+        self._goes_on = False  # whether the line that was read last did
 
     def all(self, lines: Iterable[bytes]) -> None:
         """Show all that are wanted, each as it comes."""
@@ -144,14 +150,28 @@ class Show:
     def last(self, parts: Iterable[Iterable[bytes]], most: int) -> None:
         """Show the last ones that are wanted; `parts`: of the log, the newest first, of which no more than needed."""
         kept: deque[str] = deque()
-        for lines in parts:
-            texts = (text for line in lines if (text := self.text(line)) is not None)
-            kept.extendleft(reversed(deque(texts, maxlen=most - len(kept))))
+        newest = None
+        for at, lines in enumerate(parts):
+            self._above = None
+            kept.extendleft(reversed(self._last(lines, most - len(kept))))
+            newest = self._above if at == 0 else newest
             if len(kept) >= most:
                 break
+        self._above = newest  # what comes next stands below it
         for text in kept:
             self._write(text)
         sys.stdout.flush()
+
+    def _last(self, lines: Iterable[bytes], most: int) -> deque[str]:
+        kept: deque[str] = deque(maxlen=most)
+        for line in lines:
+            if (text := self.text(line)) is None:
+                continue
+            if self._goes_on and kept and len(kept[-1]) < LONGEST:
+                kept[-1] += f"\n{text}"
+            else:
+                kept.append(text)
+        return kept
 
     def _write(self, text: str) -> None:
         encoding = sys.stdout.encoding or "utf-8"
@@ -163,11 +183,31 @@ class Show:
             fields = json.loads(line)
         except (ValueError, RecursionError):
             fields = None
-        if not isinstance(fields, dict):  # of a log in text form, or of another program: shown where nothing is asked
-            return plain(line.decode(errors="replace")) if self._wanted.is_everything and not self._as_json else None
+        if not isinstance(fields, dict):
+            return self._no_json(line.decode(errors="replace"))
+        self._above, self._goes_on = None, False
         if not self._wanted.has(fields):
             return None
         return line.decode(errors="replace") if self._as_json else for_people(fields, colour=self._colour)
+
+    def _no_json(self, line: str) -> str | None:
+        """Return the same of a line in text form, or of another program: that is shown where nothing is asked."""
+        if self._as_json:
+            self.left_out += 1
+            return None
+        self._goes_on = self._above is not None and line.startswith(BELOW)
+        if self._goes_on:
+            return plain(line) if self._above else None
+        fields = from_people(line)
+        is_wanted = self._wanted.is_everything if fields is None else self._wanted.has(fields)
+        self._above = is_wanted if fields is not None and "message" in fields else None
+        self.left_out += fields is None and not is_wanted
+        return plain(line) if is_wanted else None
+
+
+def _tell_left_out(count: int, what: str) -> None:
+    lines = "1 line is" if count == 1 else f"{count} lines are"
+    _fail(f"{lines} {what}, and {'was' if count == 1 else 'were'} left out", 0)
 
 
 def _fail(message: str, code: int) -> int:

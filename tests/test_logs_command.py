@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 import pytest
 
 from router.cli import DONE, UNUSABLE, USAGE, main
+from router.observe.reading import for_people
 from router.observe.writer import Sink
 
 Capture = pytest.CaptureFixture[str]
@@ -183,3 +184,85 @@ def test_following_begins_with_lines_that_were_rotated_away(rotated: Path) -> No
 
     assert (first, after) == (list(map(line, range(57, 60))), list(map(line, range(60, 70))))
     assert code == DONE
+
+
+TEXT = (
+    for_people(json.loads(line(1, model="m", duration=2.5, attempts=[{"backend": "a", "outcome": "ok"}]))),
+    for_people(json.loads(line(2, status=502, outcome="broken", tenant="key:0f"))),
+    "2026-01-31T12:00:03.000Z ERROR router.app: it failed, a",
+    "    Traceback (most recent call last):",
+    "    ValueError: broken",
+    "2026-01-31T12:00:04.000Z INFO router.app: it goes on",
+    "no line of a log",
+    "    and what is below it",
+)
+
+
+@pytest.fixture
+def text_log(tmp_path: Path) -> Path:
+    path = tmp_path / "router.log"
+    path.write_text("".join(f"{each}\n" for each in TEXT))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "those"),
+    [
+        (["--status", "5xx"], [1]),
+        (["--outcome", "ok"], [0]),
+        (["--model", "m"], [0]),
+        (["--route", "/v1"], [0, 1]),
+        (["--tenant", "key:0f"], [1]),
+        (["--id", "r2"], [1]),
+        (["--slower-than", "2s"], [0]),
+        (["--backend", "a"], [0, 2, 3, 4]),
+        (["--failed"], [1, 2, 3, 4]),
+        (["--level", "info"], [2, 3, 4, 5]),
+        (["--level", "error", "-n", "1"], [2, 3, 4]),
+        (["--since", "2026-01-31T12:00:02"], [1, 2, 3, 4, 5]),
+        (["--since", "2026-01-31T12:00:02", "-n", "2"], [2, 3, 4, 5]),
+    ],
+)
+def test_a_log_in_text_form_is_asked_like_one_in_json(
+    text_log: Path, words: list[str], those: list[int], capsys: Capture
+) -> None:
+    assert main(["logs", str(text_log), *words]) == DONE
+
+    shown, told = capsys.readouterr()
+    assert shown.splitlines() == [TEXT[each] for each in those]
+    assert told.endswith(": 2 lines are neither JSON nor the router's own text, and were left out\n")
+
+
+@pytest.mark.parametrize(("words", "those"), [([], range(8)), (["-n", "4"], range(2, 8))])
+def test_where_nothing_is_asked_every_line_is_shown_and_nothing_is_told(
+    text_log: Path, words: list[str], those: range, capsys: Capture
+) -> None:
+    """A traceback counts as one line with that which it stands below."""
+    assert main(["logs", str(text_log), *words]) == DONE
+
+    shown, told = capsys.readouterr()
+    assert shown.splitlines() == [TEXT[each] for each in those]
+    assert told == ""
+
+
+def test_whoever_wants_json_is_told_of_lines_that_are_none(text_log: Path, capsys: Capture) -> None:
+    with text_log.open("wb") as file:
+        file.write(line(1) + TEXT[0].encode() + b"\n")
+
+    assert main(["logs", str(text_log), "--json"]) == DONE
+    shown, told = capsys.readouterr()
+    assert shown.encode() == line(1)
+    assert told.endswith(": 1 line is no JSON, and was left out\n")
+
+
+def test_a_traceback_that_comes_after_its_line_was_shown_is_shown_too(tmp_path: Path) -> None:
+    path = tmp_path / "other.log"
+    path.write_text(f"{TEXT[2]}\n")
+    (tmp_path / "other.log.1").write_text(f"{TEXT[5]}\n")
+    with following(str(path), "--level", "error") as (_, out):
+        shown = [out.readline()]
+        with path.open("a") as file:
+            file.write(f"{TEXT[3]}\n{TEXT[5]}\n{TEXT[3]}\n{TEXT[2]}\n")
+        shown += [out.readline() for _ in range(2)]
+
+    assert shown == [f"{TEXT[each]}\n".encode() for each in (2, 3, 2)]
