@@ -15,7 +15,7 @@ REAL := tests/translate/real
 MISTRAL := $(VENV)/mistral-common/.installed
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo observe test test-vllm chaos fuzz nightly bench lint install uninstall clean
+.PHONY: help demo observe test test-vllm fetch-vllm chaos fuzz nightly bench lint install uninstall clean
 .DELETE_ON_ERROR:
 
 help:
@@ -61,6 +61,9 @@ nightly: $(TEST) $(MISTRAL)
 
 test-vllm: $(TEST)
 	@PYTHON=$(VENV)/bin/python bash tests/vllm/run.sh
+
+fetch-vllm: $(TEST)
+	@PYTHON=$(VENV)/bin/python bash tests/vllm/run.sh --install-only
 
 chaos: $(TEST)
 	@ROUTER_CHAOS=1 $(VENV)/bin/python -m pytest --quiet tests/chaos tests/corpus/test_crowds.py

@@ -43,7 +43,8 @@ def test_ci_runs_every_test_from_the_top_with_no_skipping_allowed(root: Path, to
     done = run_ci(root, tools)
 
     made = [line for line in done.stdout.splitlines() if line.startswith("make ")]
-    assert made == [f"make {target} ROUTER_CI=1 in {root}" for target in ("test", "test-vllm")]
+    steps = (".venv/.for-testing", "test", "test-vllm")
+    assert made == [f"make {target} ROUTER_CI=1 in {root}" for target in steps]
     assert (done.returncode, done.stderr) == (0, "")
 
 
