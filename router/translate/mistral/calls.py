@@ -72,12 +72,12 @@ def read_calls(raw: Raw, *where: object, notes: Notes) -> list[Call] | None:
 
     Raises InvalidRequest where it is no list of objects (R37).
     """
+    calls_tally().foresee(raw, ".".join(map(str, where)))
     value = decode(raw)
     if value is None:
         return None
     if not isinstance(value, list):
         raise refusal("tool_calls must be a list", ".".join(map(str, where)))
-    calls_tally().add(len(value), ".".join(map(str, where)))
     return [_read_call(entry, *where, number, notes=notes) for number, entry in enumerate(value)]
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from msgspec import Raw
 
 from router.translate.asked import ToolChoice
+from router.translate.mistral.limits import MAX_TOOLS, is_longer, too_many
 from router.translate.mistral.names import Names
-from router.translate.mistral.tools import judge_tools, mend_tools, translate_tools
+from router.translate.mistral.tools import JUDGED_BYTES, judge_tools, mend_tools, translate_tools
 from router.translate.mistral.values import refusal, value_of
 from router.translate.notes import Notes, Rule
 from router.translate.profile import Profile
@@ -166,7 +167,10 @@ def _allowed(said: Mapping[str, object], functions: Collection[str]) -> _Wanted:
 def _take_legacy(fields: dict[str, object], notes: Notes) -> None:
     """functions and function_call, which came before tools and tool_choice, become these."""
     if "functions" in fields:
-        functions = value_of(fields.pop("functions"), "functions")
+        held = fields.pop("functions")
+        if isinstance(held, Raw) and is_longer(held, MAX_TOOLS):
+            raise too_many("functions", MAX_TOOLS, "functions")
+        functions = value_of(held, "functions")
         notes.repair(Rule.R28, "functions")
         if functions:
             if not isinstance(functions, list):
@@ -186,7 +190,7 @@ def _translate_tools(fields: dict[str, object], profile: Profile, names: Names, 
     if "tools" not in fields:
         return frozenset()
     tools = fields["tools"]
-    if isinstance(tools, Raw):
+    if isinstance(tools, Raw) and (len(tools) <= JUDGED_BYTES or notes.steps is not None):
         functions = judge_tools(bytes(tools), profile.strict_tools)
         if functions is not None:
             names.declare_valid(functions)

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from router.translate.mistral.calls import read_calls
-from router.translate.mistral.limits import calls_tally, check_messages
+from router.translate.mistral.limits import READ_LIST, calls_tally, check_messages
 from router.translate.mistral.message import Assistant, Developer, Message, System, Tool, User, decode
 from router.translate.mistral.parts import LONGEST_TOLD, text_or_none
 from router.translate.mistral.roles import tell_dropped
@@ -24,7 +24,6 @@ ROLES: dict[str, type] = {
 OWN = frozenset(("system", "developer", "user", "assistant", "tool"))
 READ_MESSAGE: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 READ_KEYS = msgspec.json.Decoder(dict[str, Raw])
-READ_LIST = msgspec.json.Decoder(list[Raw])
 
 
 def read_messages(raw: object, notes: Notes) -> list[Message]:

@@ -9,6 +9,7 @@ from hashlib import sha256
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 LENGTH = 9
+ALL = len(ALPHABET) ** LENGTH  # ids that there are
 CACHED_IDS = 4096  # ids come again with every request of a conversation
 LONGEST_CACHED = 128  # characters; real ones have up to 64
 
@@ -29,7 +30,7 @@ def _cached(ident: str) -> str:
 
 
 def _hashed(ident: str) -> str:
-    number = int.from_bytes(sha256(ident.encode("utf-8", "surrogatepass")).digest(), "big")
+    number = int.from_bytes(sha256(ident.encode("utf-8", "surrogatepass")).digest(), "big") % ALL
     digits = []
     for _ in range(LENGTH):
         number, digit = divmod(number, len(ALPHABET))

@@ -1,22 +1,61 @@
 """How much one conversation may hold: translating it must not hold up the streams of others.
 
 A message or a part that needs a repair takes about 5 us, a call or a tool 20 us. No model's context holds as many.
+What is over a limit is refused before anything is built of it: signs of the JSON text are counted, or its elements.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw
 
 from router.errors import InvalidRequest
-from router.translate.mistral.message import Assistant, Message
-from router.translate.mistral.values import refusal
+from router.translate.mistral.message import Assistant, Field, Message, first_byte
+from router.translate.mistral.values import UNREADABLE, UNSUPPORTED, refusal
 
 MAX_MESSAGES = 10_000
 MAX_PARTS = 10_000  # of the content of all messages
 MAX_CALLS = 5_000  # of all messages
 MAX_TOOLS = 2_000
+MAX_VALUES = 400_000  # of a body, whatever they are; reading one takes 0.1 us, and what is done with it as much
+MAX_SCHEMAS = 50_000  # objects and arrays of a request's tools; mending one takes 2 us
+MAX_MEMBERS = 150_000  # values of a request's tools
 MAX_TEXTS = 200_000  # keys and values of a body that is read key by key, which takes 1 us for each
 UNCOUNTED_TEXTS = 1 << 20  # bytes of a body that holds too few of them to be counted
 # Bytes of a body that holds too few calls to be counted: one takes 34 bytes at least.
 UNCOUNTED = 34 * MAX_CALLS
+BYTES_OF_VALUE = 2  # at least, with its comma
+MOST_QUOTES = 4 * MAX_VALUES  # a value has two at most, and its key
+LIST = (0x5B,)  # what an array begins with
+READ_LIST = msgspec.json.Decoder(list[Raw])
+
+
+class Bound(NamedTuple):
+    """How often signs may stand in a JSON text, outside of its strings."""
+
+    what: str  # in a message to the client
+    most: int
+    signs: tuple[bytes, ...]
+
+
+OPENINGS = (b"[", b"{")
+MARKS = (b",", *OPENINGS)  # one stands before each value but the first
+OF_BODY = (Bound("values", MAX_VALUES, MARKS),)
+OF_TOOLS = (Bound("objects and arrays", MAX_SCHEMAS, OPENINGS), Bound("values", MAX_MEMBERS, MARKS))
+
+
+class _Places(msgspec.Struct):
+    """Where a request may hold much; the rest is passed over."""
+
+    messages: Field = UNSET
+    tools: Field = UNSET
+    functions: Field = UNSET
+    tool_choice: Field = UNSET
+    response_format: Field = UNSET
+
+
+READ_PLACES = msgspec.json.Decoder(_Places)
 
 
 class Tally:
@@ -28,6 +67,11 @@ class Tally:
         """`what`: in a message to the client."""
         self._what = what
         self._most = self._left = most
+
+    def foresee(self, raw: Raw, where: str) -> None:
+        """Raises InvalidRequest where a JSON array that is not read yet has too many elements to be counted."""
+        if is_longer(raw, self._left):
+            raise too_many(self._what, self._most, where)
 
     def add(self, count: int, where: str) -> None:
         """Count so many more. Raises InvalidRequest where there are too many of them by now."""
@@ -44,6 +88,54 @@ def parts_tally() -> Tally:
 def calls_tally() -> Tally:
     """Return what counts the calls of messages."""
     return Tally("tool calls", MAX_CALLS)
+
+
+def is_longer(raw: bytes | Raw, most: int) -> bool:
+    """Return whether it is a JSON array of more than so many elements."""
+    if len(raw) <= BYTES_OF_VALUE * most or first_byte(raw) != LIST:
+        return False
+    try:
+        return len(READ_LIST.decode(raw)) > most
+    except UNREADABLE:
+        return False  # whoever reads it says why
+
+
+def is_too_much(body: bytes) -> bool:
+    """Return whether a request holds too many values."""
+    return _passed(body, OF_BODY) is not None
+
+
+def too_many_values(body: bytes) -> InvalidRequest:
+    """Return the refusal of a request that holds too many values (R37), with the field that has most of them."""
+    where = _longest_field(body)
+    told = f"{where or 'the body'}: more than {MAX_VALUES:,} values are not taken"
+    return InvalidRequest(told, param=where, code=UNSUPPORTED)
+
+
+def _passed(text: bytes, bounds: Collection[Bound]) -> Bound | None:
+    """Return the first bound that a JSON text passes by the signs between its values, not counting those in strings."""
+    bounds = [bound for bound in bounds if len(text) > BYTES_OF_VALUE * bound.most]
+    found = _first(text, bounds)
+    if found is None:
+        return None
+    if b"\\" in text:
+        text = text.replace(rb"\\", b"").replace(rb"\"", b"")
+    if text.count(b'"') > MOST_QUOTES:
+        return found
+    return _first(b"".join(text.split(b'"')[::2]), bounds)
+
+
+def _first(text: bytes, bounds: Collection[Bound]) -> Bound | None:
+    return next((bound for bound in bounds if sum(map(text.count, bound.signs)) > bound.most), None)
+
+
+def _longest_field(body: bytes) -> str | None:
+    """Return the field that is most of a request, None where none of these is."""
+    try:
+        places = msgspec.structs.asdict(READ_PLACES.decode(body))
+    except UNREADABLE:
+        return None
+    return next((name for name, value in places.items() if isinstance(value, Raw) and 2 * len(value) > len(body)), None)
 
 
 def check_texts(body: bytes) -> None:
@@ -64,6 +156,14 @@ def check_calls(messages: Iterable[Message]) -> None:
     for message in messages:
         if isinstance(message, Assistant) and message.tool_calls:
             tally.add(len(message.tool_calls), "messages")
+
+
+def check_raw_tools(raw: bytes) -> None:
+    """Raises InvalidRequest where the JSON array of a request's tools holds too much to be read."""
+    if is_longer(raw, MAX_TOOLS):
+        raise too_many("tools", MAX_TOOLS, "tools")
+    if (bound := _passed(raw, OF_TOOLS)) is not None:
+        raise too_many(bound.what, bound.most, "tools")
 
 
 def check_tools(count: int, where: str) -> None:

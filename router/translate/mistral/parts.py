@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from router.translate.mistral.limits import Tally
 from router.translate.mistral.values import refusal
 
 TEXT_TYPES = frozenset(("text", "input_text", "output_text", "summary_text"))
@@ -22,6 +23,8 @@ REFUSED = {
 }
 OMITTED = {"image_url": "[image omitted]", "input_audio": "[audio omitted]", "audio_url": "[audio omitted]"}
 LONGEST_TOLD = 40  # characters of a client's value in a message of ours
+
+_dump = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def json_text(value: object) -> str:
     """Return a value as text for the model: a string as it is, nothing for null, anything else as JSON (R8, R13)."""
     if isinstance(value, str):
         return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    return "" if value is None else _dump(value)
 
 
 def arguments_text(value: object) -> str:
@@ -233,7 +236,7 @@ def _result(part: Mapping[str, Any]) -> Result:
     return Result(ident, name, part.get("content", part.get("output", part.get("result"))))
 
 
-def result_pieces(content: object, where: str) -> list[Piece] | None:
+def result_pieces(content: object, where: str, parts: Tally) -> list[Piece] | None:
     """Return what the content of a tool result is made of, None where it is data and no content.
 
     A list counts as content where each element is a text, an image or a sound as it should be: a tool may as well
@@ -241,15 +244,15 @@ def result_pieces(content: object, where: str) -> list[Piece] | None:
     """
     if not isinstance(content, list):
         return None
+    for part in content:
+        if not isinstance(part, str) and not (isinstance(part, dict) and _is_content(part)):
+            return None
+    parts.add(len(content), where)
     pieces: list[Piece] = []
     for number, part in enumerate(content):
-        if isinstance(part, dict) and not _is_content(part):
-            return None
-        if not isinstance(part, dict | str):
-            return None
         piece = piece_of(part, f"{where}.{number}")
         if isinstance(piece, Result):
-            inner = result_pieces(piece.content, where)
+            inner = result_pieces(piece.content, where, parts)
             pieces += [Words(json_text(piece.content))] if inner is None else inner
         elif piece is not None:
             pieces.append(piece)

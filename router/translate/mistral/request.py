@@ -19,14 +19,14 @@ from router.translate.mistral.asked_reader import read_asked
 from router.translate.mistral.choice import judge_choice, translate_choice
 from router.translate.mistral.foreign import read_messages
 from router.translate.mistral.judge import UNPAIRED, Glance, Order, is_plain, judge_of, past_steps
-from router.translate.mistral.limits import UNCOUNTED, check_calls, check_messages, check_texts
+from router.translate.mistral.limits import UNCOUNTED, check_calls, check_messages, check_texts, too_many_values
 from router.translate.mistral.message import Assistant, Message, System, Tool, Turn, decode
 from router.translate.mistral.names import Names
 from router.translate.mistral.order import Placement
 from router.translate.mistral.pairing import Pairing
 from router.translate.mistral.parameters import needs_none, translate_parameters
 from router.translate.mistral.roles import Reader
-from router.translate.mistral.shape import CONTINUE, PROMPT, Shape, read
+from router.translate.mistral.shape import CONTINUE, PROMPT, TOO_MUCH, Shape, read
 from router.translate.mistral.surrogates import mend_surrogates
 from router.translate.mistral.values import refusal
 from router.translate.notes import Notes, Rule
@@ -82,6 +82,8 @@ def _read_and_translated(
     body: bytes, shape: Shape | None, profile: Profile, *, form: RequestForm, notes: Notes
 ) -> Translated:
     shape = shape or read(body)
+    if shape is TOO_MUCH:
+        raise too_many_values(body)
     glance = Glance(0, [], UNPAIRED)
     if shape is not None:
         check_messages(len(shape.messages))

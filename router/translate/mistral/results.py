@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from router.translate.mistral.limits import Tally
 from router.translate.mistral.message import Field, decode, encoded, is_text
 from router.translate.mistral.parts import (
     Media,
@@ -22,16 +23,17 @@ RICH_VERSION = 15  # the first tokenizer whose results hold images
 
 
 def result_content(
-    content: Field, origin: int, *, profile: Profile, join: str, notes: Notes
+    content: Field, origin: int, *, profile: Profile, join: str, parts: Tally, notes: Notes
 ) -> tuple[Raw, list[Any] | None]:
     """Return a result's content, and the media in it that a user must say instead (R9).
 
+    `parts`: those that the conversation may still have.
     R8: lists of texts become one text, joined with `join`; null is ""; anything else becomes JSON text.
     """
     if isinstance(content, Raw) and is_text(content):
         return content, None
     value: object = decode(content) if isinstance(content, Raw) else None
-    pieces = result_pieces(value, f"messages.{origin}.content")
+    pieces = result_pieces(value, f"messages.{origin}.content", parts)
     where = ("messages", origin, "content")
     if pieces is None:
         notes.repair(Rule.R8, *where)
@@ -40,10 +42,10 @@ def result_content(
         notes.repair(Rule.R8, *where)
         return encoded(join.join(words_of(pieces))), None
     if profile.is_mistral_common and profile.version == RICH_VERSION and profile.vision is not False:
-        parts = [part_of(piece) for piece in pieces]
-        if parts != value:
+        rich = [part_of(piece) for piece in pieces]
+        if rich != value:
             notes.repair(Rule.R8, *where)
-        return encoded(parts), None
+        return encoded(rich), None
     notes.lose(Rule.R9, *where)
     if profile.vision is False:
         pieces = [

@@ -63,6 +63,8 @@ Own = Callable[[list[Piece]], list[Turn]]
 
 def tell_dropped(key: str, value: Raw, origin: int, notes: Notes) -> None:
     """R1: note a key that is left out; it is a loss where it said something."""
+    if Rule.R1 in notes.lost and notes.steps is None:
+        return  # no other key would add to it
     if key in HINTS or bytes(value) in NOTHING:
         notes.repair(Rule.R1, "messages", origin, key)
     else:
@@ -250,6 +252,8 @@ class Reader:
 
     def _pieces(self, content: Field, origin: int) -> list[Piece]:
         """Return what a content is made of that is not a text already (R6)."""
+        if isinstance(content, Raw):
+            self._parts.foresee(content, f"messages.{origin}.content")
         value: object = decode(content) if isinstance(content, Raw) else None
         if value is None or value == "":
             return []
@@ -282,7 +286,9 @@ class Reader:
         return Turn(Tool(content, piece.id, UNSET if piece.name is None else encoded(piece.name)), origin, media)
 
     def _result(self, content: Field, origin: int) -> tuple[Raw, list[Any] | None]:
-        kept, media = result_content(content, origin, profile=self._profile, join=self._join, notes=self._notes)
+        kept, media = result_content(
+            content, origin, profile=self._profile, join=self._join, parts=self._parts, notes=self._notes
+        )
         if media and self.audio_at is None and any(part["type"] in AUDIO_TYPES for part in media):
             self.audio_at = origin
         return kept, media

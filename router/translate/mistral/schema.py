@@ -8,12 +8,17 @@ import enum
 from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
+import msgspec
+
 from router.translate.mistral.regexes import PATTERN_CHARACTERS, compiles
-from router.translate.mistral.values import is_number, text_of
+from router.translate.mistral.values import UNREADABLE, is_number, text_of
 
 # Of nested objects and arrays. Checking costs jsonschema some ten frames for a level, and Python has a thousand.
 MAX_DEPTH = 64
 MAX_CONTAINERS = 10_000  # objects and arrays of one schema; jsonschema takes 0.1 ms for each
+
+# Characters of all schemas of one request that come as JSON text, which nobody has counted the values of.
+TEXT_CHARACTERS = 256 * 1024
 
 ANY_OBJECT: Mapping[str, object] = {"type": "object"}
 
@@ -26,7 +31,7 @@ class Gone(enum.Enum):
 
 DROP = Gone.KEYWORD
 
-TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+TYPES = frozenset(("array", "boolean", "integer", "null", "number", "object", "string"))
 # What Python and other languages call them; None: JSON's null in a list of types.
 TYPE_NAMES: Mapping[object, str] = {
     **{name: name for name in TYPES},
@@ -35,12 +40,28 @@ TYPE_NAMES: Mapping[object, str] = {
 }
 
 
+CONTAINERS = (dict, list)
+EXCLUSIVE = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
+
+
 class Mender:
-    """Mends the schemas of one request, within its budget of patterns."""
+    """Mends the schemas of one request, within its budgets of patterns and of texts."""
 
     def __init__(self) -> None:
         """Nothing was seen yet."""
         self._characters = PATTERN_CHARACTERS
+        self._unread = TEXT_CHARACTERS
+
+    def read(self, text: str) -> dict[str, object] | None:
+        """Return the object that a schema in JSON text is, None where it is none or too long."""
+        self._unread -= len(text)
+        if self._unread < 0:
+            return None
+        try:
+            schema = msgspec.json.decode(text)
+        except UNREADABLE:
+            return None
+        return schema if isinstance(schema, dict) else None
 
     def mend(self, schema: object) -> dict[str, object]:
         """Return `schema` itself where it is an object that Draft-7 takes, else one that it takes (R26).
@@ -60,6 +81,8 @@ class Mender:
         told = _in_draft_7(schema)
         mended: dict[str, object] | None = None
         for keyword, value in told.items():
+            if PLAIN.get(keyword) is type(value) or (keyword == "type" and type(value) is str and value in TYPES):
+                continue
             if keyword in SIMPLE:
                 better = SIMPLE[keyword](value)
             elif keyword in NESTED:
@@ -83,8 +106,9 @@ class Mender:
 
     def _member(self, value: object) -> object:
         """Return what stands for one of several schemas: one that is none allows everything."""
-        mended = self._subschema(value)
-        return {} if mended is DROP else mended
+        if isinstance(value, dict):
+            return self._object(value)
+        return value if isinstance(value, bool) else {}
 
     def _schemas(self, value: object) -> object:
         if not isinstance(value, list) or not value:
@@ -142,8 +166,8 @@ def _in_draft_7(schema: dict[str, object]) -> dict[str, object]:
         if demanded:
             listed = schema.get("required")
             told = {**told, "required": [*(listed if isinstance(listed, list) else ()), *demanded]}
-    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-        if told.get(exclusive) is True and is_number(told.get(bound)):
+    for bound, exclusive in EXCLUSIVE:
+        if exclusive in told and told.get(exclusive) is True and is_number(told.get(bound)):
             told = {key: told[bound] if key == exclusive else value for key, value in told.items() if key != bound}
     return told
 
@@ -157,7 +181,7 @@ def _extent(schema: object) -> tuple[int, int]:
             inner
             for outer in level
             for inner in (outer.values() if isinstance(outer, dict) else cast("list[object]", outer))
-            if isinstance(inner, dict | list)
+            if isinstance(inner, CONTAINERS)
         ]
     return depth, containers
 
@@ -218,7 +242,7 @@ def _strings(value: object) -> object:
 def _type(value: object) -> object:
     """Return the names of types; what is not one of them, as "any", allows every type."""
     if not isinstance(value, list):
-        return (_type_name(value) if value is not None else None) or DROP
+        return DROP if value is None else _type_name(value) or DROP
     names = [_type_name(item) for item in value]
     if not names or None in names:
         return DROP
@@ -244,6 +268,13 @@ SIMPLE: Mapping[str, Callable[[object], object]] = {
     "enum": _array,
     "required": _strings,
     "type": _type,
+}
+
+# Keywords -> a type of which each value is taken: the quickest look at what most schemas have.
+PLAIN: Mapping[str, type] = {
+    **dict.fromkeys(("title", "description", "$ref", "format"), str),
+    **dict.fromkeys(("enum", "examples"), list),
+    **dict.fromkeys(("additionalProperties", "uniqueItems"), bool),
 }
 
 # Keywords whose values hold schemas or patterns, the same.

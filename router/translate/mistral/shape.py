@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from router.translate.mistral import asked_reader, choice, parameters
+from router.translate.mistral.limits import is_too_much
 from router.translate.mistral.message import Message
 from router.translate.mistral.top import KnownFields, LooseFields
 from router.translate.mistral.values import UNREADABLE
@@ -52,8 +53,16 @@ class Shape:
         return fields
 
 
+TOO_MUCH = Shape(KnownFields())  # of a request that is refused (R37)
+
+
 def read(body: bytes) -> Shape | None:
-    """Return what stands in a request, None where it is not of the usual shape: then nothing is known of it."""
+    """Return what stands in a request, None where it is not of the usual shape: then nothing is known of it.
+
+    It is `TOO_MUCH` where there are too many values: none of them was read.
+    """
+    if is_too_much(body):
+        return TOO_MUCH
     if not body.isascii():
         try:
             body.decode()

@@ -4,7 +4,7 @@ Agents send the same tools with every request, often many kilobytes of them. So 
 bytes they are" and "this is what becomes of them", are kept by the bytes they are about.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -12,14 +12,15 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from router.translate.mistral.limits import check_tools
+from router.translate.mistral.limits import check_raw_tools, check_tools
 from router.translate.mistral.names import Names, is_valid_name
 from router.translate.mistral.schema import Mender
 from router.translate.mistral.values import UNREADABLE, refusal, text_of, value_of
 from router.translate.notes import Notes, Rule
 from router.translate.profile import Profile
 
-# Tools above this many bytes are judged anew each time; a coding agent's are 10 to 200 KB.
+# Tools above this many bytes are judged anew each time, but not again where they are mended; a coding agent's are 10
+# to 200 KB.
 JUDGED_BYTES = 512 * 1024
 MENDED_BYTES = 128 * 1024  # the oddest become seven times as long, so both caches hold 50 MiB at the worst
 CACHED_ENTRIES = 32  # of each cache
@@ -31,6 +32,9 @@ class _Function(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     description: str
     parameters: dict[str, object]
+
+
+class _StrictFunction(_Function, forbid_unknown_fields=True):
     strict: bool | UnsetType = UNSET
 
 
@@ -39,7 +43,15 @@ class _Tool(msgspec.Struct, forbid_unknown_fields=True):
     function: _Function
 
 
-READ_CANONICAL = msgspec.json.Decoder(list[_Tool])
+class _StrictTool(_Tool, forbid_unknown_fields=True):
+    function: _StrictFunction
+
+
+# By whether `strict` is understood; either ends with the first tool that is otherwise.
+READ_CANONICAL: dict[bool, msgspec.json.Decoder[Sequence[_Tool]]] = {
+    False: msgspec.json.Decoder(list[_Tool]),
+    True: msgspec.json.Decoder(list[_StrictTool]),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,10 @@ class Tools:
 
 
 def judge_tools(raw: bytes, strict_tools: bool) -> frozenset[str] | None:
-    """Return the names of the functions where the JSON array needs no change at all (R24 to R27, R12), else None."""
+    """Return the names of the functions where the JSON array needs no change at all (R24 to R27, R12), else None.
+
+    Raises InvalidRequest where there is too much of it (R37).
+    """
     return (_judged if len(raw) <= JUDGED_BYTES else _judge)(raw, strict_tools)
 
 
@@ -89,24 +104,27 @@ def translate_tools(
 
 
 def _judge(raw: bytes, strict_tools: bool) -> frozenset[str] | None:
+    check_raw_tools(raw)
     try:
-        tools = READ_CANONICAL.decode(raw)
+        tools = READ_CANONICAL[strict_tools].decode(raw)
     except UNREADABLE:
         return None
     mender = Mender()
     for tool in tools:
         function = tool.function
-        if not strict_tools and function.strict is not UNSET:
-            return None
         if not is_valid_name(function.name) or mender.mend(function.parameters) is not function.parameters:
             return None
     return frozenset(tool.function.name for tool in tools) or None
 
 
 def _mend(raw: bytes, strict_tools: bool) -> Tools:
+    check_raw_tools(raw)
     names, notes = Names(), Notes()
     tools = translate_tools(value_of(Raw(raw), "tools"), Profile(strict_tools=strict_tools), names=names, notes=notes)
-    encoded = None if tools is None else Raw(msgspec.json.encode(tools))
+    if tools is None:
+        encoded = None
+    else:
+        encoded = Raw(msgspec.json.encode(tools) if notes.repaired else raw)
     return Tools(encoded, names.declared, frozenset(notes.repaired), frozenset(notes.lost))
 
 
@@ -192,11 +210,8 @@ class _Writer:
             self.notes.repair(Rule.R25, where, "parameters")
             return {}
         if isinstance(parameters, str):
-            try:
-                parsed = msgspec.json.decode(parameters)
-            except UNREADABLE:
-                parsed = None
-            if isinstance(parsed, dict):
+            parsed = self.mender.read(parameters)
+            if parsed is not None:
                 self.notes.repair(Rule.R26, where, "parameters")
                 parameters = parsed
         mended = self.mender.mend(parameters)

@@ -71,8 +71,8 @@ def test_a_million_messages_hold_up_nobody_for_long(entry: bytes) -> None:
     assert time.perf_counter() - started < 5, "translating them took longer than this before there was a limit"
 
 
-def test_a_message_of_a_million_keys_holds_up_nobody_for_long() -> None:
-    body = b'{"messages":[{"role":"user",' + b",".join(b'"%d":1' % number for number in range(1_000_000)) + b"}]}"
+def test_a_message_of_many_keys_holds_up_nobody_for_long() -> None:
+    body = b'{"messages":[{"role":"user",' + b",".join(b'"%d":1' % number for number in range(300_000)) + b"}]}"
 
     with pytest.raises(InvalidRequest, match="keys and texts"):
         translate(body, STRICTEST)

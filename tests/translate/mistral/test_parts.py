@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from router.errors import InvalidRequest
+from router.translate.mistral.limits import parts_tally
 from router.translate.mistral.parts import (
     Media,
     Piece,
@@ -159,20 +160,20 @@ def test_content_that_is_no_list_is_one_part() -> None:
     ],
 )
 def test_what_a_tool_returned_is_data_unless_all_of_it_is_content(content: Any) -> None:
-    assert result_pieces(content, "w") is None
+    assert result_pieces(content, "w", parts_tally()) is None
 
 
 def test_content_of_a_result_is_opened_also_within_results() -> None:
     inner = [{"type": "text", "text": "b"}, {"type": "image", "source": BASE64}]
     content = [{"type": "text", "text": "a"}, "", {"type": "tool_result", "content": inner}]
 
-    assert result_pieces(content, "w") == [Words("a"), Words("b"), IMAGE]
-    assert result_pieces([{"type": "tool_result", "content": {"x": 1}}], "w") == [Words('{"x": 1}')]
+    assert result_pieces(content, "w", parts_tally()) == [Words("a"), Words("b"), IMAGE]
+    assert result_pieces([{"type": "tool_result", "content": {"x": 1}}], "w", parts_tally()) == [Words('{"x": 1}')]
 
 
 def test_r37_a_file_in_a_result_is_refused() -> None:
     with pytest.raises(InvalidRequest):
-        result_pieces([{"type": "file", "file": {"file_data": "x"}}], "w")
+        result_pieces([{"type": "file", "file": {"file_data": "x"}}], "w", parts_tally())
 
 
 def test_r8_values_become_text_for_the_model() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
+from router.translate.mistral.limits import parts_tally
 from router.translate.mistral.message import encoded
 from router.translate.mistral.results import result_content
 from router.translate.notes import Notes, Rule
@@ -19,14 +20,14 @@ RICH = PRESETS["v15"]
 
 def read(content: Any, profile: Profile = PRESETS["v13"]) -> tuple[Any, Any, Notes]:
     notes = Notes(explain=True)
-    raw, media = result_content(encoded(content), 2, profile=profile, join="\n\n", notes=notes)
+    raw, media = result_content(encoded(content), 2, profile=profile, join="\n\n", parts=parts_tally(), notes=notes)
     return json.loads(bytes(raw)), media, notes
 
 
 def test_a_text_stays_the_object_it_is() -> None:
     raw, notes = encoded("a"), Notes()
 
-    assert result_content(raw, 0, profile=RICH, join="", notes=notes) == (raw, None)
+    assert result_content(raw, 0, profile=RICH, join="", parts=parts_tally(), notes=notes) == (raw, None)
     assert not notes.repaired
 
 
@@ -51,7 +52,7 @@ def test_r8_anything_else_becomes_text(content: Any, text: str) -> None:
 
 
 def test_r8_missing_content_is_empty_text() -> None:
-    raw, _ = result_content(UNSET, 0, profile=RICH, join="", notes=Notes())
+    raw, _ = result_content(UNSET, 0, profile=RICH, join="", parts=parts_tally(), notes=Notes())
 
     assert bytes(raw) == b'""'
 
