@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from router.translate.mistral.limits import MAX_CALLS, MAX_MESSAGES, MAX_PARTS, MAX_TOOLS
+from router.translate.mistral.limits import (
+    MAX_CALLS,
+    MAX_MEMBERS,
+    MAX_MESSAGES,
+    MAX_PARTS,
+    MAX_SCHEMAS,
+    MAX_TOOLS,
+    MAX_VALUES,
+)
+from router.translate.mistral.schema import TEXT_CHARACTERS
 from router.translate.notes import Rule
 from router.translate.profile import PRESETS, Profile, Renderer, parse_profile
 from router.translate.refusals import told
@@ -106,6 +115,10 @@ def test_every_limit_is_told() -> None:
     for most, what in [(MAX_MESSAGES, "messages"), (MAX_PARTS, "parts of content"), (MAX_CALLS, "calls")]:
         assert len(re.findall(rf"\b{most:,}\s+{what}", PAGE)) > 1
     assert f"{MAX_TOOLS:,} tools" in PAGE
+    text = " ".join(PAGE.split())
+    for most in (f"{MAX_VALUES:,} values", f"{MAX_MEMBERS:,} values", f"{MAX_SCHEMAS:,} (?:are )?objects and arrays"):
+        assert len(re.findall(most, text)) > 1
+    assert f"{TEXT_CHARACTERS >> 10} KiB of such texts" in text
 
 
 def test_every_link_within_the_page_leads_somewhere() -> None:

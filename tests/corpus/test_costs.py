@@ -1,7 +1,7 @@
 """What is large costs in proportion to its size: of no shape that a client or a backend may choose, more.
 
 Time is the processor's, and only ratios count: four times the bytes may take four times as long, and some; where cost
-grows with the square it is sixteen times.
+grows with the square it is sixteen times. What is translated may take some times as long as it takes to pass over it.
 """
 
 import time
@@ -13,6 +13,9 @@ from router.errors import InvalidRequest
 from router.relay.envelope import peek_json
 from router.relay.forms import peek_multipart
 from router.relay.history import keys_of
+from router.translate.mistral.limits import MAX_CALLS, MAX_PARTS, MAX_SCHEMAS, MAX_TOOLS
+from router.translate.mistral.request import translate
+from router.translate.profile import PRESETS
 from router.wire.answer import AnswerLimits
 from router.wire.limits import ServerLimits
 from router.wire.sse import EventSplitter, event_data, split_events
@@ -91,6 +94,46 @@ CONVERSATIONS: dict[str, Shape] = {
         b'{"messages":[{"content":[{"a":1' + (b"," + b" " * 500) * (n // 501) + b'"cache_control":1}]}]}'
     ),
     "one text": lambda n: b'{"messages":"' + b"a" * n + b'"}',
+}
+USER = b'{"role":"user","content":"a"}'
+TOOL = b'{"type":"function","function":{"name":"f","parameters":{}}}'
+
+
+def row(entry: bytes, n: int) -> bytes:
+    """Return the JSON of an array of so many bytes."""
+    return b"[" + (entry + b",") * (n // (len(entry) + 1)) + entry + b"]"
+
+
+def with_tools(tools: bytes) -> bytes:
+    return b'{"messages":[%b],"tools":%b}' % (USER, tools)
+
+
+def with_schema(schema: bytes) -> bytes:
+    return with_tools(TOOL.replace(b"{}", schema).join((b"[", b"]")))
+
+
+TRANSLATED: dict[str, Shape] = {
+    "an object as content": lambda n: b'{"messages":[{"role":"user","content":{"x":%b}}]}' % row(b"[]", n),
+    "empty messages": lambda n: b'{"messages":%b}' % row(b"{}", n),
+    "short messages": lambda n: b'{"messages":%b}' % row(USER, n),
+    "short parts": lambda n: b'{"messages":[{"role":"user","content":%b}]}' % row(b'{"type":"text","text":"a"}', n),
+    "parts of a result": lambda n: b'{"messages":[{"role":"tool","content":%b}]}' % row(b'"a"', n),
+    "lists as a result": lambda n: b'{"messages":[{"role":"tool","content":%b}]}' % row(b"[]", n),
+    "empty calls": lambda n: b'{"messages":[{"role":"assistant","tool_calls":%b}]}' % row(b"{}", n),
+    "details of reasoning": lambda n: (
+        b'{"messages":[%b,{"role":"assistant","content":"a","reasoning_details":%b}]}' % (USER, row(b"[]", n))
+    ),
+    "keys of a message": lambda n: b'{"messages":[{"role":"user","content":"a","x":1,%b]}' % NUMBERED(n)[1:],
+    "short tools": lambda n: with_tools(row(TOOL, n)),
+    "short functions": lambda n: b'{"messages":[%b],"functions":%b}' % (USER, row(b"{}", n)),
+    "numbers in a schema": lambda n: with_schema(b'{"type":["object"],"enum":%b}' % row(b"1", n)),
+    "properties of a schema": lambda n: with_schema(b'{"properties":%b}' % NUMBERED(n)),
+    "a schema in a text": lambda n: with_schema(b'"{\\"enum\\":%b}"' % row(b"[]", n)),
+    "a schema of a response": lambda n: (
+        b'{"messages":[%b],"response_format":{"type":"json_schema","json_schema":{"schema":{"enum":%b}}}}'
+        % (USER, row(b"[]", n))
+    ),
+    "a list as a choice": lambda n: b'{"messages":[%b],"tools":[%b],"tool_choice":%b}' % (USER, TOOL, row(b"[]", n)),
 }
 PART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
 FORMS: dict[str, Shape] = {
@@ -210,3 +253,58 @@ def test_a_conversation_is_not_looked_at_where_a_word_of_it_is_none(shape: Shape
     for name in (b"previous_response_id", b"role", b"type"):
         passed_over = passed_over.replace(b'"%b":' % name, b'"odd":')
     assert min(cost(recognise, value, 0) for _ in range(3)) < min(cost(recognise, passed_over, 0) for _ in range(3))
+
+
+LARGE = 10 << 20  # bytes
+MOST_TRANSLATED = 6.0  # times what it takes to pass over as many bytes of the shortest values
+
+
+def rewrite(data: bytes, size: int) -> None:
+    try:
+        translate(data, PRESETS["v13"])
+    except InvalidRequest:
+        return
+
+
+@pytest.mark.row(56)
+@pytest.mark.parametrize("shape", TRANSLATED.values(), ids=TRANSLATED)
+def test_translating_what_is_large_costs_a_few_times_what_passing_over_it_does(shape: Shape) -> None:
+    """One body must not hold up everybody else while it is taken apart: what is too much is counted, and refused."""
+    body, plain = shape(LARGE), b'{"x":%b}' % row(b"{}", LARGE)
+    seen = []
+    for _ in range(TRIES):
+        seen.append((cost(peek, plain, 0), cost(rewrite, body, 0)))
+        if min(after for _, after in seen) <= MOST_TRANSLATED * min(before for before, _ in seen):
+            return
+    raise AssertionError(f"seconds of the processor, to pass over a body and to translate one: {seen}")
+
+
+@pytest.mark.row(56)
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"messages":%b,"x":1}' % row(b'{"a":[]}', 1 << 22), "messages"),
+        (b'{"messages":[%b],"stop":%b}' % (USER, row(b"1", 1 << 20)), None),
+        (with_tools(row(TOOL, 60 * (MAX_TOOLS + 1))), "tools"),
+        (with_schema(b'{"enum":%b}' % row(b"[]", 3 * MAX_SCHEMAS)), "tools"),
+        (b'{"messages":[{"role":"tool","content":%b}]}' % row(b'"a"', 4 * (MAX_PARTS + 1)), "messages.0.content"),
+        (b'{"messages":[{"role":"user","content":%b}]}' % row(b"[]", 3 * (MAX_PARTS + 1)), "messages.0.content"),
+        (
+            b'{"messages":[{"role":"assistant","tool_calls":%b}]}' % row(b"{}", 3 * (MAX_CALLS + 1)),
+            "messages.0.tool_calls",
+        ),
+    ],
+    ids=["values", "values elsewhere", "tools", "schemas", "parts of a result", "parts", "calls"],
+)
+def test_what_is_too_much_is_refused_with_its_place(body: bytes, param: str | None) -> None:
+    with pytest.raises(InvalidRequest, match="more than") as caught:
+        translate(body, PRESETS["v13"])
+    assert (caught.value.param, caught.value.code) == (param, "unsupported_value")
+
+
+@pytest.mark.row(56)
+def test_what_only_looks_like_many_values_within_a_text_is_taken() -> None:
+    """A table, or a program, as the result of a tool."""
+    for text in (rb"1,2,[{3}]\n", rb"\",\"", rb"\\,[", b"a, "):
+        body = b'{"messages":[%b,{"role":"developer","content":"%b"}]}' % (USER, text * 500_000)
+        assert translate(body, PRESETS["v13"]).notes.repaired

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from router.translate.mistral.limits import check_raw_tools, check_tools
+from router.translate.mistral.limits import MAX_TOOLS, check_raw_tools, check_tools, is_longer
 from router.translate.mistral.names import Names, is_valid_name
 from router.translate.mistral.schema import Mender
 from router.translate.mistral.values import UNREADABLE, refusal, text_of, value_of
@@ -104,11 +104,13 @@ def translate_tools(
 
 
 def _judge(raw: bytes, strict_tools: bool) -> frozenset[str] | None:
-    check_raw_tools(raw)
+    if is_longer(raw, MAX_TOOLS):
+        return None
     try:
         tools = READ_CANONICAL[strict_tools].decode(raw)
     except UNREADABLE:
         return None
+    check_raw_tools(raw)
     mender = Mender()
     for tool in tools:
         function = tool.function
