@@ -102,7 +102,7 @@ def is_longer(raw: bytes | Raw, most: int) -> bool:
 
 def is_too_much(body: bytes) -> bool:
     """Return whether a request holds too many values."""
-    return _passed(body, OF_BODY) is not None
+    return len(body) > BYTES_OF_VALUE * MAX_VALUES and _passed(body, OF_BODY) is not None
 
 
 def too_many_values(body: bytes) -> InvalidRequest:
