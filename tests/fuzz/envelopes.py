@@ -1,7 +1,8 @@
 """The envelope: what routing reads of a body is what the backend reads of the bytes that are sent, or it is refused.
 
 The backend's readings: `json.loads`, as in vLLM, and Starlette's parser of forms. The first byte of a case chooses what
-follows: a form (its boundary is `x`), or JSON. Nothing but `InvalidRequest` is raised.
+follows: a form (its boundary is `x`), a line with a Content-Type and its form, or JSON. Nothing but `InvalidRequest` is
+raised.
 """
 
 import json
@@ -22,7 +23,7 @@ from router.translate.mistral.surrogates import mend_surrogates
 from tests.fuzz.seeds import envelope_seeds
 from tests.fuzz.target import Target, no_errors
 
-FORM = b"F"
+FORM, TYPED = b"F", b"T"
 CONTENT_TYPE = "multipart/form-data; boundary=x"
 SOLE = "the sole “model”"
 BOOLEAN = TypeAdapter(bool)  # as vLLM declares the field of its forms
@@ -32,6 +33,15 @@ WORDS = (
     *(b"\\ud800", b"\\ud83d\\ude00", b"\\u0000", b"\xed\xa0\x80", b"\xc0\x80", b"\xef\xbb\xbf", b"\xff\xfe", b"\\x"),
     *(b"--x\r\n", b"--x--", b"\r\n--x", b'name="model"', b'name="stream"', b'filename="a"', b"name*=utf-8''model"),
     *(b"Content-Disposition: form-data; ", b"Content-Transfer-Encoding: base64\r\n", b"\r\n\r\n", b"; name=model"),
+    *(
+        b"; boundary=",
+        b"; boundary*=utf-8''x",
+        b"; boundary*0=x",
+        b"; charset=utf-7",
+        b"; charset*0=utf-7",
+        b"; name*0=model",
+    ),
+    *(b"multipart/form-data", b'; boundary="x"', b'; boundary="\\x"', b"\\", b'"'),
 )
 
 
@@ -40,7 +50,9 @@ def run(data: bytes) -> None:
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     with no_errors("router"):
         if data.startswith(FORM):
-            check_form(data[1:])
+            check_form(data[1:], CONTENT_TYPE)
+        elif data.startswith(TYPED):
+            check_typed(data[1:])
         else:
             check_json(data[1:])
 
@@ -88,26 +100,33 @@ def agree(envelope: Envelope, value: object) -> None:
     assert bool(value.get("stream")) is envelope.stream, (envelope, value.get("stream"))
 
 
-def check_form(body: bytes) -> None:
+def check_typed(data: bytes) -> None:
+    """Do as `check_form`, with a Content-Type as llhttp may let it through."""
+    line, _, body = data.partition(b"\n")
+    if not any(byte < 0x20 or byte == 0x7F for byte in line):
+        check_form(body, line.decode("latin-1"))
+
+
+def check_form(body: bytes, content_type: str) -> None:
     """Hold our reading of a form against Starlette's."""
     try:
-        envelope = peek_multipart(body, CONTENT_TYPE)
+        envelope = peek_multipart(body, content_type)
     except InvalidRequest:
         return
-    agree_form(envelope, parsed(body))
+    agree_form(envelope, parsed(body, content_type))
     if envelope.model is None:
-        filled = fill_multipart_model(body, CONTENT_TYPE, SOLE)
-        assert peek_multipart(filled, CONTENT_TYPE) in (Envelope(SOLE, envelope.stream), envelope)
-        agree_form(Envelope(SOLE, envelope.stream), parsed(filled))
+        filled = fill_multipart_model(body, content_type, SOLE)
+        assert peek_multipart(filled, content_type) in (Envelope(SOLE, envelope.stream), envelope)
+        agree_form(Envelope(SOLE, envelope.stream), parsed(filled, content_type))
 
 
-def parsed(body: bytes) -> dict[str, Any] | None:
+def parsed(body: bytes, content_type: str) -> dict[str, Any] | None:
     """Return the fields that vLLM reads of a form, None where it refuses it."""
 
     async def stream() -> AsyncIterator[bytes]:
         yield body
 
-    parsing = MultiPartParser(Headers({"content-type": CONTENT_TYPE}), stream()).parse()
+    parsing = MultiPartParser(Headers({"content-type": content_type}), stream()).parse()
     try:
         parsing.send(None)
     except StopIteration as done:  # it waits for nothing
