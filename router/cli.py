@@ -35,7 +35,6 @@ Precedence: flags, environment, .env, the file, defaults. Every key: docs/config
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (None: that of the process) and return the exit code."""
-    _open_closed_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         arguments = _parsed(words)
@@ -209,6 +208,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         for line in print_lines(loaded.config, loaded.origins):
             _say(line)
         return DONE
+    _open_closed_streams()
     from router.reload import Source
     from router.server import serve
 

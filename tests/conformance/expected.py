@@ -79,6 +79,10 @@ CLIENT = {
     "simple_httpclient_test.*.test_ipv6": (Why.ABSENT, "allow_ipv6"),
     "simple_httpclient_test.*.test_*redirect*": (Why.REDIRECTS, ""),
     "simple_httpclient_test.*.test_multiple_content_length_accepted": (Why.STRICTER, "a Content-Length is one number"),
+    "simple_httpclient_test.SimpleHTTPSClientTestCase.test_no_content_length": (
+        Why.STRICTER,
+        "by TLS, the end of a connection is no end of an answer",
+    ),
 }
 EXPECTED = {"server": SERVER, "client": CLIENT}
 
