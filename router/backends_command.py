@@ -91,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, reload: bool = False) -> N
     parser.add_argument("backend", nargs="?", metavar="URL|NAME", help="the URL to add, else the backend's name")
     parser.add_argument("--watch", action="store_true", help="of list: show it anew each second, until Ctrl-C")
     parser.add_argument("--name", help="of add: what to call it (default: host:port)")
+    parser.add_argument("--zone", help="of add: where it stands, for people")
     parser.add_argument("--weight", help="of add: its share of requests, 1 to 100")
     parser.add_argument("--max-connections", metavar="N", help="of add: requests in flight at most")
     parser.add_argument("--force", action="store_true", help="of remove: also the last one")
@@ -202,7 +203,7 @@ def _order(arguments: argparse.Namespace) -> tuple[str, str, dict[str, object] |
     """Return method, path and body of what is asked for."""
     action, backend = arguments.action, arguments.backend
     if action == "add":
-        given = {"name": arguments.name, "weight": arguments.weight, "max_connections": arguments.max_connections}
+        given = {key: getattr(arguments, key) for key in ("name", "zone", "weight", "max_connections")}
         return "POST", "/admin/backends", {"url": backend, **{k: v for k, v in given.items() if v is not None}}
     path = f"/admin/backends/{urllib.parse.quote(backend, safe='')}"
     if action == "remove":

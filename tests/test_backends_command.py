@@ -117,8 +117,8 @@ def test_backends_are_a_table_without_colour_where_nobody_looks(router: Router, 
 
 
 def test_a_backend_is_added_drained_undrained_and_removed(router: Router, capsys: Capture) -> None:
-    words = ["add", "http://127.0.0.1:3/v1", "--name", "gpu/3", "--weight", "4", "--max-connections", "9"]
-    assert router.run("backends", *words) == DONE
+    words = ["--name", "gpu/3", "--weight", "4", "--max-connections", "9", "--zone", "b-1"]
+    assert router.run("backends", "add", "http://127.0.0.1:3/v1", *words) == DONE
     assert router.run("backends", "drain", "gpu/3") == DONE
     assert router.run("backends", "list") == DONE
     out = capsys.readouterr().out
@@ -126,6 +126,8 @@ def test_a_backend_is_added_drained_undrained_and_removed(router: Router, capsys
     assert "Backend gpu/3 gets no new requests." in out
     (line,) = (line for line in out.splitlines() if line.startswith("gpu/3 "))
     assert line.split()[1:5] == ["drained", "0/9", "-", "4"]
+    assert router.run("backends", "--json") == DONE
+    assert [one["zone"] for one in json.loads(capsys.readouterr().out)["data"] if one["name"] == "gpu/3"] == ["b-1"]
 
     assert main(["backends", "undrain", "--config", str(router.path), "gpu/3"]) == DONE, "a flag before the name"
     assert main(["backends", "drain", "--config", str(router.path), "gpu/3", "127.0.0.1:2"]) == USAGE

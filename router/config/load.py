@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from router.config import certificates, checks, exposure, places
+from router.config import certificates, checks, exposure, paths
 from router.config.address import DEFAULT_API_PREFIX
 from router.config.document import MAX_TEXT, parse_document, parse_section
 from router.config.dotenv import parse_dotenv
@@ -71,7 +71,7 @@ def load(
         raise ConfigError(without_repeats(faults), files=files)
     found = _origins(tree, config)
     public = exposure.notices(config, found, file=file, env_file=env_file or DOTENV)
-    own = (*checks.notices(config), *certificates.notices(config), *places.notices(config))
+    own = (*checks.notices(config), *certificates.notices(config), *paths.notices(config))
     return Loaded(config, found, (*report.notices, *own, *public), file, own_names, files)
 
 

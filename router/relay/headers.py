@@ -166,7 +166,7 @@ def find(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:
 
 def is_encoded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Return whether a body is compressed, by any of its Content-Encoding fields."""
-    found = [value for name, value in headers if len(name) == 16 and name.lower() == b"content-encoding"]
+    found = [value for name, value in headers if name.lower() == b"content-encoding"]
     return any(each.strip().lower() not in (b"identity", b"") for value in found for each in value.split(b","))
 
 

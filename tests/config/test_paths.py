@@ -1,8 +1,8 @@
-"""Rules of router/config/places.py."""
+"""Rules of router/config/paths.py."""
 
 from pathlib import Path
 
-from router.config.places import notices
+from router.config.paths import notices
 from router.config.schema import Config
 
 
