@@ -1,10 +1,11 @@
 """Probes every backend and lists its models; one task per backend. What that means is the registry's to decide.
 
-The first probe goes out at once. A probe starts `interval` after the last one started, varied by `jitter`; while a
-backend is down, or one pass away from being up again, sooner, so that a backend that returns is back in use within
-one interval. Before the probe that brings a backend up is told, its models are listed: a restarted server may
-serve others, and no request shall meet the difference; and, where that is configured, it has to answer one real
-completion. A probe that fails while answers of ours come from the backend says that it is busy.
+The first probe goes out at once. A probe starts `interval` after the last one started, varied by `jitter`; many
+backends are asked in one turn of the loop (`load.together`). While a backend is down, or one pass away from being up
+again, it is asked sooner, so that one that returns is back in use within one interval. Before the probe that brings a
+backend up is told, its models are listed: a restarted server may serve others, and no request shall meet the
+difference; and, where that is configured, it has to answer one real completion. A probe that fails while answers of
+ours come from the backend says that it is busy.
 
 Nothing that one backend is asked ever waits for another.
 """
@@ -23,7 +24,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 
 from router.backends.backend import Backend, BackendSpec, Change, Listing
 from router.backends.health import HealthRules, HealthState, Seen
-from router.backends.load import Access, Answers, Load
+from router.backends.load import Access, Answers, Load, together
 from router.backends.registry import Registry
 from router.backends.warmup import ANOTHER_FORM, NOT_FOR_US, Pauses, questions
 from router.errors import ConnectError, ConnectionLost
@@ -163,7 +164,8 @@ class Checker:
             except Exception:  # the last line of a background loop: a fault of ours must not end all probes
                 logger.exception("the check of backend %s failed", backend.spec.name)
             pause = self._pace(backend) * self._access.rng.uniform(1 - self._rules.jitter, 1 + self._rules.jitter)
-            await asyncio.sleep(max(LEAST_PAUSE, started + pause - self._clock()))
+            now = self._clock()
+            await asyncio.sleep(together(max(LEAST_PAUSE, started + pause - now), now))
 
     def _pace(self, backend: Backend) -> float:
         """Return the seconds between the starts of two probes, before jitter."""

@@ -24,6 +24,10 @@ SELDOM = 6  # intervals between two looks at a server that tells nothing
 FIRST_LOOK = (0.5, 1.0)  # intervals before the first look, so that not all pages are made at one moment
 MAX_PAGE = 8 * 2**20  # bytes: vLLM's has 70 to 300 KB
 
+# Seconds. Of many backends, those that are due within one step are asked together: each question takes half as long as
+# one for which the loop wakes up alone. A pause from LONG on ends at a step, on average when it would have ended.
+STEP, LONG = 0.05, 1.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -57,6 +61,11 @@ class Access:
     tell: Callable[[Sequence[Change]], None]
 
 
+def together(pause: float, now: float) -> float:
+    """Return a pause, in seconds, that ends when those of other backends do; `now`: of one clock for all of them."""
+    return pause if pause < LONG else round((now + pause) / STEP) * STEP - now
+
+
 AWAITED = 2  # streams with no more than a head: one alone may wait for a grammar or an adapter
 
 
@@ -75,16 +84,17 @@ class Load:
 
     async def watch(self, backend: Backend) -> None:
         """Look again and again; ends when cancelled."""
-        rng, engine = self._access.rng, Engine()
+        rng, clock, engine = self._access.rng, self._access.clock, Engine()
         tells = True
-        await asyncio.sleep(self.rules.load_interval * rng.uniform(*FIRST_LOOK))
+        await asyncio.sleep(together(self.rules.load_interval * rng.uniform(*FIRST_LOOK), clock()))
         while True:
             try:
                 tells = await self.look(backend, engine, told=tells)
             except Exception:  # the last line of a background loop: a fault of ours must not end all looks
                 logger.exception("the look at the load of backend %s failed", backend.spec.name)
             pause = self.rules.load_interval * (1 if tells else SELDOM)
-            await asyncio.sleep(pause * rng.uniform(1 - self.rules.jitter, 1 + self.rules.jitter))
+            pause *= rng.uniform(1 - self.rules.jitter, 1 + self.rules.jitter)
+            await asyncio.sleep(together(pause, clock()))
 
     async def look(self, backend: Backend, engine: Engine, *, told: bool = True) -> bool:
         """Look once; return whether the backend tells figures. `told`: whether it did so far."""

@@ -200,10 +200,15 @@ class Registry:
         """Take in what a probe saw; return what changed."""
         self._now = now
         changes = self._say_unsaid()
-        if not backend.removed:
-            changed = observe(backend, seen, self._catalogue, now=now, cause=seen.value)
-            changes += [changed] if changed is not None else ()
+        if backend.removed:
+            return changes
+        was_busy = backend.health.is_busy
+        changed = observe(backend, seen, self._catalogue, now=now, cause=seen.value)
+        changes += [changed] if changed is not None else ()
+        if changed is not None or backend.health.is_busy is not was_busy:
             self._places.weigh(backend, now)
+        elif self._wakes.next_at <= now:  # nearly every probe finds all as it was, but for what time has brought
+            self._places.wake(now)
         return changes
 
     def is_late(self, backend: Backend, *, now: float, within: float) -> None:
@@ -218,8 +223,10 @@ class Registry:
 
     def would_rise(self, backend: Backend, *, now: float) -> bool:
         """Return whether a passed probe would bring a backend up at `now`."""
-        after = backend.health.after(Seen.PASSED, held=is_held(backend, self._catalogue, now=now))
-        return backend.health.state is not HealthState.UP and after is HealthState.UP
+        if backend.health.state is HealthState.UP:
+            return False
+        held = is_held(backend, self._catalogue, now=now)
+        return backend.health.after(Seen.PASSED, held=held) is HealthState.UP
 
     def is_missed(self, backend: Backend) -> bool:
         """Return whether some model of a backend can be had from nobody at the moment."""

@@ -15,6 +15,7 @@ import orjson
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from router.backends.backend import Backend
+from router.errors import ConnectionLost
 from router.relay.dialects import Dialects, Found, numbers_of
 from router.relay.endpoint import Endpoint
 from router.translate.mistral.probes import Probe, Reply, conclude, is_mistral, question, read_reply
@@ -167,16 +168,26 @@ class Prober:
             body=None if body is None else orjson.dumps(body),
             connect_timeout=self._timeout,
             request_timeout=self._timeout,
-            fresh=True,
         )
         try:
-            response: HTTPResponse = await self._client.fetch(request, raise_error=False)
+            response = await self._answer(request)
             return response.code, orjson.loads(response.body) if len(response.body) <= MAX_ANSWER else None
         except ValueError:
             return response.code, None
         except Exception as fault:  # whatever a client may raise: there was no answer
             log.debug("backend %s gave no answer to %s: %r", name, path, fault)
             return 0, None
+
+
+    async def _answer(self, request: Request) -> HTTPResponse:
+        """Return the answer, whatever its status; raises what the client does without one."""
+        try:
+            return await self._client.fetch(request, raise_error=False)
+        except ConnectionLost as fault:
+            if not fault.reused or fault.received:
+                raise
+            request.fresh = True  # a kept connection had died, which tells nothing of the backend
+            return await self._client.fetch(request, raise_error=False)
 
 
 def length_of(model: Mapping[str, Any]) -> int | None:
