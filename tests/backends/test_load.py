@@ -20,7 +20,7 @@ from router.backends.backend import BackendSpec, Change, ChangeKind
 from router.backends.checker import Checker, plain_request
 from router.backends.engine import Engine, Figures
 from router.backends.health import HealthRules, HealthState, Seen
-from router.backends.load import MAX_PAGE, Access, Answers, Load, never, nobody
+from router.backends.load import LONG, MAX_PAGE, STEP, Access, Answers, Load, never, nobody, together
 from router.backends.registry import Registry
 from router.wire.client import PooledHTTPClient
 
@@ -311,3 +311,23 @@ def test_a_slow_page_delays_no_probe() -> None:
 def test_who_watches_no_answers_knows_of_no_progress() -> None:
     assert never("a") == -math.inf
     assert nobody("a") == 0
+
+
+# Of many
+
+
+def test_pauses_of_many_backends_end_together_and_are_no_longer_on_average() -> None:
+    dice, now = random.Random(1), 1234.567
+    pauses = [dice.uniform(1.6, 2.4) for _ in range(500)]
+    ends = [now + together(pause, now) for pause in pauses]
+
+    assert len({round(end / STEP) for end in ends}) <= 17  # 16 steps lie between the least and the most
+    assert all(abs(end / STEP - round(end / STEP)) < 1e-6 for end in ends)
+    moved = [end - now - pause for end, pause in zip(ends, pauses, strict=True)]
+    assert max(map(abs, moved)) <= STEP / 2 + 1e-6
+    assert abs(sum(moved) / len(moved)) < STEP / 10  # a failure is seen as soon as before
+
+
+def test_a_short_pause_is_as_long_as_it_is() -> None:
+    assert together(LONG - 0.001, 5.01) == LONG - 0.001
+    assert together(LONG, 5.01) > LONG - STEP

@@ -764,6 +764,27 @@ def test_a_model_is_out_where_waiting_is_in_vain_and_not_where_all_are_full_or_u
     assert registry.is_out("of which nobody knows", now=2.0)
 
 
+def test_probes_alone_bring_a_share_in_line_with_the_time_and_with_what_they_see() -> None:
+    registry = make(1)
+    [backend] = registry.backends
+    registry.probed(backend, Seen.REFUSED, now=10)
+    for now in (100, 101):
+        registry.probed(backend, Seen.PASSED, now=now)
+    assert backend.share < 0.2  # it starts slowly
+
+    shares = []
+    for now in range(103, 103 + int(SLOW_START), 2):
+        registry.probed(backend, Seen.PASSED, now=now)
+        shares.append(backend.share)
+    assert shares == sorted(set(shares))
+    assert shares[-1] == 1.0
+
+    registry.probed(backend, Seen.BUSY, now=200)
+    assert backend.share == 0.5
+    registry.probed(backend, Seen.PASSED, now=202)
+    assert backend.share == 1.0
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Random picks, reports, probes, lists, orders of operators and time steps."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class Scene:
     backend: Backend
     dialects: Dialects
     prober: Prober
+    endpoints: dict[str, Endpoint]
     now: list[float] = field(default_factory=lambda: [0.0])
 
     async def inspect(self, *, rises: bool) -> None:
@@ -93,11 +94,11 @@ async def scene(
     backend = Backend(BackendSpec("a", url), health_rules=HealthRules(), breaker_rules=BreakerRules())
     backend.models = {model: {"id": model, "root": f"/models/{model}"}}
     dialects = Dialects({"a": configured or Configured()})
-    endpoint = Endpoint(parse_url(url)[0], api_key="k")
+    endpoints = {"a": Endpoint(parse_url(url)[0], api_key="k")}
     try:
         now = [0.0]
-        prober = Prober(client, {"a": endpoint}, dialects, timeout=timeout, clock=lambda: now[0])
-        yield Scene(server, backend, dialects, prober, now)
+        prober = Prober(client, endpoints, dialects, timeout=timeout, clock=lambda: now[0])
+        yield Scene(server, backend, dialects, prober, endpoints, now)
         await prober.stop()
     finally:
         client.close()
@@ -183,6 +184,32 @@ def test_a_dead_server_is_nothing_to_fail_of() -> None:
             await prober.inspect(stage.backend, (), True)
 
             assert not stage.dialects.of("a").translates
+
+    run(test)
+
+
+def test_a_kept_connection_that_had_died_is_no_missing_answer() -> None:
+    connections = 0
+
+    async def answer_once_per_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = b'{"version":"0.32.0"}' if head.startswith(b"GET /version ") else b"{}"
+        status = 404 if body == b"{}" else 200
+        writer.write(b"HTTP/1.1 %d OK\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()  # the second request on a connection gets no answer
+
+    async def test() -> None:
+        server = await asyncio.start_server(answer_once_per_connection, "127.0.0.1", 0)
+        async with server, scene(Server(), model="devstral") as stage:
+            stage.endpoints["a"] = Endpoint(parse_url(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")[0])
+            await stage.inspect(rises=True)
+
+            assert stage.dialects.describe("a")["version"] == "0.32.0"
+            assert connections == 2  # the second question went out again
 
     run(test)
 
