@@ -36,8 +36,8 @@ http {{
     keepalive_requests 100000000;
     tcp_nodelay on;
     upstream backend {{
-        server 127.0.0.1:{backend};
-        keepalive 256;
+{servers}
+        keepalive {kept};
         keepalive_requests 100000000;
     }}
     server {{
@@ -113,10 +113,14 @@ def mistral_router(port: int, backend: int, *, work: Path) -> Server:
     return Server(MISTRAL, (*command, "--config", str(config)), port)
 
 
-def nginx(program: str, port: int, backend: int, work: Path) -> Server:
-    """Return nginx as a plain proxy: one worker, upstream keep-alive, no buffering of answers, access log on."""
+def nginx(program: str, port: int, backend: int, work: Path, *, others: Sequence[int] = ()) -> Server:
+    """Return nginx as a plain proxy: one worker, upstream keep-alive, no buffering of answers, access log on.
+
+    `others`: ports of further backends.
+    """
     config = work / "nginx.conf"
-    config.write_text(NGINX.format(work=work, port=port, backend=backend))
+    servers = "\n".join(f"        server 127.0.0.1:{each};" for each in (backend, *others))
+    config.write_text(NGINX.format(work=work, port=port, servers=servers, kept=256 + 2 * len(others)))
     return Server("nginx", (program, "-c", str(config), "-p", str(work), "-e", str(work / "nginx.error.log")), port)
 
 

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import fronts, idle, load
+from bench import fronts, idle, load, peers
 from bench.bodies import chat_body
 from bench.figures import markdown, table
 from bench.load import Phase, Plan, Target
@@ -34,12 +34,15 @@ BODIES = [1 << size for size in range(10, 23, 2)]  # bytes
 STREAMS = [1, 10, 100, 1000, 10_000]
 BACKENDS = [1, 10, 100, 500]
 MODELS = [1, 10, 100, 1000]
+BESIDE = {"nginx": fronts.nginx, "haproxy": peers.haproxy}  # what is shown beside, where it is installed
+DESCRIPTORS = 24_000  # the limit of files that servers get where it is allowed: 10,000 streams fit into one process
+SHARE, ROOM = 0.9, 100  # of it that the router gives to work, and how many of these are no stream's
 EVENTS = 2000  # per second, of all streams together, whatever their number
 STEEP = 1.15  # an exponent over this is more than noise around 1
 PER_REQUEST = 1.0  # microseconds that 500 backends may add to a request
 PICKS = 500  # in one round: all backends once
 CONFIG = """\
-server: {{host: 127.0.0.1, port: {port}}}
+server: {{host: 127.0.0.1, port: {port}, workers: {workers}}}
 admin: {{enabled: false}}
 logging: {{file: '{log}'}}
 backends:
@@ -100,10 +103,12 @@ class Course:
             yield ports
 
     @contextmanager
-    def router(self, backends: Sequence[int], *, models: Sequence[str] = ()) -> Iterator[tuple[int, int]]:
+    def router(
+        self, backends: Sequence[int], *, models: Sequence[str] = (), workers: int = 1
+    ) -> Iterator[tuple[int, int]]:
         """Run the router in front of these ports; yield its port and process id."""
         (port,) = free_ports(1)
-        lines = [CONFIG.format(port=port, log=self.work / "access")]
+        lines = [CONFIG.format(port=port, workers=workers, log=self.work / "access")]
         for backend in backends:
             names = f", models: [{', '.join(models)}]" if models else ""
             lines.append(f"  - {{url: 'http://127.0.0.1:{backend}', dialect: openai{names}}}\n")
@@ -114,10 +119,18 @@ class Course:
             yield port, pid
 
     @contextmanager
+    def peer(self, name: str, program: str, backends: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Run a plain proxy in front of these ports; yield its port and process id."""
+        (port,) = free_ports(1)
+        server = BESIDE[name](program, port, backends[0], self.work, others=backends[1:])
+        with self._running(server, "front") as pid:
+            yield port, pid
+
+    @contextmanager
     def _running(self, server: fronts.Server, role: str) -> Iterator[int]:
         log, env = self.work / f"{server.name}.log", fronts.environment()
         block = running(
-            server.command, cores=self.cores[role], log=log, env=env, cwd=self.work, descriptors=idle.DESCRIPTORS
+            server.command, cores=self.cores[role], log=log, env=env, cwd=self.work, descriptors=DESCRIPTORS
         )
         with block as process:
             fronts.wait_ready(server.port, chat_body(300, model="mock", stream=False, max_tokens=1))
@@ -147,23 +160,34 @@ def by_body(course: Course) -> Grown:
 
 def by_streams(course: Course) -> Grown:
     """Over the number of streams that are open, which have as many events together whatever their number."""
-    grown = Grown(
-        f"CPU over open streams, {EVENTS:,} events/s of all together", ["streams", "us per event", "events/s"]
-    )
+    columns = ["streams", "us per event", "events/s", "workers"]
+    grown = Grown(f"CPU over open streams, {EVENTS:,} events/s of all together", columns)
     body = course.work / "stream.json"
     body.write_bytes(chat_body(2048, model="mock", stream=True, max_tokens=64))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     for wanted in STREAMS:
-        streams = min(wanted, idle.possible(hard))
+        streams, workers = holders(wanted, hard)
         interval = max(1.0, streams / EVENTS * 1e3)
         with ExitStack() as stack:
             ports = stack.enter_context(course.backends(1, interval_ms=interval, tokens=1_000_000))
-            port, pid = stack.enter_context(course.router(ports))
+            port, pid = stack.enter_context(course.router(ports, workers=workers))
             held = idle.Streams(port, body=body, streams=streams, cores=course.cores["load"])
             stack.callback(held.close)
+            if held.told["open"] != streams:
+                raise RuntimeError(f"of {streams} streams {held.told['open']} are open")
             costs, rates = zip(*(_events(held, pid, course.plan.seconds) for _ in range(course.rounds)), strict=True)
-        grown.rows.append([streams, statistics.median(costs), statistics.median(rates)])
+        grown.rows.append([streams, statistics.median(costs), statistics.median(rates), workers])
     return grown
+
+
+def holders(wanted: int, limit: int) -> tuple[int, int]:
+    """Return how many of so many streams can be open where a process may have `limit` files, and by how many workers.
+
+    A stream is one file to the load and to the backend, and two to the router.
+    """
+    limit = DESCRIPTORS if limit == resource.RLIM_INFINITY else min(limit, DESCRIPTORS)
+    streams = min(wanted, limit - ROOM)
+    return streams, math.ceil(streams / (int(limit * SHARE - ROOM) // 2))
 
 
 def _events(held: idle.Streams, pid: int, seconds: float) -> tuple[float, float]:
@@ -178,15 +202,32 @@ def _events(held: idle.Streams, pid: int, seconds: float) -> tuple[float, float]
 def by_backends(course: Course) -> Grown:
     """Over the number of backends: a request, and what goes on without any: probes, and looks at metrics."""
     columns = ["backends", "us per request", "ms per second without requests", "/metrics, ms", "/metrics, KB"]
-    grown = Grown("CPU over backends", columns)
+    found = {name: program for name in BESIDE if (program := _installed(name)) is not None}
+    grown = Grown("CPU over backends", [*columns, *(f"{name}: {what}" for name in found for what in ("us", "ms"))])
     body = chat_body(2048, model="mock", stream=False, max_tokens=1)
     for count in BACKENDS:
-        with course.backends(count) as ports, course.router(ports) as (port, pid):
-            time.sleep(2.0)  # all are asked once
-            beside = _rest(pid, seconds=4 * course.plan.seconds)
-            cost = course.cost(port, pid, body, beside=beside)
-            grown.rows.append([count, cost, beside * 1e3, *scrape(port)])
+        with course.backends(count) as ports:
+            with course.router(ports) as (port, pid):
+                costs = [*_with_rest(course, port, pid, body), *scrape(port)]
+            for name, program in found.items():
+                with course.peer(name, program, ports) as (port, pid):
+                    costs += _with_rest(course, port, pid, body)
+            grown.rows.append([count, *costs])
     return grown
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return peers.PEERS[name].find()
+    except peers.Missing:
+        return None
+
+
+def _with_rest(course: Course, port: int, pid: int, body: bytes) -> list[float]:
+    """Return the microseconds of CPU per request, and the milliseconds per second of what goes on without any."""
+    time.sleep(2.0)  # all backends are asked once
+    beside = _rest(pid, seconds=4 * course.plan.seconds)
+    return [course.cost(port, pid, body, beside=beside), beside * 1e3]
 
 
 def _rest(pid: int, *, seconds: float) -> float:

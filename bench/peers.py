@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +37,7 @@ defaults
     timeout http-keep-alive 75s
 listen router
     bind 127.0.0.1:{port}
-    server backend 127.0.0.1:{backend} check
+{servers}
 """
 LITELLM = """\
 model_list:
@@ -131,10 +131,11 @@ def sglang_router(program: str, port: int, backend: int, work: Path) -> Server:
     return replace(made, name="sglang-router", command=(program, "launch", *made.command[1:]))
 
 
-def haproxy(program: str, port: int, backend: int, work: Path) -> Server:
-    """One thread; its log goes to standard output, which is a file here."""
+def haproxy(program: str, port: int, backend: int, work: Path, *, others: Sequence[int] = ()) -> Server:
+    """One thread; its log goes to standard output, which is a file here. `others`: ports of further backends."""
     config = work / "haproxy.cfg"
-    config.write_text(HAPROXY.format(port=port, backend=backend))
+    servers = "\n".join(f"    server backend-{each} 127.0.0.1:{each} check" for each in (backend, *others))
+    config.write_text(HAPROXY.format(port=port, servers=servers))
     return Server("haproxy", (program, "-db", "-f", str(config)), port)
 
 

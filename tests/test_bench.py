@@ -6,6 +6,7 @@ import os
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -222,6 +223,24 @@ def test_fronts_see_nothing_of_our_environment_that_configures_them(monkeypatch:
 
     kept = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "NO_PROXY", "no_proxy"}
     assert fronts.environment().keys() <= kept
+
+
+@pytest.mark.parametrize(
+    ("limit", "streams", "workers"), [(20_000, 10_000, 2), (1 << 20, 10_000, 1), (-1, 10_000, 1), (1024, 924, 3)]
+)
+def test_streams_are_spread_over_workers_where_one_has_too_few_descriptors(
+    limit: int, streams: int, workers: int
+) -> None:
+    assert growth.holders(10_000, limit) == (streams, workers)
+    assert growth.holders(100, limit) == (100, 1)
+
+
+@pytest.mark.parametrize("serve", growth.BESIDE.values())
+def test_a_peer_is_given_all_backends(serve: Any, tmp_path: Path) -> None:
+    command = serve("peer", 1000, 2001, tmp_path, others=[2002, 2003]).command
+
+    config = Path(command[[*command].index("-c" if "-c" in command else "-f") + 1]).read_text()
+    assert [config.count(f" 127.0.0.1:{port}") for port in (1000, 2001, 2002, 2003)] == [1, 1, 1, 1]
 
 
 def test_an_exponent_is_the_slope_between_two_points() -> None:
