@@ -52,7 +52,8 @@ EXTRAS: dict[type, tuple[str, ...]] = {
     Assistant: ("annotations", "audio", "provider_specific_fields", "name"),
     Tool: (),
 }
-NOTHING = frozenset((b"null", b"false", b'""', b"[]", b"{}"))  # values that say nothing
+NULL = b"null"
+NOTHING = frozenset((NULL, b"false", b'""', b"[]", b"{}"))  # values that say nothing
 HINTS = frozenset(("cache_control", "provider_specific_fields"))  # they told another backend how, not what
 THINKING_VERSION = 13  # the only tokenizer that takes reasoning in a system message
 AUDIO_VERSION = 7
@@ -164,9 +165,13 @@ class Reader:
     def _assistant(self, message: Assistant, origin: int) -> list[Turn]:
         """R5: no nulls and no empty lists. What says nothing is left out where its place is found (R14)."""
         content = message.content
-        if self._stays_text(message, origin):
+        is_missing = not isinstance(content, Raw) or (len(content) == len(NULL) and bytes(content) == NULL)
+        text = EMPTY if is_missing and message.tool_calls else content  # as most clients send calls
+        if self._stays_text(message, text, origin):
             calls = self._calls(message, origin)
-            return [Turn(Assistant(content, calls or UNSET), origin)]
+            if is_missing:
+                self._notes.repair(Rule.R5, "messages", origin, "content")
+            return [Turn(Assistant(text, calls or UNSET), origin)]
         pieces: list[Piece]
         if isinstance(content, Raw) and is_text(content):
             pieces = [Words(str(decode(content)))] if is_some_text(content) else []
@@ -175,7 +180,7 @@ class Reader:
         pieces = self._with_refusal(message, pieces, origin)
         pieces = with_thoughts(message, pieces, origin, place=self._thoughts, notes=self._notes)
         calls = self._calls(message, origin)
-        if (calls or pieces) and (not isinstance(content, Raw) or bytes(content) == b"null"):
+        if (calls or pieces) and is_missing:
             self._notes.repair(Rule.R5, "messages", origin, "content")
         turns = self._assembled(pieces, lambda said: [self._spoken(said, calls, origin)], origin, takes_calls=True)
         if calls or not turns:  # nothing was said, or only behind a result
@@ -185,9 +190,9 @@ class Reader:
             self._notes.repair(Rule.R29 if turns[-1].prefix else Rule.R1, "messages", origin, "prefix")
         return turns
 
-    def _stays_text(self, message: Assistant, origin: int) -> bool:
+    def _stays_text(self, message: Assistant, content: Field, origin: int) -> bool:
         """Return whether a message's content is a text, and all that is kept beside its calls; the rest is noted."""
-        content, refusal = message.content, message.refusal
+        refusal = message.refusal
         if not isinstance(content, Raw) or not is_text(content) or message.prefix is not UNSET:
             return False
         has_thoughts = not message.reasoning is message.reasoning_content is message.reasoning_details is UNSET

@@ -1,18 +1,28 @@
 """Ids of calls: nine letters or digits, the same for the same id."""
 
 import time
+from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.translate.mistral.ids import Ids, nine_of
+from router.translate.mistral.ids import ALL, ALPHABET, LENGTH, Ids, nine_of
 
 NINE = Ids(nine=True, longest=None)
 
 
 def test_an_id_becomes_the_lowest_nine_digits_of_its_hash() -> None:
     assert nine_of("call_0") == "mupIKT56D"
+
+
+@given(st.text())
+def test_digits_are_those_of_base_62(ident: str) -> None:
+    number, digits = int.from_bytes(sha256(ident.encode("utf-8", "surrogatepass")).digest(), "big"), ""
+    for place in range(LENGTH):
+        digits += ALPHABET[number % ALL // 62**place % 62]
+
+    assert nine_of(ident) == digits
 
 
 def test_an_id_is_hashed_the_same_whether_it_is_remembered_or_not() -> None:

@@ -148,6 +148,16 @@ def test_r5_calls_without_content_get_an_empty_text() -> None:
         assert notes.repaired == {Rule.R5}
 
 
+def test_r5_what_stands_beside_calls_without_content_is_read_as_ever() -> None:
+    turns, notes = read(assistant(None, tool_calls=[CALL], refusal=None, reasoning_content="t"))
+    assert turns == [assistant("", tool_calls=[CALL])]
+    assert (notes.repaired, notes.lost) == ({Rule.R1, Rule.R5, Rule.R10}, {Rule.R10})
+
+    turns, notes = read(assistant(None, tool_calls=[CALL], refusal="no"))
+    assert turns == [assistant("no", tool_calls=[CALL])]
+    assert notes.repaired == {Rule.R5, Rule.R6}
+
+
 def test_r5_null_and_empty_lists_of_calls_are_left_out() -> None:
     for calls in (None, []):
         turns, notes = read(assistant("x", tool_calls=calls))
