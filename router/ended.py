@@ -16,14 +16,16 @@ _OK, _TRY_OK = Outcome.OK, AttemptOutcome.OK
 
 
 class Way(NamedTuple):
-    """What exchanges have in common that were answered well, from beginning to end, by the first backend asked."""
+    """What exchanges have in common that were answered well, from beginning to end, by the first backend asked.
+
+    Which one that was is no part of it: where there are many, few exchanges of a batch have the same.
+    """
 
     method: str
     route: str
     model: str  # that a backend has listed
     is_stream: bool
     status: int
-    backend: str
     backend_status: int | None
     tells_tokens: bool
     has_trace: bool
@@ -37,6 +39,7 @@ class Alike:
 
     way: Way
     exchanges: list[Exchange] = field(default_factory=list)
+    backends: list[str] = field(default_factory=list)
     durations: list[float] = field(default_factory=list)  # from the request's head to the end of its answer
     firsts: list[float] = field(default_factory=list)  # from the request's head to the beginning of its answer
     tries: list[float] = field(default_factory=list)  # how long its one try took
@@ -51,6 +54,7 @@ class Alike:
         """Fill the columns; what may be None elsewhere is not here."""
         exchanges = self.exchanges
         tries, begun = [one.attempts[0] for one in exchanges], [one.began or 0.0 for one in exchanges]
+        self.backends = [tried.backend for tried in tries]
         self.durations = [(one.closed or 0.0) - one.opened for one in exchanges]
         self.firsts = [began - one.opened for one, began in zip(exchanges, begun, strict=True)]
         self.tries = [(tried.ended or 0.0) - tried.started for tried in tries]
@@ -60,6 +64,12 @@ class Alike:
         if self.way.tells_tokens:
             tokens = [one.tokens for one in exchanges if isinstance(one.tokens, tuple)]
             self.tokens_in, self.tokens_out = [read for read, _ in tokens], [written for _, written in tokens]
+
+    @property
+    def only_backend(self) -> str | None:
+        """Return which backend has answered all of them, None where several have."""
+        first = self.backends[0]
+        return first if self.backends.count(first) == len(self.backends) else None
 
 
 @dataclass(slots=True)
@@ -94,7 +104,7 @@ def sort(exchanges: Sequence[Exchange]) -> Ended:
             continue
         # In the order of Way's fields; a tuple is made in a tenth of the time, and is equal to it.
         way = (
-            one.method, one.route, one.model, one.stream, one.status, tried.backend, tried.status,
+            one.method, one.route, one.model, one.stream, one.status, tried.status,
             type(one.tokens) is tuple, one.trace_id is not None,
             one.error is None and one.session is None
             and not (one.path or one.param or one.client_cert or one.queued or one.headers or one.hedged),

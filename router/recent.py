@@ -66,6 +66,12 @@ class Tries:
     answered: int = 0  # of those whose time to the first token is known
     first: float = 0.0  # the sum of those times, in seconds
 
+    def answer_well(self, count: int, first: float) -> None:
+        """Add tries that were answered, and the sum of their times to the first token, in seconds."""
+        self.count += count
+        self.answered += count
+        self.first += first
+
     def add(self, other: "Tries") -> None:
         """Add others to them."""
         self.count += other.count
@@ -149,13 +155,15 @@ class Recent:
                 self._count_one(one)
 
     def _count_alike(self, alike: Alike) -> None:
-        current, tries, count = self._slice, self._tries_at(alike.way.backend), len(alike.exchanges)
-        current.requests += count
+        current, only = self._slice, alike.only_backend
+        current.requests += len(alike.exchanges)
         _count_bins(current.first, sorted(alike.firsts))
         _count_bins(current.whole, sorted(alike.durations))
-        tries.count += count
-        tries.answered += count
-        tries.first += sum(alike.first_of_tries)
+        if only is not None:
+            self._tries_at(only).answer_well(len(alike.exchanges), sum(alike.first_of_tries))
+            return
+        for backend, first in zip(alike.backends, alike.first_of_tries, strict=True):
+            self._tries_at(backend).answer_well(1, first)
 
     def _count_one(self, one: Exchange) -> None:
         current, began, outcome = self._slice, one.began, one.outcome

@@ -42,8 +42,18 @@ def test_what_all_have_in_common_is_told_once() -> None:
     way = alike.way
 
     assert (way.method, way.route, way.model, way.is_stream) == ("POST", "/v1/chat/completions", "m", True)
-    assert (way.status, way.backend, way.backend_status) == (200, "a:1", 200)
+    assert (way.status, way.backend_status) == (200, 200)
     assert (way.tells_tokens, way.is_plain, way.rules) == (True, True, ("R3",))
+
+
+def test_backends_do_not_part_what_went_one_way() -> None:
+    """Of hundreds, hardly two exchanges of a batch have the same."""
+    at = [Attempt(name, 100.001, AttemptOutcome.OK, 200, 102.9) for name in ("a:1", "b:1", "a:1")]
+    (alike,) = sort([usual(attempts=[one]) for one in at]).alike
+    (alone,) = sort([usual(attempts=[one]) for one in (at[0], at[2])]).alike
+
+    assert (alike.backends, alike.only_backend) == (["a:1", "b:1", "a:1"], None)
+    assert alone.only_backend == "a:1"
 
 
 @pytest.mark.parametrize(

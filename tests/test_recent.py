@@ -66,8 +66,8 @@ def test_what_is_counted_together_is_what_is_counted_one_by_one(made: list[Excha
     made.sort(key=lambda one: one.closed or 0.0)
     together, alone = Recent(lambda: 1000.0), Recent(lambda: 1000.0)
     together.exchanges_closed(sort(made))
-    together.exchanges_closed(sort(made[:1]))
-    for one in (*made, made[0]):
+    together.exchanges_closed(sort(made))  # now they are not later than the slice that there is
+    for one in (*made, *made):
         alone.exchanges_closed(sort([one]))
     told, other = together.told(0, 100.0), alone.told(0, 100.0)
 

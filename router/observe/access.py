@@ -57,16 +57,17 @@ class AccessLines:
         """Return the lines of exchanges that went one way."""
         way, exchanges = alike.way, alike.exchanges
         ids, clients = [one.id for one in exchanges], [one.client for one in exchanges]
-        tenants = [one.tenant for one in exchanges]
-        if not way.is_plain or _may_break(ids + clients + tenants):
+        tenants, backends = [one.tenant for one in exchanges], alike.backends
+        if not way.is_plain or _may_break([*ids, *{*clients, *tenants, *backends}]):
             return iter([self._alone(one, ahead).decode() for one in exchanges])
         names = [self._times(exchanges, ahead), ids, clients, tenants]
         if way.has_trace:
             names.insert(2, [one.trace_id or "" for one in exchanges])
         first, *rest = self._templates.get(way) or self._keep(way, exchanges[0])
         count = len(exchanges)
+        *numbers, tries = _numbers(alike)
         columns: list[Iterable[str]] = [repeat(first, count)]
-        for column, constant in zip(names + _numbers(alike), rest, strict=True):
+        for column, constant in zip([*names, *numbers, backends, tries], rest, strict=True):
             columns += column, repeat(constant, count)
         return map("".join, zip(*columns, strict=True))
 
@@ -102,8 +103,8 @@ def _template(one: Exchange, worker: int | None, sample: float | None) -> list[s
     pieces = []
     for name, value in access_fields(one, "", worker, sample).items():
         if name == "attempts":
-            attempt = {key: told for key, told in value[0].items() if key != "duration"}
-            pieces.append(f'{_bare({name: [attempt]})[:-2]},"duration":{ROOM}}}]')
+            rest = {key: told for key, told in value[0].items() if key not in ("backend", "duration")}
+            pieces.append(f'"attempts":[{{"backend":"{ROOM}",{_bare(rest)},"duration":{ROOM}}}]')
         elif name in NAMES:
             pieces.append(f'"{name}":"{ROOM}"')
         else:

@@ -106,10 +106,18 @@ class Traffic:
             self._mark(alike.exchanges, (series.duration, alike.durations), (series.first, alike.firsts))
         for rule in way.rules:
             self._rules[rule] += count
-        tried = self._tried_of(way.backend, way.model, _OK)
-        tried.count += count
-        tried.times.duration.observe_many(alike.tries)
-        tried.times.first.observe_many(alike.first_of_tries)
+        only = alike.only_backend
+        if only is not None:
+            tried = self._tried_of(only, way.model, _OK)
+            tried.count += count
+            tried.times.duration.observe_many(alike.tries)
+            tried.times.first.observe_many(alike.first_of_tries)
+            return
+        for backend, whole, first in zip(alike.backends, alike.tries, alike.first_of_tries, strict=True):
+            tried = self._tried_of(backend, way.model, _OK)
+            tried.count += 1
+            tried.times.duration.observe(whole)
+            tried.times.first.observe(first)
 
     def _count_other(self, one: Exchange) -> None:
         model, began = model_label(one), one.began

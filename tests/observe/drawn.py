@@ -67,6 +67,7 @@ def exchanges(draw: st.DrawFn) -> Exchange:
     """One that differs from the usual in some things, or in none."""
     names = draw(st.lists(st.sampled_from(sorted(SELDOM)), max_size=3))
     one = usual(draw(st.one_of(st.just("req-1"), texts)), **{name: draw(SELDOM[name]) for name in names})
+    one.attempts[0].backend = draw(st.sampled_from(["a:1", "b:1", 'we"ird%d']))
     if draw(st.integers(0, 2)) == 0:
         one.attempts = draw(st.lists(attempts, max_size=2))
     return one
