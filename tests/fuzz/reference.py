@@ -23,7 +23,7 @@ STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?")
 FIELD_LINE = re.compile(rb"(%b):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[ \t]*[\x21-\x7e\x80-\xff])*)?)[ \t]*" % TOKEN)
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)(?:;%b(?:=(?:%b|%b))?)*" % (TOKEN, TOKEN, QUOTED))
 ODD_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*;[\t \x21-\x7e\x80-\xff]*")  # its size is the same for everybody
-PREFACE = b"PRI * HTTP/2.0", b"SM\r\n\r\n"  # of HTTP/2: whole only with its second half (RFC 9113 section 3.4)
+PREFACE = b"PRI ", b"SM\r\n\r\n"  # of HTTP/2: whole only with its second half (RFC 9113 section 3.4); no request
 NO_TRAILERS = {b"content-length", b"transfer-encoding", b"connection", b"proxy-connection"}  # of them, odd ones
 MOST = 2**64  # a number that does not fit means different things to different readers
 
@@ -164,8 +164,10 @@ def _is_last(fields: tuple[Field, ...], version: bytes) -> bool:
 def _request(data: bytes, at: int) -> tuple[Message, int]:
     first, fields, at = _head(data, at)
     match = REQUEST_LINE.fullmatch(first)
-    if first == PREFACE[0] and len(data) - at < len(PREFACE[1]) and PREFACE[1].startswith(data[at:]):
-        raise Partial
+    if first.startswith(PREFACE[0]):
+        if not fields and len(data) - at < len(PREFACE[1]) and PREFACE[1].startswith(data[at:]):
+            raise Partial
+        match = None
     if match is None:
         raise Ambiguous(f"the request line: {first[:60]!r}")
     method, target, version = match.groups()

@@ -51,6 +51,14 @@ def test_a_request_that_is_cut_is_partial(cut: int) -> None:
     assert (reading.ending, reading.messages) == (Ending.PARTIAL, [])
 
 
+@pytest.mark.parametrize("line", [b"PRI * HTTP/2.0", b"PRI *// HTTP/2.0", b"PRI / HTTP/1.1"])
+def test_the_preface_of_http_2_is_no_request_and_whole_with_its_second_half(line: bytes) -> None:
+    """llhttp takes its first half with any target and version, and waits for the second one."""
+    assert read_requests(line + b"\r\n\r\nSM\r\n\r").ending is Ending.PARTIAL
+    for raw in (b"\r\n\r\nSM\r\n\r\n", b"\r\n\r\nGET", b"\r\nHost: a\r\n\r\n"):
+        assert read_requests(line + raw).ending is Ending.AMBIGUOUS
+
+
 @pytest.mark.parametrize(
     ("raw", "is_ended", "ending", "bodies"),
     [
