@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parent
 MUST = frozenset({"name", "rows", "rule", "send"})
 MAY = frozenset({"answers", "stays", "sees"})
 RESPONSE_MUST = frozenset({"name", "rows", "rule", "answer"})
-RESPONSE_MAY = frozenset({"ask", "client", "gets", "never", "whole", "pooled"})
+RESPONSE_MAY = frozenset({"ask", "client", "gets", "never", "whole", "pooled", "own"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class ResponseCase:
     never: tuple[bytes, ...]  # must not be there
     whole: bool  # the client's answer says of itself that it is whole
     pooled: bool  # the backend's connection is used again
+    own: bool  # what comes of it is a rule of the router's own: by HTTP's, others may do otherwise
     rows: tuple[int, ...]
     rule: str
 
@@ -109,6 +110,7 @@ def _response(theme: str, case: dict[str, Any]) -> ResponseCase:
         never=tuple(written(steps(each)) for each in case.get("never", ())),
         whole=case.get("whole", True),
         pooled=case.get("pooled", False),
+        own=case.get("own", False),
         rows=tuple(case["rows"]),
         rule=case["rule"],
     )

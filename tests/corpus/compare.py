@@ -38,6 +38,7 @@ LONGEST = 4.0  # seconds that a case may take: longer than all time limits below
 UVICORN = "uvicorn[standard]==0.54.0"
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 OURS, NGINX, HAPROXY, ASGI = "devstral-router", "nginx", "HAProxy", "uvicorn"
+Commands = dict[str, Callable[[Path, int, int], list[str]]]  # by server: a folder, its port and the backend's
 
 NGINX_CONF = """\
 daemon off;
@@ -140,12 +141,12 @@ async def ours() -> AsyncIterator[tuple[int, Recorder]]:
 
 
 @asynccontextmanager
-async def peer(name: str) -> AsyncIterator[tuple[int, Recorder]]:
+async def peer(name: str, commands: Commands | None = None) -> AsyncIterator[tuple[int, Recorder]]:
     """Run nginx, HAProxy or uvicorn. Raises FileNotFoundError where it is not installed."""
     async with recorder() as backend:
         with tempfile.TemporaryDirectory(prefix="corpus-") as folder:
             work, port = Path(folder), free_ports(1)[0]
-            server = Server(name, COMMANDS[name](work, port, backend.port), port=port, work=work)
+            server = Server(name, (commands or COMMANDS)[name](work, port, backend.port), port=port, work=work)
             server.start()
             try:
                 await until(lambda: answers(port) or not server.is_running, within=30, what=f"{name} listens")
@@ -194,7 +195,7 @@ def uvicorn(work: Path, port: int, backend: int) -> list[str]:
     return [*command, "--timeout-keep-alive", "3"]
 
 
-COMMANDS: dict[str, Callable[[Path, int, int], list[str]]] = {NGINX: nginx, HAPROXY: haproxy, ASGI: uvicorn}
+COMMANDS: Commands = {NGINX: nginx, HAPROXY: haproxy, ASGI: uvicorn}
 
 
 # ---- the tables
