@@ -23,8 +23,9 @@ UTF_8 = ("utf-8", "utf8")
 _WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _LINE = re.compile(rf"({_WORD}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 _KIND = re.compile(rf"[ \t]*({_WORD}(?:/{_WORD})?)[ \t]*")
-# Of quoted pairs only those that every reader takes back: some leave the backslash before other characters.
-_PARAMETER = re.compile(rf';[ \t]*({_WORD})=(?:"((?:[^"\\\x00-\x1f\x7f]|\\["\\])*)"|({_WORD}))[ \t]*')
+# Of quoted pairs only those that every reader takes back: some leave the backslash before other characters. Nor may one
+# of a backslash stand last: Python's `email` takes it for one of the quotation mark behind it, and reads on.
+_PARAMETER = re.compile(rf';[ \t]*({_WORD})=(?:"((?:[^"\\\x00-\x1f\x7f]|\\["\\])*)(?<!\\)"|({_WORD}))[ \t]*')
 
 
 def peek_multipart(body: bytes, content_type: str) -> Envelope:
@@ -58,22 +59,24 @@ def _read(body: bytes, boundary: bytes) -> tuple[dict[str, str], int]:
         end = body.find(b"\r\n" + boundary, head_end + 4) if head_end >= 0 else -1
         if end < 0:
             raise InvalidRequest("The multipart body is cut short, or a part of it is too odd to be read.")
-        name = _text_field(body[behind + 2 : head_end].decode("latin-1"))
-        if name is not None:
-            found[name] = _text(body, head_end + 4, end, name=name)
+        name, is_file = _field(body[behind + 2 : head_end].decode("latin-1"))
+        if name in ROUTING_FIELDS:
+            found.pop(name, None)  # a file, which is no text, counts as well where it is the last one
+            if not is_file:
+                found[name] = _text(body, head_end + 4, end, name=name)
         start = end + 2
     raise InvalidRequest(f"The multipart body has more than {MAX_PARTS} parts.")
 
 
-def _text_field(head: str) -> str | None:
-    """Return the name of a part that is a text field and concerns routing, None for others."""
+def _field(head: str) -> tuple[str, bool]:
+    """Return the name of a part, and whether it is a file."""
     lines = [_LINE.fullmatch(line) for line in head.split("\r\n")]
     told = [line[2] for line in lines if line is not None and line[1].lower() == "content-disposition"]
     kind, parameters = _parted(told[0]) if len(told) == 1 and None not in lines else ("", {})
     name = parameters.get("name")
     if kind != "form-data" or name is None or ("filename*" in parameters and name in ROUTING_FIELDS):
         raise InvalidRequest("Each part of a form needs one Content-Disposition: form-data that has one plain name.")
-    return name if name in ROUTING_FIELDS and "filename" not in parameters else None
+    return name, "filename" in parameters
 
 
 def _text(body: bytes, start: int, end: int, *, name: str) -> str:

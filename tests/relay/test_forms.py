@@ -30,6 +30,16 @@ def test_a_file_called_model_is_no_model() -> None:
     assert peek_multipart(form(('name="model"; filename="model"', b"x")), FORM) == Envelope(None, False)
 
 
+@pytest.mark.parametrize("head", ['name="model"; filename="a"', 'name="stream"; filename=""'])
+def test_a_file_behind_a_text_of_its_name_counts(head: str) -> None:
+    """Of fields with one name readers take the last, whatever it is."""
+    text = form(('name="model"', b"m"), ('name="stream"', b"true"))
+    named = peek_multipart(text.removesuffix(b"--xyz--\r\n") + form((head, b"other")), FORM)
+    assert named == (Envelope(None, True) if "model" in head else Envelope("m", False))
+    behind = form((head, b"other")).removesuffix(b"--xyz--\r\n") + text
+    assert peek_multipart(behind, FORM) == Envelope("m", True)
+
+
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
@@ -74,6 +84,8 @@ def test_an_empty_model_is_replaced_also_where_it_stands_last() -> None:
         b"--xyz\r\nContent-Disposition: form-data; name=j; name*0=model\r\n\r\nm\r\n",
         b"--xyz\r\nContent-Disposition: form-data; name=j; name*0*=utf-8''model\r\n\r\nm\r\n",
         b"--xyz\r\nContent-Disposition: form-data; name=j; filename*0=a\r\n\r\nm\r\n",
+        b'--xyz\r\nContent-Disposition: form-data; name="x\\\\"; y="; name=model; z="\r\n\r\nm\r\n',
+        b'--xyz\r\nContent-Disposition: form-data; name=x; filename="\\\\"; y="; name=model; z="\r\n\r\nm\r\n',
         b'--xyz\r\nContent-Disposition: attachment; name="model"\r\n\r\nm\r\n',
         b'--xyz\r\nContent-Disposition: form-data;\r\n name="model"\r\n\r\nm\r\n',
         b'--xyz\r\nContent-Disposition : form-data; name="model"\r\n\r\nm\r\n',
@@ -130,6 +142,12 @@ def test_a_boundary_is_found_in_any_legal_spelling(content_type: str) -> None:
 @pytest.mark.parametrize("head", ['name="x; name=model"', 'name="x"; title="a; name=\\"model\\""', 'name="a\\"model"'])
 def test_a_quoted_name_is_not_taken_apart(head: str) -> None:
     assert peek_multipart(form(('name="model"', b"m"), (head, b"other")), FORM).model == "m"
+
+
+def test_backslashes_and_quotes_within_a_files_name_are_taken() -> None:
+    """As curl writes them."""
+    head = r'name="file"; filename="C:\\a\"b\\\".wav"'
+    assert peek_multipart(form((head, b"x"), ('name="model"', b"m")), FORM).model == "m"
 
 
 @pytest.mark.parametrize("head", ["name=model", 'name="model"; charset=utf-8', 'name="model" ', 'x=";"; name="model"'])
