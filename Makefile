@@ -69,10 +69,11 @@ chaos: $(TEST)
 	@ROUTER_CHAOS=1 $(VENV)/bin/python -m pytest --quiet tests/chaos tests/corpus/test_crowds.py
 	@$(VENV)/bin/python -m tests.chaos.figures
 
-# Bounded, about four minutes. FUZZ_FLAGS="--seconds 600 requests" fuzzes one target for longer; python -m tests.fuzz --help tells more.
+# Bounded, about five minutes. FUZZ_FLAGS="--seconds 600 requests" fuzzes one target for longer; python -m tests.fuzz --help tells more.
 fuzz: $(FUZZ)
 	@$(VENV)/bin/python -m tests.fuzz $(FUZZ_FLAGS)
 	@$(VENV)/bin/python -m tests.fuzz.uvicorn_reads
+	@$(VENV)/bin/python -m tests.fuzz.forms_read
 
 bench: $(TEST)
 	@PYTHON=$(VENV)/bin/python sh bench/run.sh

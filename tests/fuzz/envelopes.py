@@ -7,11 +7,11 @@ raised.
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from router.errors import InvalidRequest
@@ -41,7 +41,7 @@ WORDS = (
         b"; charset*0=utf-7",
         b"; name*0=model",
     ),
-    *(b"multipart/form-data", b'; boundary="x"', b'; boundary="\\x"', b"\\", b'"'),
+    *(b"multipart/form-data", b'; boundary="x"', b'; boundary="\\x"', b"\\", b'"', b'\\\\"'),
 )
 
 
@@ -122,17 +122,24 @@ def check_form(body: bytes, content_type: str) -> None:
 
 def parsed(body: bytes, content_type: str) -> dict[str, Any] | None:
     """Return the fields that vLLM reads of a form, None where it refuses it."""
+    try:
+        return fields_of([body], content_type)
+    except MultiPartException:
+        return None
 
-    async def stream() -> AsyncIterator[bytes]:
-        yield body
+
+def fields_of(parts: Sequence[bytes], content_type: str) -> dict[str, Any]:
+    """Return the fields that Starlette finds in a form that comes in these parts."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        for part in parts:
+            yield part
 
     parsing = MultiPartParser(Headers({"content-type": content_type}), stream()).parse()
     try:
         parsing.send(None)
     except StopIteration as done:  # it waits for nothing
         return dict(done.value)
-    except MultiPartException:
-        return None
     raise AssertionError("it waits")
 
 
@@ -140,7 +147,8 @@ def agree_form(envelope: Envelope, fields: dict[str, Any] | None) -> None:
     """See that routing has read what the backend reads."""
     if fields is None:
         return  # the backend refuses it
-    model, stream = fields.get("model"), fields.get("stream")
+    # A file is no text: the backend refuses a form in which one counts.
+    model, stream = (None if isinstance(one, UploadFile) else one for one in map(fields.get, ("model", "stream")))
     assert (model or None) == envelope.model, (envelope, fields)
     try:
         streamed = bool(stream) and BOOLEAN.validate_python(stream)

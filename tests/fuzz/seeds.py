@@ -106,11 +106,15 @@ FORMS = {
 }
 
 
+def form_seeds() -> dict[str, bytes]:
+    """Return forms, each behind a byte, and some behind a Content-Type (see envelopes.py)."""
+    forms = {f"form-{name}": b"F" + body for name, body in FORMS.items()}
+    return {**forms, **{f"typed-{name}": b"Tmultipart/form-data; boundary=x\n" + body for name, body in FORMS.items()}}
+
+
 def envelope_seeds() -> dict[str, bytes]:
     """Return bodies, each behind a byte that says what it is (see envelopes.py)."""
-    forms = {f"form-{name}": b"F" + body for name, body in FORMS.items()}
-    typed = {f"typed-{name}": b"Tmultipart/form-data; boundary=x\n" + body for name, body in FORMS.items()}
-    return {**forms, **typed, **{name: b"J" + body for name, body in json_bodies().items()}}
+    return {**form_seeds(), **{name: b"J" + body for name, body in json_bodies().items()}}
 
 
 def translation_seeds() -> dict[str, bytes]:
