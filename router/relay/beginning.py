@@ -54,14 +54,14 @@ def sign_of(event: bytes) -> Sign:
         fields = _decode(data)
     except (msgspec.DecodeError, RecursionError):
         return Sign.BEGINS
+    kind = fields.type if isinstance(fields.type, str) else ""
     is_flat = fields.object == "error" and not fields.choices  # vLLM before 0.10.1
-    is_response = isinstance(fields.type, str) and fields.type.startswith("response.")
-    has_error = fields.error is not None and not fields.choices and not is_response
-    if is_flat or has_error or fields.type in _ERRORS:
+    has_error = fields.error is not None and not fields.choices and not kind.startswith("response.")
+    if is_flat or has_error or kind in _ERRORS:
         return Sign.ERROR
     if isinstance(fields.choices, list):
         return Sign.BEGINS if any(map(_carries, fields.choices)) else Sign.NOTHING_YET
-    return Sign.NOTHING_YET if fields.type in _PRELUDE else Sign.BEGINS
+    return Sign.NOTHING_YET if kind in _PRELUDE else Sign.BEGINS
 
 
 def kind_of(event: bytes) -> bytes:

@@ -1,6 +1,8 @@
 """Asks a backend how many tokens a text has, so that a continuation generates as many as are left, and which text some
 tokens have, so that nothing of it is missing."""
 
+import re
+
 import orjson
 from tornado.httpclient import AsyncHTTPClient
 
@@ -10,6 +12,7 @@ from router.relay.endpoint import Endpoint
 from router.relay.route import Job
 from router.wire.client import Request
 
+_ID = re.compile(rb" ?\d{1,12}")  # of a token, with a space where one stands behind the comma
 TIMEOUT = 2.0  # seconds; the client waits in the middle of its answer
 TEXT_TIMEOUT = 10.0  # ... for what only this answer can tell; a backend that has much to do takes its time
 
@@ -25,6 +28,8 @@ async def detokenize(
     client: AsyncHTTPClient, endpoint: Endpoint, job: Job, ids: list[bytes], *, exchange: Exchange
 ) -> str | None:
     """Return the text of tokens as vLLM's /detokenize tells it, with that of special ones; None where it does not."""
+    if not all(_ID.fullmatch(one) for one in ids):  # they came from a backend as they are
+        return None
     body: dict[str, object] = {"tokens": [int(one) for one in ids]}
     told = await _asked(client, endpoint, job, "/detokenize", body, exchange=exchange, limit=TEXT_TIMEOUT)
     text = told.get("prompt")

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from router.exchange import Exchange
-from router.relay.kept import Kept
+from router.relay.kept import LONG, Kept
 from router.relay.outside import Outside
 from router.relay.plain import NONE, Plain, is_text, learned, of_pattern
 from router.relay.translation import Repair
@@ -154,6 +154,14 @@ class Flow(Shortcut):
                 assert self._kept is not None
                 self._kept.add(texts)
             self.texts = []
+
+    def _keep(self, block: bytes) -> None:
+        """Keep whole events that are not plain, as they came until more have come."""
+        blocks = self._blocks
+        if blocks is not None:
+            blocks.append(block)
+            if len(block) > LONG or len(blocks) >= MANY:
+                self._fold()
 
     def _fold(self) -> None:
         """Do what need not be done for each event, but now and then."""

@@ -16,12 +16,17 @@ from router.relay.plain import mark_of, shape_of, together
 from router.relay.splice import Splice
 from router.relay.transcript import Transcript, Unfit
 from router.relay.translation import Repair
+from router.wire.shortcut import MANY
 from router.wire.sse import split_events
 
 # Neither can be mistaken for a part of a text: quotation marks are escaped there.
 _IDS = re.compile(rb'"token_ids":\s?\[([0-9, ]*)\]')
 _PROMPT_IDS = re.compile(rb'"prompt_token_ids":\s?\[([0-9, ]*)\]')
 _NO_IDS, _NO_PROMPT_IDS = b'"token_ids":null', b'"prompt_token_ids":null'
+LONG = 4096  # bytes of a block that is not kept as it came until others follow
+# Bytes of ids for each of the text that may be kept: a token has one of text at least, its id seven and a comma at
+# most. As much again, for those that say nothing.
+IDS_SHARE = 16
 WORTH_A_SHAPE = 4  # events; to read so many one by one costs more than to learn what they have in common
 Feed = Callable[[bytes], bytes]
 
@@ -50,7 +55,7 @@ class Kept:
     """One client's stream, over all attempts that tell it."""
 
     __slots__ = (
-        *("_mark", "_max_length", "_may_have_ids", "backend", "blocks", "hides_ids", "is_chat"),
+        *("_ids_length", "_mark", "_max_length", "_may_have_ids", "backend", "blocks", "hides_ids", "is_chat"),
         *("on_resumed", "repair", "splice", "transcript"),
     )
 
@@ -66,6 +71,7 @@ class Kept:
         self.splice: Splice | None = None  # of the continuation that runs
         self._max_length = max_length
         self._may_have_ids = True
+        self._ids_length = 0  # bytes of all ids so far
         self._mark = mark_of(is_chat=is_chat)
 
     @property
@@ -92,10 +98,17 @@ class Kept:
             told = splice.feed(block if own is None else own(block))
             if not told:
                 return b""
-            self.blocks.append(told)
+            self._go_on(told)
             return told if rest is None else rest(told)
 
         return path
+
+    def _go_on(self, told: bytes) -> None:
+        """Keep whole events of a continuation: it may break too."""
+        if self.transcript.unfit is None:
+            self.blocks.append(told)
+            if len(told) > LONG or len(self.blocks) >= MANY:
+                self.fold()
 
     def translated(self, events: list[bytes]) -> bytes:
         """Return events of our own as the client gets them."""
@@ -125,7 +138,7 @@ class Kept:
         self._fold_block(b"".join(block))
         self.blocks.clear()
         transcript = self.transcript
-        if transcript.length > self._max_length:
+        if transcript.length > self._max_length or self._ids_length > IDS_SHARE * self._max_length:
             transcript.unfit = Unfit.TOO_LONG
         if transcript.unfit is not None:
             self.give_up(transcript.unfit)
@@ -157,6 +170,7 @@ class Kept:
         ids = [found for found in _IDS.findall(block) if found]
         if ids:
             transcript.generated_ids.append(b",".join(ids))
+            self._ids_length += len(transcript.generated_ids[-1])
         last = self._last_text(block)
         if last is None:
             transcript.trailing += _count(ids)

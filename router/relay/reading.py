@@ -148,15 +148,12 @@ class Reading(Flow):
     def _on_events(self, data: bytes) -> Awaitable[None] | None:
         """Take a read of a stream that flows which is not one plain event."""
         self._settle()
-        if len(data) > 4096 or len(self._blocks or ()) >= MANY:
-            self._fold()
         # What `EventSplitter.feed` does for whole events, without its call.
         block = data if not self._rest and data.endswith(COMMON_ENDS) else self._feed(data)
         if may_break(block) or block.find(self._end_hint) >= 0:
             waiting = self._look_closer(block) if block else None
         else:
-            if self._blocks is not None:
-                self._blocks.append(block)
+            self._keep(block)
             told = block if self._translate is None else self._translate(block)
             if told:
                 self._told = told
@@ -203,8 +200,7 @@ class Reading(Flow):
         return waiting
 
     def _pass_on(self, block: bytes) -> Awaitable[None] | None:
-        if self._blocks is not None:
-            self._blocks.append(block)
+        self._keep(block)
         if self._translate is not None:
             block = self._translate(block)
         return self._send(block) if block else None
@@ -222,8 +218,7 @@ class Reading(Flow):
         return self._send(SEAM + block)
 
     def _begin_with(self, block: bytes) -> Awaitable[None] | None:
-        if self._blocks is not None:
-            self._blocks.append(block)
+        self._keep(block)
         if self._translate is None:
             return self._look_for_beginning(block)
         translated = self._translate(block)

@@ -67,15 +67,15 @@ class Splice:
         try:
             chunk = orjson.loads(data)
             told = self._chunk(chunk)
+            out = b"" if told is None else encode_event(orjson.dumps(told))
+            if out and self._pattern is None:
+                self._pattern = learned(event, out, text=chunk)
         except (ValueError, LookupError, TypeError, AttributeError):
             self.has_begun = True
             return event  # not understood: it is passed on, as of any stream
-        if told is None:
+        if not out:
             return b""
         self.has_begun = True
-        out = encode_event(orjson.dumps(told))
-        if self._pattern is None:
-            self._pattern = learned(event, out, text=chunk)
         if not self._owed:
             return out
         owed, self._owed = encode_event(orjson.dumps(_saying(self._head, self._owed, is_chat=self._is_chat))), ""

@@ -9,6 +9,7 @@ from router.relay.beginning import DONE
 from router.wire.sse import event_data
 
 _BARE = frozenset(("role", "content"))
+MOST_TOKENS = 10**12  # that a backend is believed to have counted
 UNFINISHED = "\ufffd"  # what tokenizers make of a character of which not all tokens are there
 
 
@@ -128,5 +129,11 @@ class Transcript:
             self._texts.append(text)
 
     def _take_usage(self, usage: Any) -> None:
-        if isinstance(usage, dict) and type(usage.get("completion_tokens")) is int:
-            self.prompt_tokens, self.completion_tokens = usage.get("prompt_tokens"), usage["completion_tokens"]
+        completion = _number(usage.get("completion_tokens")) if isinstance(usage, dict) else None
+        if completion is not None:
+            self.prompt_tokens, self.completion_tokens = _number(usage.get("prompt_tokens")), completion
+
+
+def _number(value: Any) -> int | None:
+    """Return a number of tokens, None for what is none."""
+    return value if type(value) is int and 0 <= value < MOST_TOKENS else None

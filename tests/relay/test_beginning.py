@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from router.relay.beginning import Sign, find_error, sign_of
+from router.relay.beginning import Sign, find_error, kind_of, sign_of
 
 
 def event(payload: object, name: str = "") -> bytes:
@@ -96,3 +96,11 @@ def test_the_flat_error_of_older_servers_is_an_error_too() -> None:
 def test_an_error_with_a_type_of_its_own_beside_it_is_an_error_too() -> None:
     assert sign_of(event({"type": "server_error", "error": {"message": "boom"}})) is Sign.ERROR
     assert sign_of(event({"type": "response.created", "error": None})) is Sign.NOTHING_YET
+
+
+@pytest.mark.parametrize("fields", ['"type":["x"]', '"type":{},"error":{"message":"a"}', '"object":[],"type":[]'])
+def test_a_type_of_another_type_is_no_fault_of_ours(fields: str) -> None:
+    event = b"data: {%b}\n\n" % fields.encode()
+    assert sign_of(event) is (Sign.ERROR if "error" in fields else Sign.BEGINS)
+    assert (find_error(event) is None) == ("error" not in fields)
+    assert kind_of(event) == b""

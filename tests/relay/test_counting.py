@@ -93,3 +93,21 @@ def test_the_wait_is_short() -> None:
         server.close()
 
     run(test)
+
+
+@pytest.mark.parametrize("ids", [(b"1", b"", b"2"), (b"1 2",), (b"9" * 5000,), (b"9" * 30,)])
+def test_ids_that_are_none_have_no_text(ids: tuple[bytes, ...]) -> None:
+    """They came from a backend as they are."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(plain(200, {"prompt": "a"}))
+
+    async def test() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await text_of(url, b"32") == "a"
+        assert await text_of(url, *ids) is None
+        server.close()
+
+    run(test)

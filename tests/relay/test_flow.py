@@ -18,7 +18,7 @@ from router.relay.reading import Reading
 from router.relay.route import Job
 from router.relay.translation import Repair
 from router.translate.asked import AnswerForm, Asked
-from router.wire.client import PooledHTTPClient
+from router.wire.client import Head, PooledHTTPClient
 from router.wire.shortcut import MANY
 from tests.relay.pipe import CHAT, FromBackend, MemoryTransport, Pipe, Verdicts, body_of, dechunk
 
@@ -207,6 +207,31 @@ def test_a_slow_client_is_waited_for() -> None:
         assert not backend.read_event(one), "nobody wants it any more"
         assert len(transport.written) == before
         backend.close()
+        connection.connection_lost(None)
+
+    in_loop(test)
+
+
+@pytest.mark.parametrize("asked", [None, Asked()], ids=["as it is", "translated"])
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_long_events_that_come_in_short_reads_are_not_kept_as_they_came(asked: Asked | None, is_begun: bool) -> None:
+    """What is kept of a stream is its text, whatever stands in its events beside that."""
+    long = event({"role": "assistant", "content": "" if not is_begun else "a"}, more="x" * 10_000)
+
+    def test(pipe: Pipe) -> None:
+        connection, kept = pipe.connect(MemoryTransport()), Kept(is_chat=True, max_length=1 << 20)
+        exchange = Exchange("id", CHAT.path, "POST", 0.0)
+        answer = Answer(connection, exchange, b"", named_events=False)
+        repair = None if asked is None else Repair(asked, AnswerForm(), lambda: "abcDEF123")
+        job = Job(CHAT, "", (), "", b"", stream=True)
+        reading = Reading(job, exchange, answer, pipe.outside, Verdicts([]), repair=repair, kept=kept)
+        reading.on_head(Head(200, "OK", [(b"Content-Type", b"text/event-stream")]))
+        for piece in [long[at : at + 1000] for _ in range(20) for at in range(0, len(long), 1000)]:
+            reading.on_chunk(piece)
+            assert sum(len(block) for block in kept.blocks if isinstance(block, bytes)) <= 2 * len(long)
+        kept.fold()
+        assert kept.transcript.text == "a" * 20 * is_begun
+        reading.release()
         connection.connection_lost(None)
 
     in_loop(test)

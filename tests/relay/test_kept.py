@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.relay.kept import Kept, Unfit, cut_ids
+from router.relay.splice import Splice
+from router.wire.shortcut import MANY
 
 HEAD = {"id": "chatcmpl-a", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=30)
@@ -148,3 +150,36 @@ def test_ids_are_cut_out_so_that_events_are_as_if_nobody_had_asked(ids: list[lis
 def test_text_about_ids_is_not_cut() -> None:
     event = piece({"content": '"token_ids":[1,2] and "prompt_token_ids":[3]'})
     assert cut_ids(event) == event
+
+
+def test_what_goes_on_with_a_stream_is_kept_no_longer_than_the_stream() -> None:
+    """A continuation may be longer than what it continues, and as endless."""
+    kept = kept_of(ROLE, piece({"content": "a"}), max_length=5000)
+    kept.splice = Splice(kept.transcript.head, is_chat=True)
+    path = kept.path(None)
+    assert path is not None
+    for number in range(5000):
+        assert path(piece({"content": "ab" if number % 7 else "é"}))
+        assert len(kept.blocks) <= MANY
+    assert kept.unfit is None or kept.transcript.text == ""
+    assert kept.unfit is Unfit.TOO_LONG
+    for _ in range(2 * MANY):
+        path(piece({"content": "b"}))
+    assert not kept.blocks, "nothing is kept of what nobody can finish"
+
+
+def test_long_events_of_a_continuation_are_not_kept_as_they_came() -> None:
+    kept = kept_of(ROLE)
+    kept.splice = Splice(kept.transcript.head, is_chat=True)
+    path = kept.path(None)
+    assert path is not None
+    for _ in range(3):
+        path(piece({"content": "a"}, more="x" * 10_000))
+        assert not kept.blocks
+    assert kept.transcript.text == "aaa"
+
+
+def test_ids_without_text_are_kept_within_bounds() -> None:
+    kept = kept_of(ROLE, *(piece({}, ids=[number] * 100) for number in range(1000)), max_length=1000, folds=10)
+    assert kept.unfit is Unfit.TOO_LONG
+    assert not kept.transcript.generated_ids

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,3 +170,21 @@ def test_a_learned_pattern_does_what_reading_does() -> None:
     assert parsed(first.feed(completed("x", ids=[1], usage=usage)))[0]["usage"]["completion_tokens"] == 1
     assert parsed(first.feed(completed("x", ids=[1], finish="stop")))[0]["choices"][0]["finish_reason"] == "stop"
     assert first.has_finished
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [{"index": 0, "delta": 0.5, "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": ["content"], "text": "a"}]},
+        {"choices": [{"delta": {"content": {"a": 1}}}]},
+        {"choices": [], "usage": {"prompt_tokens": (1 << 63) - 1, "completion_tokens": (1 << 63) - 1}},
+    ],
+)
+@pytest.mark.parametrize("is_chat", [True, False])
+def test_values_of_another_type_are_passed_on_or_made_the_streams_own(chunk: dict[str, Any], is_chat: bool) -> None:
+    splice = Splice({"id": "a"}, is_chat=is_chat, prompt=(1 << 63) - 1, generated=7)
+    event = b"data: " + orjson.dumps(chunk) + b"\n\n"
+    told = splice.feed(event)
+    assert told == event or json.loads(told[6:])["id"] == "a"
+    assert splice.has_begun

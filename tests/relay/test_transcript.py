@@ -2,6 +2,7 @@
 
 import json
 
+import orjson
 import pytest
 
 from router.relay.transcript import Transcript, Unfit
@@ -75,3 +76,21 @@ def test_what_is_missing_of_the_last_token_is_what_goes_on_with_the_text(text: s
     transcript = Transcript()
     transcript.take(event(delta={"content": text}), is_chat=True)
     assert transcript.missing_of_last(said) == missing
+
+
+@pytest.mark.parametrize(
+    ("usage", "taken"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 5}, (9, 5)),
+        ({"completion_tokens": 5}, (None, 5)),
+        *(({"prompt_tokens": odd, "completion_tokens": 5}, (None, 5)) for odd in ("9", None, [9], True, -9, 1 << 62)),
+        *(({"prompt_tokens": 9, "completion_tokens": odd}, (None, None)) for odd in ("5", None, {}, True, -5, 1 << 62)),
+    ],
+)
+def test_only_numbers_of_tokens_are_taken_for_such(
+    usage: dict[str, object], taken: tuple[int | None, int | None]
+) -> None:
+    transcript = Transcript()
+    transcript.take(b"data: " + orjson.dumps({"choices": [], "usage": usage}) + b"\n\n", is_chat=True)
+    assert transcript.unfit is None
+    assert (transcript.prompt_tokens, transcript.completion_tokens) == taken
