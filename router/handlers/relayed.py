@@ -8,6 +8,7 @@ import asyncio
 import codecs
 import json
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from typing import Protocol
@@ -228,7 +229,7 @@ def _peek_any(body: bytes, content_type: str) -> Envelope:
     """
     if not body:
         return NO_BODY
-    if content_type.partition(";")[0].strip().lower() == "multipart/form-data":
+    if re.split("[;=]", content_type, maxsplit=1)[0].strip().lower() == "multipart/form-data":  # `email` heeds "=" too
         return peek_multipart(body, content_type)
     try:
         return peek_json(body)

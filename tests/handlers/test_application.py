@@ -83,6 +83,14 @@ def test_a_further_route_passes_any_body_as_it_is(method: str, body: bytes, cont
             b"--b\r\nContent-Disposition: form-data; name=j; name*0=model\r\n\r\nother\r\n--b--",
             "multipart/form-data; boundary=b",
         ),
+        (  # Python's `email` takes what stands before "=" for the type
+            b"--b\r\nContent-Disposition: form-data; name=model\r\n\r\nother\r\n--b--",
+            "multipart/form-data=x; boundary=b",
+        ),
+        (
+            b"--b\r\nContent-Disposition: form-data; name=model\r\n\r\nother\r\n--b--",
+            'Multipart/Form-Data = "x;y"; boundary=b',
+        ),
     ],
 )
 def test_a_body_in_which_others_find_a_model_is_refused_on_a_further_route_too(body: bytes, content_type: str) -> None:
