@@ -74,6 +74,7 @@ fuzz: $(FUZZ)
 	@$(VENV)/bin/python -m tests.fuzz $(FUZZ_FLAGS)
 	@$(VENV)/bin/python -m tests.fuzz.uvicorn_reads
 	@$(VENV)/bin/python -m tests.fuzz.forms_read
+	@$(VENV)/bin/python -m tests.fuzz.odd_answers
 
 bench: $(TEST)
 	@PYTHON=$(VENV)/bin/python sh bench/run.sh

@@ -7,6 +7,7 @@ from router.translate.mistral.reply import Repairs, keep_keys
 from router.translate.notes import Rule
 
 _COUNTS = ("prompt_tokens", "completion_tokens")
+_MOST = 2**63  # what is counted is less: more could not be written
 _DETAILS = (("prompt_tokens_details", PROMPT_DETAILS_KEYS), ("completion_tokens_details", COMPLETION_DETAILS_KEYS))
 
 
@@ -23,6 +24,7 @@ def plain_usage(usage: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
             plain[name] = 0
             repairs.notes.repair(Rule.S14, "usage", name)
     if type(plain.get("total_tokens")) is not int:
-        plain["total_tokens"] = sum(plain[name] for name in _COUNTS)
+        total = sum(plain[name] for name in _COUNTS)
+        plain["total_tokens"] = total if abs(total) < _MOST else 0
         repairs.notes.repair(Rule.S14, "usage.total_tokens")
     return plain

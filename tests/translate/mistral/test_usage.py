@@ -1,3 +1,5 @@
+import orjson
+
 from router.translate.asked import AnswerForm, Asked
 from router.translate.mistral.reply import Repairs
 from router.translate.mistral.usage import plain_usage
@@ -33,3 +35,11 @@ def test_counts_are_numbers_and_unknown_keys_go() -> None:
     }
     assert usage == before
     assert asked.notes.repaired == {Rule.S1, Rule.S14}
+
+
+def test_a_sum_that_no_json_can_tell_is_told_as_nothing() -> None:
+    """Each of the counts may be as large as a number of 64 bits."""
+    for count in (2**63, -(2**63)):
+        told = plain_usage({"prompt_tokens": count, "completion_tokens": count}, repairs())
+        assert told["total_tokens"] == 0
+        orjson.dumps(told)
