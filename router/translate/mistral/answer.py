@@ -12,6 +12,7 @@ from router.errors import BackendUnavailable
 from router.translate.asked import AnswerForm, Asked, ToolChoice
 from router.translate.mistral.fields import ANSWER_KEYS
 from router.translate.mistral.finish import is_broken
+from router.translate.mistral.limits import MAX_CALLS, MAX_CHOICES, says_too_much
 from router.translate.mistral.reply import Repairs, keep_keys, repair_choice
 from router.translate.mistral.usage import plain_usage
 from router.translate.mistral.usual import read_usual
@@ -37,14 +38,15 @@ def translate_answer(
 
     `is_fast`: usual answers are read quickly, which changes nothing but the time that it takes.
 
-    Raises `BackendUnavailable` for an answer that says of itself that it was broken off (S18): it must not look whole.
+    Raises `BackendUnavailable` for an answer that says of itself that it was broken off (S18): it must not look whole;
+    and for one with more calls than anybody can read.
     """
     if is_fast and not explain:
         may_leak = leaks and bool(asked.tools) and asked.tool_choice is not ToolChoice.NONE
         usual = read_usual(body, asked, may_leak=may_leak)
         if usual is not None:
             return usual
-    payload = _chat_answer(body)
+    payload = None if says_too_much(body) else _chat_answer(body)
     if payload is None:
         return body, Notes(explain=explain)
     notes = Notes(explain=explain)
@@ -70,10 +72,20 @@ def _chat_answer(body: bytes) -> dict[str, Any] | None:
 
 def _repair(payload: dict[str, Any], repairs: Repairs) -> None:
     keep_keys(payload, ANSWER_KEYS, repairs)
-    for position, choice in enumerate(payload["choices"]):
+    choices = payload["choices"][:MAX_CHOICES]
+    if sum(map(_calls, choices)) > MAX_CALLS:
+        raise BackendUnavailable("The backend's answer has more calls than can be read.")
+    for position, choice in enumerate(choices):
         if isinstance(choice, dict):
             if is_broken(choice.get("finish_reason")):
                 raise BackendUnavailable("The backend broke off its answer.")
             repair_choice(choice, position, repairs)
     if isinstance(usage := payload.get("usage"), dict):
         payload["usage"] = plain_usage(usage, repairs)
+
+
+def _calls(choice: Any) -> int:
+    """Return how many calls there are in a choice."""
+    message = choice.get("message") if isinstance(choice, dict) else None
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    return len(calls) if isinstance(calls, list) else 0

@@ -7,6 +7,7 @@ call (S15) ends where its arguments do.
 
 import re
 
+MAX_FRAGMENT = 1 << 20  # characters of a fragment; one that is longer is not followed, nor what comes behind it
 BLANK = " \t\r\n"
 
 _OUTSIDE = re.compile(r'["{}\[\]]')  # what means something outside of strings
@@ -81,10 +82,10 @@ class Arguments:
         does. What begins like no object, array or string is passed on.
         """
         nesting = self._nesting
-        if nesting is None:
-            return self._begin(fragment)
         if self.is_whole:
             return fragment and ""
+        if nesting is None or len(fragment) > MAX_FRAGMENT:
+            return self._begin(fragment)
         if nesting.is_unmoved_by(fragment):
             return fragment
         return self._follow(nesting, fragment, 0)
@@ -92,6 +93,9 @@ class Arguments:
     def _begin(self, fragment: str) -> str:
         """Drop blanks before the JSON: openai-python parses what came so far, and fails on blanks alone."""
         if self._is_free or not fragment:
+            return fragment
+        if len(fragment) > MAX_FRAGMENT:
+            self._is_free, self._nesting, self.is_empty = True, None, False
             return fragment
         begun = fragment.lstrip(BLANK)
         if not begun:

@@ -9,6 +9,7 @@ import orjson
 
 from router.translate.asked import AnswerForm, Asked
 from router.translate.mistral.arguments import BLANK, Nesting
+from router.translate.mistral.limits import MAX_TEXT
 from router.translate.notes import Notes, Rule
 
 Call = dict[str, Any]
@@ -38,10 +39,10 @@ def client_name(name: str, asked: Asked) -> str:
 def first_value(text: str) -> str:
     """Return the first complete JSON object or array of `text`, all of it if it does not begin with one (S10).
 
-    Text that is JSON as a whole, was cut off, or is broken otherwise is returned as it is.
+    Text that is JSON as a whole, was cut off, is broken otherwise, or very long is returned as it is.
     """
     blanks = len(text) - len(text.lstrip(BLANK))
-    if not text.startswith(("{", "["), blanks) or _is_json(text):
+    if not text.startswith(("{", "["), blanks) or len(text) > MAX_TEXT or _is_json(text):
         return text
     end = Nesting().scan(text, blanks)
     return text[:end] if end > 0 and _is_json(text[:end]) else text

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from router.translate.mistral.limits import says_too_much
 from router.wire.sse import encode_event, split_events
 
 Object = dict[str, Any]
@@ -22,7 +23,10 @@ def split(block: bytes) -> list[bytes]:
 
 
 def read(data: bytes) -> Object | None:
-    """Return the object that the data is, None if it is none, or one that nests too deep to be written again."""
+    """Return the object that the data is, None if it is none, or one that nests too deep to be written again, or
+    holds too much to be read."""
+    if says_too_much(data):
+        return None
     try:
         chunk = orjson.loads(data)
         if data.count(b"[") + data.count(b"{") > _DEEP:

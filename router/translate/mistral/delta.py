@@ -11,6 +11,7 @@ from router.translate.mistral import reasoning
 from router.translate.mistral.fields import CHOICE_KEYS, DELTA_KEYS, REASONING_KEYS
 from router.translate.mistral.finish import finish_reason, is_broken
 from router.translate.mistral.leaked import LeakWatcher
+from router.translate.mistral.limits import MAX_TEXT
 from router.translate.mistral.reasoning import ThinkWatcher
 from router.translate.mistral.reply import Repairs, keep_keys
 from router.translate.mistral.said import text_of
@@ -155,7 +156,7 @@ class Choice:
         parted = self._think.feed(content)
         text = parted.content
         if self._leaks is not None and text:
-            text = self._leaks.feed(text)
+            text = self._leaks.feed(text) if len(text) <= MAX_TEXT else self._leaks.release() + text
         if text != content:
             self._put(delta, text, parted.reasoning)
 

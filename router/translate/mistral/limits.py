@@ -1,7 +1,8 @@
-"""How much one conversation may hold: translating it must not hold up the streams of others.
+"""How much one conversation or answer may hold: translating it must not hold up the streams of others.
 
 A message or a part that needs a repair takes about 5 us, a call or a tool 20 us. No model's context holds as many.
 What is over a limit is refused before anything is built of it: signs of the JSON text are counted, or its elements.
+Of an answer nothing is refused, but what holds too much passes as it is.
 """
 
 from collections.abc import Collection, Iterable
@@ -25,8 +26,11 @@ MAX_TEXTS = 200_000  # keys and values of a body that is read key by key, which 
 UNCOUNTED_TEXTS = 1 << 20  # bytes of a body that holds too few of them to be counted
 # Bytes of a body that holds too few calls to be counted: one takes 34 bytes at least.
 UNCOUNTED = 34 * MAX_CALLS
+MAX_ANSWER_VALUES = 1_000_000  # of an answer, or one event: the log probabilities of 5,000 tokens, 20 for each
+MAX_CHOICES = 128  # of an answer: vLLM's own bound of n is far above what anybody asks
+MAX_TEXT = 1 << 20  # characters at once that calls are looked for in, and of arguments whose end is looked for
 BYTES_OF_VALUE = 2  # at least, with its comma
-MOST_QUOTES = 4 * MAX_VALUES  # a value has two at most, and its key
+QUOTES_OF_VALUE = 4  # at most: it has two, and its key
 LIST = (0x5B,)  # what an array begins with
 READ_LIST = msgspec.json.Decoder(list[Raw])
 
@@ -42,6 +46,7 @@ class Bound(NamedTuple):
 OPENINGS = (b"[", b"{")
 MARKS = (b",", *OPENINGS)  # one stands before each value but the first
 OF_BODY = (Bound("values", MAX_VALUES, MARKS),)
+OF_ANSWER = (Bound("values", MAX_ANSWER_VALUES, MARKS),)
 OF_TOOLS = (Bound("objects and arrays", MAX_SCHEMAS, OPENINGS), Bound("values", MAX_MEMBERS, MARKS))
 
 
@@ -105,6 +110,11 @@ def is_too_much(body: bytes) -> bool:
     return len(body) > BYTES_OF_VALUE * MAX_VALUES and _passed(body, OF_BODY) is not None
 
 
+def says_too_much(answer: bytes) -> bool:
+    """Return whether an answer, or the data of an event, holds too many values."""
+    return len(answer) > BYTES_OF_VALUE * MAX_ANSWER_VALUES and _passed(answer, OF_ANSWER) is not None
+
+
 def too_many_values(body: bytes) -> InvalidRequest:
     """Return the refusal of a request that holds too many values (R37), with the field that has most of them."""
     where = _longest_field(body)
@@ -120,7 +130,7 @@ def _passed(text: bytes, bounds: Collection[Bound]) -> Bound | None:
         return None
     if b"\\" in text:
         text = text.replace(rb"\\", b"").replace(rb"\"", b"")
-    if text.count(b'"') > MOST_QUOTES:
+    if text.count(b'"') > QUOTES_OF_VALUE * max(MAX_VALUES, found.most):
         return found
     return _first(b"".join(text.split(b'"')[::2]), bounds)
 

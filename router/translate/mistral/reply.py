@@ -10,6 +10,7 @@ from router.translate.mistral.called import Call, made_call, repair_calls
 from router.translate.mistral.fields import ANSWER_CHOICE_KEYS, MESSAGE_KEYS, REASONING_KEYS
 from router.translate.mistral.finish import finish_reason
 from router.translate.mistral.leaked import find_calls
+from router.translate.mistral.limits import MAX_TEXT
 from router.translate.mistral.said import text_of
 from router.translate.notes import Notes, Rule
 
@@ -80,7 +81,8 @@ def _repair_message(message: Object, where: str, repairs: Repairs) -> None:
         notes.repair(Rule.S13, where, "content")
     _repair_reasoning(message, where, repairs)
     keep_keys(message, _MESSAGE_KEYS, repairs, where)
-    if repairs.leaks and repairs.may_call and message.get("content") and "tool_calls" not in message:
+    may_leak = repairs.leaks and repairs.may_call and "tool_calls" not in message
+    if may_leak and 0 < len(message.get("content") or "") <= MAX_TEXT:
         _recover_calls(message, where, repairs)
     _settle_content(message, where, repairs)
 

@@ -20,6 +20,7 @@ from router.translate.mistral.chunk import encode, is_chunk, is_error, read, spl
 from router.translate.mistral.delta import Choice
 from router.translate.mistral.fields import CHUNK_KEYS
 from router.translate.mistral.leaked import MARK_ENDS, MARK_PART
+from router.translate.mistral.limits import MAX_CALLS, MAX_CHOICES
 from router.translate.mistral.pattern import Pattern, Patterns, is_free
 from router.translate.mistral.reply import Repairs, keep_keys
 from router.translate.mistral.usage import plain_usage
@@ -33,7 +34,6 @@ _loads = orjson.loads
 
 DONE = b"[DONE]"
 CHUNK = "chat.completion.chunk"
-MAX_CHOICES = 128  # vLLM's own bound of n is far above what anybody asks; further ones pass unrepaired
 
 _PLAIN = AnswerForm()
 _BROKEN = encode_event(
@@ -197,9 +197,12 @@ class StreamTranslator:
     def _chunk(self, event: bytes, chunk: Object, name: str | None) -> bytes:
         """Repair one chunk: its head, its choices, its usage."""
         given = chunk.get("choices") or []
-        if len(self._choices) + len(given) > MAX_CHOICES and self._are_new(given):
+        if len(given) > MAX_CHOICES or (len(self._choices) + len(given) > MAX_CHOICES and self._are_new(given)):
             self._is_odd = True
             return event
+        if self._holds_too_many_calls(given):
+            self.notes.repair(Rule.S18, "tool_calls")
+            return self._break_off()
         main = dict(chunk)
         keep_keys(main, CHUNK_KEYS, self._repairs)
         first = self._keep_head(main)
@@ -222,6 +225,15 @@ class StreamTranslator:
         elif len(choices) == 1 and not before and name is None:
             self._patterns.learn(event, chunk, choices[0], main=chunk if out is event else main if is_sent else None)
         return self._events(first, before) + out if before else out
+
+    def _holds_too_many_calls(self, given: list[Object]) -> bool:
+        """Return whether there are more calls, in a chunk or of all choices, than anybody can read."""
+        deltas = [one.get("delta") for one in given]
+        told = [delta["tool_calls"] for delta in deltas if isinstance(delta, dict) and delta.get("tool_calls")]
+        if not told:
+            return False
+        coming = sum(len(calls) for calls in told if isinstance(calls, list))
+        return max(coming, sum(choice.calls.known for choice in self._choices.values())) > MAX_CALLS
 
     def _break_off(self) -> bytes:
         """End the stream with an error event (S18, S19); nothing that comes behind is sent."""

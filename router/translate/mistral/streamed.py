@@ -65,6 +65,11 @@ class Calls:
         return bool(self._open)
 
     @property
+    def known(self) -> int:
+        """Return how many calls are known, be it that the client sees them or that the backend may mean them."""
+        return max(len(self._open), len(self._by_index))
+
+    @property
     def is_untouched(self) -> bool:
         """Return whether nothing has come of any call."""
         return self._last is None and not self._open

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from router.errors import BackendUnavailable
 from router.translate.asked import AnswerForm, Asked, ReasoningField, ToolChoice
 from router.translate.mistral.answer import translate_answer
+from router.translate.mistral.limits import MAX_ANSWER_VALUES, MAX_CALLS, MAX_CHOICES, MAX_TEXT
 from router.translate.notes import Notes, Rule
 from tests.captures import Capture, load
 from tests.translate.strict import check_answer
@@ -260,3 +261,33 @@ def test_any_json_is_repaired_or_passed_on_and_that_once(
             assert call.keys() == {"id", "type", "function"} | ({"index"} if form.call_index else set())
             assert call["id"]
             assert isinstance(call["function"]["arguments"], str)
+
+
+def test_an_answer_of_more_calls_than_anybody_can_read_is_none() -> None:
+    translated(answer({"content": None, "tool_calls": [CALL] * MAX_CALLS}))
+    half = answer({"content": None, "tool_calls": [CALL] * (MAX_CALLS // 2 + 1)})
+    half["choices"] *= 2
+    for payload in (answer({"content": None, "tool_calls": [CALL] * (MAX_CALLS + 1)}), half):
+        with pytest.raises(BackendUnavailable):
+            translated(payload)
+
+
+def test_further_choices_than_the_bound_stay_as_they_are() -> None:
+    payload = answer({"content": "a", "odd": 1})
+    payload["choices"] *= MAX_CHOICES + 1
+    choices = translated(payload)[0]["choices"]
+    assert ["odd" in choice["message"] for choice in choices] == [False] * MAX_CHOICES + [True]
+
+
+def test_an_answer_that_holds_too_much_to_be_read_passes_as_it_is() -> None:
+    body = json.dumps(answer({"content": "a", "odd": [0] * MAX_ANSWER_VALUES}), separators=(",", ":")).encode()
+    assert translate_answer(body, ASKED, new_id=lambda: "newID0001")[0] is body
+    text = json.dumps(answer({"content": "{[,", "odd": "0," * MAX_ANSWER_VALUES})).encode()
+    assert b"odd" not in translate_answer(text, ASKED, new_id=lambda: "newID0001")[0]
+
+
+def test_a_very_long_text_is_not_searched_for_calls() -> None:
+    leaked = '[TOOL_CALLS]get_weather[ARGS]{"city":"Paris"}'
+    for blanks, is_call in ((MAX_TEXT - len(leaked), True), (MAX_TEXT, False)):
+        message = translated(answer({"content": "a" * blanks + leaked}))[0]["choices"][0]["message"]
+        assert ("tool_calls" in message) == is_call

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.translate.mistral.arguments import Arguments, Nesting
+from router.translate.mistral.arguments import MAX_FRAGMENT, Arguments, Nesting
 
 bounded = settings(max_examples=200, deadline=None)
 values = st.recursive(
@@ -100,3 +100,17 @@ def test_blanks_before_the_json_are_dropped_wherever_it_is_cut(fragments: list[s
 
     assert "".join(map(arguments.feed, fragments)) == '{"a": 1}'
     assert arguments.is_whole
+
+
+def test_a_very_long_fragment_is_not_followed_nor_what_comes_behind_it() -> None:
+    long = "{" * (MAX_FRAGMENT + 1)
+    for before in ("", "{", '"', " "):
+        arguments = Arguments()
+        assert arguments.feed(before) == before.strip()
+        assert arguments.feed(long) is long
+        assert arguments.feed("}" * 10) == "}" * 10
+        assert not arguments.is_whole
+        assert not arguments.is_empty
+    arguments = Arguments()
+    assert arguments.feed("{}") == "{}"
+    assert arguments.feed(long) == "", "what stands behind whole arguments is left out however long it is"

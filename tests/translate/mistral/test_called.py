@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from router.translate.asked import AnswerForm, Asked
 from router.translate.mistral.called import client_name, first_value, made_call, repair_calls, whole_arguments
+from router.translate.mistral.limits import MAX_TEXT
 from router.translate.notes import Notes, Rule
 
 FORM = AnswerForm()
@@ -179,3 +180,9 @@ def test_a_call_found_elsewhere_is_a_whole_one() -> None:
     call = made_call("mcp_fs_read", "", ASKED, Notes(), new_id=lambda: "newID0001", where="x")
 
     assert call == {"id": "newID0001", "type": "function", "function": {"name": "mcp.fs/read", "arguments": "{}"}}
+
+
+def test_the_end_of_very_long_arguments_is_not_looked_for() -> None:
+    for size, is_cut in ((MAX_TEXT, True), (MAX_TEXT + 1, False)):
+        text = "{}" + "{" * (size - 2)
+        assert (first_value(text) == "{}") == is_cut

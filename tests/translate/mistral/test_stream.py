@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.translate.asked import AnswerForm, Asked, ReasoningField, ToolChoice
-from router.translate.mistral.stream import MAX_CHOICES, StreamTranslator
+from router.translate.mistral.limits import MAX_ANSWER_VALUES, MAX_CALLS, MAX_CHOICES, MAX_TEXT
+from router.translate.mistral.stream import StreamTranslator
 from router.translate.notes import Rule
 from router.wire.sse import event_data, split_events
 from tests import captures
@@ -108,6 +109,47 @@ def test_further_choices_than_the_bound_pass() -> None:
 
     assert stream.feed(more) is more
     assert stream.feed(event({"content": "x"}, index=1, token_ids=None)) == event({"content": "x"}, index=1)
+
+
+def test_one_chunk_of_more_choices_than_the_bound_passes_also_where_they_are_one() -> None:
+    stream = translator()
+    stream.feed(event(ROLE))
+    choice = {"index": 0, "delta": {"content": "x"}, "token_ids": None}
+    many = b"data: " + json.dumps({**HEAD, "choices": [choice] * (MAX_CHOICES + 1)}).encode() + b"\n\n"
+
+    assert stream.feed(many) is many
+
+
+def test_an_event_that_holds_too_much_to_be_read_passes() -> None:
+    stream = translator(tools=TOOLS)
+    stream.feed(event(ROLE))
+    big = b'data: {"choices":[{"index":0,"delta":{"content":[%b0]}}]}\n\n' % (b"0," * MAX_ANSWER_VALUES)
+
+    assert stream.feed(big) is big
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_stream_of_more_calls_than_anybody_can_read_is_broken_off(at_once: bool) -> None:
+    stream = translator(tools=TOOLS)
+    stream.feed(event(ROLE))
+    calls = [{"index": index, "function": {"name": "add"}} for index in range(MAX_CALLS + 2)]
+    told = [stream.feed(event({"tool_calls": some})) for some in ([calls] if at_once else [[one] for one in calls])]
+
+    assert b'"error"' in told[-1]
+    assert b"error" not in b"".join(told[:-1])
+    assert stream.feed(event({"content": "x"})) == b""
+
+
+def test_a_very_long_text_is_not_searched_for_calls_and_comes_behind_what_was_held_back() -> None:
+    stream = translator(tools=TOOLS)
+    stream.feed(event(ROLE))
+    assert stream.feed(event({"content": "a [TOOL_"})) == event({"content": "a "})
+    long = "CALLS]add{" + "x" * MAX_TEXT
+
+    assert json.loads(event_data(stream.feed(event({"content": long}))) or b"")["choices"][0]["delta"] == {
+        "content": "[TOOL_" + long
+    }
+    assert stream.feed(event({}, "stop")) == event({}, "stop")
 
 
 # ------------------------------------------------------------------------------------- the fast path and the slow one
