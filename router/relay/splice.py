@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from router.relay.beginning import DONE
+from router.translate.mistral.limits import says_too_much
 from router.wire.sse import encode_comment, encode_event, event_data, split_events
 
 SEAM = encode_comment("resumed on another backend")
@@ -62,6 +63,9 @@ class Splice:
         data = event_data(event)
         if data is None:
             return event  # a comment
+        if says_too_much(data):
+            self.has_begun = True
+            return event
         if data.strip() == DONE:
             return DONE_EVENT if self.has_finished else b""  # else it is not whole
         try:

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from router.relay.beginning import DONE
+from router.translate.mistral.limits import says_too_much
 from router.wire.sse import event_data
 
 _BARE = frozenset(("role", "content"))
@@ -86,6 +87,9 @@ class Transcript:
         """Take in what one event says, ids apart."""
         data = event_data(event)
         if data is None or data.strip() == DONE:
+            return
+        if says_too_much(data):
+            self.unfit = self.unfit or Unfit.UNREAD
             return
         try:
             chunk = orjson.loads(data)

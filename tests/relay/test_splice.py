@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.relay.splice import SEAM, Splice, ending, usage_of
+from router.translate.mistral.limits import MAX_ANSWER_VALUES
 
 ORIGINAL = {"id": "chatcmpl-a", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 OTHER = {"id": "chatcmpl-b", "object": "chat.completion.chunk", "created": 2, "model": "m"}
@@ -187,4 +188,11 @@ def test_values_of_another_type_are_passed_on_or_made_the_streams_own(chunk: dic
     event = b"data: " + orjson.dumps(chunk) + b"\n\n"
     told = splice.feed(event)
     assert told == event or json.loads(told[6:])["id"] == "a"
+    assert splice.has_begun
+
+
+def test_an_event_that_holds_too_much_to_be_read_is_passed_on() -> None:
+    splice = Splice({"id": "a"}, is_chat=True)
+    event = b'data: {"choices":[],"x":[%b0]}\n\n' % (b"0," * MAX_ANSWER_VALUES)
+    assert splice.feed(event) == event
     assert splice.has_begun

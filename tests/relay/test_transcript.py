@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from router.relay.transcript import Transcript, Unfit
+from router.translate.mistral.limits import MAX_ANSWER_VALUES
 
 
 def event(**choice: object) -> bytes:
@@ -94,3 +95,9 @@ def test_only_numbers_of_tokens_are_taken_for_such(
     transcript.take(b"data: " + orjson.dumps({"choices": [], "usage": usage}) + b"\n\n", is_chat=True)
     assert transcript.unfit is None
     assert (transcript.prompt_tokens, transcript.completion_tokens) == taken
+
+
+def test_an_event_that_holds_too_much_to_be_read_cannot_be_continued() -> None:
+    transcript = Transcript()
+    transcript.take(b'data: {"choices":[%b0]}\n\n' % (b"0," * MAX_ANSWER_VALUES), is_chat=True)
+    assert transcript.unfit is Unfit.UNREAD
