@@ -142,9 +142,11 @@ class Receiving(HTTPMessageDelegate):
             return self._run()
         return None
 
-    def data_received(self, chunk: bytes) -> None:
-        """Collect the body."""
-        self._handler.data_received(chunk)
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Collect the body, as long as there is memory for it."""
+        handler = self._handler
+        handler.data_received(chunk)
+        return self._run() if handler.context.guard.strain is not None and handler.gives_way() else None
 
     def finish(self) -> None:
         """Run the handler."""

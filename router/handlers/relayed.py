@@ -28,6 +28,7 @@ from router.wire.server import ServerConnection
 
 log = logging.getLogger("router.handlers")
 
+SPARED = 256 * 1024  # bytes of a body that is received to its end also where memory runs out: most come at once
 SHED_RETRY = 5.0  # seconds after which a client that was refused may come back: some of the work is done by then
 MAX_TRIED = 64 * 1024  # bytes of a body of any kind that is read a second time, as Python does it
 MAY_BE_OBJECTS = (b"{", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Python's json reads them all
@@ -94,6 +95,19 @@ class RelayedHandler(BaseHandler):
     def data_received(self, chunk: bytes) -> None:
         """Collect the body; the wire bounds it."""
         self._chunks.append(chunk)
+
+    def gives_way(self) -> bool:
+        """Return whether its body, of which more comes, is given up: memory has run out since it began, and it is long.
+
+        It is to be refused then, as `prepare` does from now on.
+        """
+        context = self.context
+        if not self.is_prepared or sum(map(len, self._chunks)) <= SPARED or context.guard.refusal() != Strain.MEMORY:
+            return False
+        self._strain = self._ask_guard(context)
+        self._chunks = []
+        self.is_prepared = False
+        return True
 
     async def serve(self) -> None:
         """Do for a request that is prepared and whole what Tornado's `_execute` does, without what is done already."""

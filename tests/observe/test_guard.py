@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from router.access.overload import REST, Marks, Strain, Usage, Watermarks
+from router.handlers.relayed import SPARED
 from router.observe.guard import Guard, memory_limit, usage_of_process
 from router.simulator.settings import Settings
 from tests.front import CHAT, front, run, until
@@ -142,6 +143,40 @@ def test_a_refused_request_is_told_before_its_body_is_read() -> None:
             assert told.startswith(b"HTTP/1.1 503 ")
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+    run(test)
+
+
+@pytest.mark.row(76)
+def test_above_the_memory_mark_long_bodies_that_are_still_coming_give_way() -> None:
+    """They were taken when there was room: together they may be far more than there is."""
+
+    async def test() -> None:
+        async with front(Settings()) as cluster:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+            piece = b'{"a":"' + b"b" * (SPARED // 2)
+            clients = [await asyncio.open_connection("127.0.0.1", cluster.port) for _ in range(4)]
+            for _, writer in clients:
+                writer.write(head + b"Content-Length: 10000000\r\n\r\n" + piece)
+            await until(lambda: cluster.app.metrics.in_flight == 4)
+            guard = cluster.app._guard
+            guard.marks = Marks(memory=1 << 20)
+            await until(lambda: guard.strain is Strain.MEMORY)
+            for reader, writer in clients[1:3]:
+                writer.write(piece + b"b" * 1000)
+                told = await reader.read()
+                assert told.startswith(b"HTTP/1.1 503 ")
+                assert b"\r\nConnection: close\r\n" in told
+                assert b'"overloaded"' in told
+            clients[0][1].close()
+            await until(lambda: cluster.app.metrics.in_flight == 1)
+            assert await cluster.metric("router_requests_shed_total", reason="memory") == 2
+
+            reader, writer = clients[3]  # nothing else is at work: it may go on
+            writer.write(b"b" * (10_000_000 - len(piece) - 2) + b'"}')
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400 ")
+            for _, each in clients:
+                each.close()
 
     run(test)
 
