@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 
 from router import parts
+from router.access.overload import Strain
 from router.config import Config
 from router.config.show import values
 from router.observe.guard import Guard
@@ -22,6 +23,10 @@ class Looking:
         self._hashed: tuple[Config, str] | None = None
         self.relay: Relay | None = None  # from the start on
         self.connections: Callable[[], int] = int  # how many clients hold; none until somebody listens
+
+    def is_short_of_memory(self) -> bool:
+        """Return whether more is in use than may be."""
+        return self._guard.strain is Strain.MEMORY
 
     def look(self, config: Config, *, is_ready: bool) -> Vitals:
         """Return how the process fares."""

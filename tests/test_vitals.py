@@ -71,3 +71,14 @@ def test_streams_waits_and_limits_are_told_while_they_last() -> None:
             assert await cluster.metric("router_ready") == 0
 
     run(test)
+
+
+def test_connections_learn_that_memory_is_short() -> None:
+    async def test() -> None:
+        async with front(Settings()) as cluster:
+            looking, guard = cluster.app.looking, cluster.app._guard
+            assert not looking.is_short_of_memory()
+            guard.marks = Marks(memory=1)
+            await until(looking.is_short_of_memory)
+
+    run(test)

@@ -123,6 +123,7 @@ class Serving:
             ssl_options=shown.credentials.context,
             render_error=app.render_error,
             handshake_failed=shown.handshake_failed,
+            is_short=app.looking.is_short_of_memory,
             share=None if is_admin else self._share,
         )
         shown.on_change = server.set_tls

@@ -43,11 +43,13 @@ class HTTPServer:
         ssl_options: ssl.SSLContext | dict[str, Any] | None = None,
         render_error: ErrorRenderer = plain_error,
         handshake_failed: Callable[[], None] = lambda: None,
+        is_short: Callable[[], bool] = lambda: False,
         share: Share | None = None,
     ) -> None:
         """`render_error`: (status, message) -> (content type, body) of the answers that the wire itself gives.
 
         `ssl_options`: for TLS, on all sockets but Unix ones. `handshake_failed`: told of each that comes to nothing.
+        `is_short`: whether memory is, so that less is to be held of requests that are sent ahead.
         `share`: what is known of other processes that listen on the same sockets; each is to have its share.
         """
         loop = asyncio.get_event_loop()
@@ -56,6 +58,7 @@ class HTTPServer:
         self._service = Service(delegate, limits or ServerLimits(), render_error, loop, done)
         self._service.tls = None if ssl_options is None else ssl_options_to_context(ssl_options, server_side=True)
         self._service.handshake_failed = handshake_failed
+        self._service.is_short = is_short
         self._starting: dict[asyncio.Task[None], socket.socket] = {}
         self._servers: list[asyncio.AbstractServer] = []
         self._share = share

@@ -209,7 +209,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             return
         self._held += data
         if self._received:
-            if len(self._held) > PIPELINED_BYTES:
+            if len(self._held) > (HELD_BYTES if self._service.is_short() else PIPELINED_BYTES):
                 self._clear()
                 self._is_dropping = self._is_last = True
         elif len(self._held) > HELD_BYTES and not self._is_paused and self._transport is not None:

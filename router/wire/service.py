@@ -60,6 +60,7 @@ class Service:
     tls: ssl.SSLContext | None = None  # of connections that come now; None: they are plain
     handshakes: "set[Handshake]" = field(default_factory=set)  # under way: no connections yet
     handshake_failed: Callable[[], None] = lambda: None  # told of each
+    is_short: Callable[[], bool] = lambda: False  # whether memory is: then less is held of what need not be
     draining: bool = False  # every answer from now on is the last of its connection
     emptied: asyncio.Event = field(default_factory=asyncio.Event)  # set when the last one has gone
     crowded_at: float = -math.inf  # when it was last told that connections are reset

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from tornado.web import RequestHandler, stream_request_body
 
-from router.wire.limits import PIPELINED_BYTES, READ_SIZE
+from router.wire.limits import HELD_BYTES, PIPELINED_BYTES, READ_SIZE
 from router.wire.request_parser import SLICE, RequestParser
 from router.wire.server import ServerLimits
 from router.wire.service import Refused
@@ -487,6 +487,28 @@ async def test_requests_beyond_what_can_be_held_are_dropped_and_the_answer_is_th
         await until(lambda: len(served.events) == 3)
         client.reset()
         await until(lambda: len(served.events) == 4)
+
+
+@on_uvloop
+async def test_where_memory_is_short_little_is_held_of_requests_sent_ahead() -> None:
+    async with serving(Waiting) as served:
+        served.server._service.is_short = lambda: is_short
+        is_short = False
+        client = await Client.to(served.port)
+        await client.send(GET)
+        await until(lambda: served.events)
+        (connection,) = served.server._service.connections
+        await client.send(GET * (2 * HELD_BYTES // len(GET)))
+        await until(lambda: len(connection._held) > HELD_BYTES)
+        assert not connection._is_dropping
+        is_short = True
+        await client.send(GET)
+        await until(lambda: connection._is_dropping)
+        assert len(connection._held) == 0
+        served.events[0].left.set()
+        assert (await client.answer()).headers[b"connection"] == b"close"
+        assert await client.is_closed()
+        await client.close()
 
 
 @stream_request_body
