@@ -28,7 +28,6 @@ from router.handlers.admin import AdminDoor, Desk
 from router.handlers.application import FrontDoor
 from router.handlers.base import Context
 from router.handlers.cors import Cors
-from router.handlers.refused import render
 from router.observe import logs
 from router.observe.guard import Guard
 from router.observe.metrics import Metrics
@@ -169,8 +168,12 @@ class App:
         return all(map(is_known, self.registry.backends))
 
     def render_error(self, refused: Refused, /) -> tuple[bytes, bytes]:
-        """Return the wire's own answer to a request, in OpenAI's form."""
-        return render(refused, self._started().context)
+        """Return the wire's own answer to a client's request, in OpenAI's form."""
+        return self.delegate.render_error(refused)
+
+    def render_admin_error(self, refused: Refused, /) -> tuple[bytes, bytes]:
+        """Return the same to an operator's."""
+        return self.admin_delegate.render_error(refused)
 
     def metrics_page(self, accept: str) -> tuple[str, bytes]:
         """Return (content type, body) of this process's own metrics, in the form that an Accept header asks for."""

@@ -59,7 +59,7 @@ class Operator:
 async def operator(cluster: Front) -> AsyncIterator[Operator]:
     """Serve the admin listener of a router under test."""
     app = cluster.app
-    server = HTTPServer(app.admin_delegate, limits=app.admin_limits, render_error=app.render_error)
+    server = HTTPServer(app.admin_delegate, limits=app.admin_limits, render_error=app.render_admin_error)
     sockets = bind_sockets("127.0.0.1", 0)
     server.add_sockets(sockets)
     one = Operator(sockets[0].getsockname()[1])

@@ -104,6 +104,8 @@ class Standin:
     def render_error(self, refused: Refused, /) -> tuple[bytes, bytes]:
         return plain_error(refused)
 
+    render_admin_error = render_error
+
 
 def main() -> int:
     parser = argparse.ArgumentParser()

@@ -31,10 +31,12 @@ from router.handlers.cors import Cors
 from router.handlers.dispatch import Dispatch
 from router.handlers.docs import DocsHandler, docs_pages, documented
 from router.handlers.openapi.document import admin_document
+from router.handlers.refused import render
 from router.handlers.status_page import EVENTS, FILES, PageHandler, foreign, is_foreign, sample, show
 from router.handlers.watching import Watch
 from router.orders import Control, Order, OrderKind, Problem, Report
 from router.wire.server import ServerConnection
+from router.wire.service import Refused
 
 BACKENDS = "/admin/backends"
 STATUSES = {Problem.INVALID: 422, Problem.UNKNOWN: 404, Problem.CONFLICT: 409, Problem.FAILED: 500}
@@ -117,11 +119,30 @@ class AdminDoor(tornado.web.Application):
             )
         if not path.startswith(BACKENDS + "/"):
             return self.get_handler_delegate(request, NoSuchPage, common)
-        name, _, action = path.removeprefix(BACKENDS + "/").rpartition("/")
-        if not name or action not in ACTIONS:  # a slash in a name may stand there as it is
-            name, action = path.removeprefix(BACKENDS + "/"), ""
+        name, action = target_of(path)
         target = {**common, "desk": self._desk, "name": urllib.parse.unquote(name), "action": action}
         return self.get_handler_delegate(request, BackendHandler, target)
+
+    def label_of(self, method: str, path: str) -> str:
+        """Return the route that a path leads to, as metrics and log name it."""
+        if path in self._docs:
+            return self._docs[path].label
+        handler = EventsHandler if path == EVENTS else self._open.get(path) or self._guarded.get(path)
+        if handler is not None:
+            return handler.route_label
+        return BackendHandler.label_of(*target_of(path)) if path.startswith(BACKENDS + "/") else NoSuchPage.route_label
+
+    def render_error(self, refused: Refused) -> tuple[bytes, bytes]:
+        """Return the wire's own answer to a request, in OpenAI's form."""
+        return render(refused, self._context, self.label_of)
+
+
+def target_of(path: str) -> tuple[str, str]:
+    """Return the name, as it stands there, and the action in a path of one backend."""
+    name, _, action = path.removeprefix(BACKENDS + "/").rpartition("/")
+    if name and action in ACTIONS:
+        return name, action
+    return path.removeprefix(BACKENDS + "/"), ""  # a slash in a name may stand there as it is
 
 
 class NoSuchPage(UnknownRouteHandler):
@@ -259,9 +280,13 @@ class BackendHandler(AdminHandler):
         self._name = name
         self._action = action
         self.methods = ("POST",) if action else ("GET", "HEAD", "DELETE")
-        if action:
-            self.route_label = f"{BACKENDS}/{{name}}/{action}"
+        self.route_label = self.label_of(name, action)
         super().initialize(context, desk)
+
+    @classmethod
+    def label_of(cls, name: str, action: str) -> str:
+        """Return the route of an action, or of the backend itself."""
+        return f"{cls.route_label}/{action}" if action else cls.route_label
 
     def get(self, *args: str) -> None:
         """Answer with the backend as it is now."""

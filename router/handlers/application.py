@@ -13,12 +13,14 @@ from router.handlers.cors import Cors
 from router.handlers.dispatch import Dispatch, LeanRequest, Receiving
 from router.handlers.docs import DocsHandler, docs_pages, documented
 from router.handlers.openapi.document import public_document
+from router.handlers.refused import render
 from router.handlers.relayed import RelayedHandler
 from router.handlers.routes import Match, ModelsMatch, RouteTable
 from router.handlers.status_page import EVENTS, FILES, PageHandler, PublicEventsHandler, sample
 from router.handlers.tapped import TappedHandler
 from router.handlers.watching import Watch
 from router.wire.server import ServerConnection
+from router.wire.service import Refused
 
 
 class FrontDoor(tornado.web.Application):
@@ -96,6 +98,21 @@ class FrontDoor(tornado.web.Application):
         if handler is PublicEventsHandler:
             common["watch"] = self._watch
         return self.get_handler_delegate(request, handler, common)
+
+    def label_of(self, method: str, path: str) -> str:
+        """Return the route that a path leads to, as metrics and log name it."""
+        match = self._table.find(path) if path not in self._own else None
+        if isinstance(match, Match):
+            return match.route_of(method).path
+        if isinstance(match, ModelsMatch):
+            return status.ModelsHandler.label_of(match.name)
+        if path in self._docs and path not in self._own:
+            return self._docs[path].label
+        return self._own.get(path, UnknownRouteHandler).route_label
+
+    def render_error(self, refused: Refused) -> tuple[bytes, bytes]:
+        """Return the wire's own answer to a request, in OpenAI's form."""
+        return render(refused, self._context, self.label_of)
 
 
 def no_log(handler: tornado.web.RequestHandler) -> None:

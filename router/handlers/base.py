@@ -147,7 +147,7 @@ class BaseHandler(tornado.web.RequestHandler):
             self.add_header(name, value)
         self.set_header("Cache-Control", cache)
         self.exchange.status = status
-        self.exchange.bytes_out = len(body)
+        self.exchange.bytes_out = 0 if self.request.method == "HEAD" else len(body)
         self.finish(body)
 
     def send_json(self, value: object, status: int = 200) -> None:
@@ -228,7 +228,9 @@ class BaseHandler(tornado.web.RequestHandler):
         connection = self.request.connection
         refused = connection.refused if isinstance(connection, ServerConnection) else None
         if refused is not None:
-            self.exchange.status, self.exchange.error = refused, CODES.get(refused)
+            exchange = self.exchange
+            exchange.status, exchange.bytes_in, exchange.bytes_out = refused
+            exchange.error = CODES.get(refused.status)
         self.exchange.close(Outcome.CLIENT_GONE if refused is None else Outcome.REJECTED, self.context.clock())
 
     def end_below(self) -> None:

@@ -1,39 +1,68 @@
 """What a client is told when the wire itself refuses its request: malformed, too large, too slow.
 
 Such an answer has OpenAI's form and the same lines as any other, and is counted and logged. Where a handler has the
-request already, its exchange is the record; else one is made here.
+request already, its exchange is the record; else one is made here, of what was read.
 """
+
+from collections.abc import Callable
 
 import orjson
 
+from router.access.tenant import credentials_of
 from router.errors import StatusError
 from router.exchange import Exchange, Outcome
 from router.handlers.base import Context
 from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
+from router.wire.headers import RequestHeaders
 from router.wire.service import Refused
 
-UNREAD = "other"  # the route of a request that was not read
+UNKNOWN = "other"  # the route of a request that has none, or whose target was not read
+PATH_CHARACTERS = 200  # told of a path that is not served
+
+Label = Callable[[str, str], str]  # method and path -> the route
 
 
-def render(refused: Refused, context: Context) -> tuple[bytes, bytes]:
+def render(refused: Refused, context: Context, label_of: Label) -> tuple[bytes, bytes]:
     """Return the header lines and the body of the answer; the wire adds their framing."""
     error = StatusError(refused.message, status=refused.status)
     if refused.status in (501, 505):
         error.kind = "invalid_request_error"
-    lines = refused.own_lines or _own_lines(refused, context, error)
-    return error_lines(error, final=False) + lines, orjson.dumps(error.envelope())
+    body = orjson.dumps(error.envelope())
+    lines = refused.own_lines
+    if not lines:
+        exchange = _record(refused, context, label_of)
+        exchange.status, exchange.error = refused.status, error.code
+        exchange.bytes_out = 0 if refused.method == "HEAD" else len(body)
+        exchange.close(Outcome.INTERNAL if refused.status == 500 else Outcome.REJECTED, exchange.opened)
+        lines = _own_lines(refused, context, exchange.id)
+    return error_lines(error, final=False) + lines, body
 
 
-def _own_lines(refused: Refused, context: Context, error: StatusError) -> bytes:
-    headers = refused.headers
-    asked = headers.get("X-Request-Id", "") if headers is not None else ""
+def _record(refused: Refused, context: Context, label_of: Label) -> Exchange:
+    """Return an open exchange that tells what is known."""
+    headers = RequestHeaders([]) if refused.headers is None else refused.headers
+    asked = headers.first("X-Request-Id") or ""
     ident = asked if HARMLESS_ID.fullmatch(asked) else context.new_id()
-    now = context.clock()
-    exchange = Exchange(ident, UNREAD, "", now, status=refused.status, error=error.code)
-    exchange.client, exchange.client_cert = refused.context.remote_ip, refused.context.client_cert
+    path = "" if refused.start_line is None else refused.start_line.path.partition("?")[0]
+    route = label_of(refused.method, path) if path else UNKNOWN
+    exchange = Exchange(ident, route, refused.method, context.clock(), client=refused.context.remote_ip)
+    exchange.path = path[:PATH_CHARACTERS] if route == UNKNOWN else ""
+    exchange.client_cert = refused.context.client_cert
+    exchange.credentials = credentials_of(headers.fields) if context.has_tenants else ""
+    named = headers.first("Traceparent")
+    if context.open_trace is not None:
+        exchange.trace = context.open_trace(named, ident)
+        exchange.trace_id = exchange.trace.trace_id
+    else:
+        exchange.traceparent = named
+    if context.logged_headers is not None:
+        exchange.headers = context.logged_headers(headers.raw)
     context.exchange_opened(exchange)
-    exchange.close(Outcome.INTERNAL if refused.status == 500 else Outcome.REJECTED, now)
-    origin = headers.get("Origin") if headers is not None else None
+    return exchange
+
+
+def _own_lines(refused: Refused, context: Context, ident: str) -> bytes:
+    origin = None if refused.headers is None else refused.headers.first("Origin")
     lines = f"X-Request-Id: {ident}\r\n".encode()
     return lines if origin is None else lines + context.cors.lines(origin)

@@ -50,6 +50,10 @@ class Match:
     routes: dict[str, Route]  # by method
     rest: str  # the path behind the route's own prefix, to be put behind the backend's
 
+    def route_of(self, method: str) -> Route:
+        """Return the route of a method; one that the path does not take has the first one's."""
+        return self.routes.get(method) or next(iter(self.routes.values()))
+
 
 @dataclass(frozen=True, slots=True)
 class ModelsMatch:

@@ -158,9 +158,13 @@ class ModelsHandler(BaseHandler):
     def initialize(self, context: Context, name: str | None) -> None:  # type: ignore[override]
         """`name`: of one model, None for the list."""
         self._name = name
-        if name is not None:
-            self.route_label = "/v1/models/{id}"
+        self.route_label = self.label_of(name)
         super().initialize(context)
+
+    @classmethod
+    def label_of(cls, name: str | None) -> str:
+        """Return the route of one model, or of the list."""
+        return cls.route_label if name is None else f"{cls.route_label}/{{id}}"
 
     def get(self, *args: str) -> None:
         """Answer from what the backends have listed."""

@@ -50,6 +50,7 @@ class Application(Protocol):
     async def stop(self) -> None: ...  # ends what is still at work
     def reopen_logs(self) -> None: ...
     def render_error(self, refused: Refused, /) -> tuple[bytes, bytes]: ...
+    def render_admin_error(self, refused: Refused, /) -> tuple[bytes, bytes]: ...
 
 
 class Serving:
@@ -121,7 +122,7 @@ class Serving:
             app.admin_delegate if is_admin else app.delegate,
             limits=app.admin_limits if is_admin else app.limits,
             ssl_options=shown.credentials.context,
-            render_error=app.render_error,
+            render_error=app.render_admin_error if is_admin else app.render_error,
             handshake_failed=shown.handshake_failed,
             is_short=app.looking.is_short_of_memory,
             share=None if is_admin else self._share,

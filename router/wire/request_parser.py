@@ -40,7 +40,8 @@ class Refusal(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.headers: RequestHeaders | None = None  # where they were read to their end
+        self.start_line: RequestStartLine | None = None  # what was read of it; target "" where it may go on
+        self.headers: RequestHeaders | None = None  # those that were read
 
 
 class RequestHead:
@@ -194,7 +195,18 @@ class RequestParser:
                 Refusal(431, f"The request's headers are too large; the limit is {self._limits.header_bytes} bytes")
             )
 
+    def attributed(self, refusal: Refusal) -> Refusal:
+        """Return a refusal with what has come of the head that is being read, if one is."""
+        if refusal.start_line is None and self._url and not self._in_body:
+            target = self._url.decode("latin-1")
+            is_sure = self._pairs or "?" in target or refusal.status in (414, 505)
+            method = self._llhttp.get_method().decode("ascii")
+            refusal.start_line = RequestStartLine(method, target if is_sure else "", "")
+            refusal.headers = RequestHeaders(self._pairs)
+        return refusal
+
     def _refuse(self, refusal: Refusal) -> None:
+        self.attributed(refusal)
         self._ended = True
         self.in_head = False
         if self._pieces:
@@ -252,20 +264,20 @@ class RequestParser:
         llhttp = self._llhttp
         method = llhttp.get_method().decode("ascii")
         version = llhttp.get_http_version()
-        self._check_start_line(method, version)
-        self._check_size(pairs)
+        start_line = RequestStartLine(method, self._url.decode("latin-1"), "HTTP/" + version)
         headers = RequestHeaders(pairs)
         try:
+            self._check_start_line(method, version)
+            self._check_size(pairs)
             self._check_fields(headers.fields, is_http_1_0=version == "1.0")
         except Refusal as refusal:
-            refusal.headers = headers
+            refusal.start_line, refusal.headers = start_line, headers
             raise
         self._keep_alive = llhttp.should_keep_alive()
         if version == "1.0" and self._keep_alive:  # llhttp also heeds Proxy-Connection, and keep-alive beside close
             words = {word.strip() for word in headers.get("Connection", "").lower().split(",")}
             self._keep_alive = "keep-alive" in words and "close" not in words
         self._upgrading = llhttp.should_upgrade()
-        start_line = RequestStartLine(method, self._url.decode("latin-1"), "HTTP/" + version)
         self.events.append(RequestHead(start_line, headers, keep_alive=self._keep_alive))
         self._in_body = True
         self.in_head = False

@@ -27,7 +27,7 @@ from tornado.httputil import (
 from tornado.iostream import StreamClosedError
 
 from router.wire.request_parser import RequestHead
-from router.wire.service import Service
+from router.wire.service import OwnAnswer, Service
 
 JOINED_WRITE = 64 * 1024  # a body piece over this size is written beside its head instead of copied behind it
 STATUS_LINES = 256  # remembered
@@ -67,10 +67,14 @@ def serialised(headers: HTTPHeaders) -> tuple[bytes, int | None, bool]:
     return text.encode("latin-1"), length, is_last
 
 
-def error_answer(status: int, lines: bytes, body: bytes, *, now: float) -> bytes:
-    """Return a whole answer that is the last of its connection; `now`: seconds since the epoch, for its Date."""
+def error_answer(status: int, lines: bytes, body: bytes, *, now: float, method: str = "") -> bytes:
+    """Return a whole answer that is the last of its connection; `now`: seconds since the epoch, for its Date.
+
+    `method`: of the request; one by HEAD is answered with the length of a body that is not sent.
+    """
     framing = f"Content-Length: {len(body)}\r\nDate: {format_timestamp(now)}\r\nConnection: close\r\n\r\n"
-    return status_line(status, responses.get(status, "Unknown")) + lines + framing.encode("latin-1") + body
+    head = status_line(status, responses.get(status, "Unknown")) + lines + framing.encode("latin-1")
+    return head if method == "HEAD" else head + body
 
 
 class ResponseWriter(HTTPConnection):
@@ -87,7 +91,7 @@ class ResponseWriter(HTTPConnection):
         self._service = service
         self._beneath = beneath
         self.own_lines = b""  # what the application wants on an answer that the wire itself gives to this request
-        self.refused: int | None = None  # the status of such an answer, when the application is told of the end
+        self.refused: OwnAnswer | None = None  # such an answer, when the application is told of the end
         self._transport: asyncio.Transport | None = None  # None before the connection and after it
         self._answering = False  # an answer is expected and not yet finished
         self._head_written = False

@@ -18,14 +18,12 @@ less by it.
 
 import asyncio
 import enum
-import select
-import socket
-import struct
 import time
 from typing import cast
 
 from router.wire.alarms import NEVER, Alarm, Alarms
 from router.wire.delivery import Delivery
+from router.wire.kernel import has_left, reset_on_close
 from router.wire.limits import (
     HELD_BYTES,
     LEFT_CHECK_INTERVAL,
@@ -36,10 +34,9 @@ from router.wire.limits import (
 )
 from router.wire.request_parser import SLICE, Refusal
 from router.wire.response import error_answer
-from router.wire.service import Context, Refused, Service
+from router.wire.service import Context, OwnAnswer, Refused, Service
 from router.wire.tls import subject
 
-HAS_LEFT = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 MIN_EARNED = 1.0  # seconds that a body must have earned to be given them
 
 
@@ -95,14 +92,8 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         """Cut the connection at once: the client sees a broken answer. The close callback is not called."""
         self._forget_request()
         if self._transport is not None:
-            self._reset_on_close(self._transport)
+            reset_on_close(self._transport)  # a body that only its end delimits would look whole
             self._transport.abort()
-
-    def _reset_on_close(self, transport: asyncio.Transport) -> None:
-        """Have the connection end by a reset: a body that only its end delimits would look whole."""
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # on, for no time
 
     # What the transport calls.
 
@@ -266,29 +257,32 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Give the wire's own answer, if one can still be given, and close."""
-        can_answer = self._request is None or (self._answering and not self._head_written)
-        is_head = self._request is not None and self._method == "HEAD"
-        head = self._request
-        refused = Refused(
-            refusal.status,
-            refusal.message,
-            self.context,
-            own_lines=b"" if head is None else self.own_lines,
-            headers=refusal.headers if head is None else head.headers,
-        )
+        transport, head = self._transport, self._request
+        answer = size = None
+        if transport is not None and (head is None or (self._answering and not self._head_written)):
+            refused = Refused(
+                refusal.status,
+                refusal.message,
+                self.context,
+                own_lines=b"" if head is None else self.own_lines,
+                start_line=refusal.start_line if head is None else head.start_line,
+                headers=refusal.headers if head is None else head.headers,
+            )
+            lines, body = self._service.render_error(refused)
+            answer = error_answer(refusal.status, lines, body, now=time.time(), method=refused.method)
+            size = 0 if refused.method == "HEAD" else len(body)
         if not self._received:
-            self.refused = refusal.status if can_answer else None
+            self.refused = None if size is None else OwnAnswer(refusal.status, self._parser.body_size, size)
             self._tell_client_left()
         self._forget_request()
         self._clear()
-        if self._transport is None:
+        if transport is None:
             return
-        if can_answer:
-            lines, body = self._service.render_error(refused)
-            self._transport.write(error_answer(refusal.status, lines, b"" if is_head else body, now=time.time()))
-            self._linger()
+        if answer is None:
+            transport.abort()
         else:
-            self._transport.abort()
+            transport.write(answer)
+            self._linger()
 
     def _linger(self) -> None:
         """Close our side and drop what still comes: a reset would take the answer from a client that is sending."""
@@ -368,7 +362,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             elif self._congested:
                 self._transport.abort()
         elif self._is_paused:
-            if self._has_left():
+            if has_left(self._transport):
                 self._transport.abort()
             else:
                 self._alarms.set(Alarm.LEFT, self._service.loop.time() + LEFT_CHECK_INTERVAL)
@@ -378,7 +372,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         if self._phase is Phase.IDLE:
             self.close()
         elif self._phase is Phase.HEAD:
-            self._refuse(Refusal(408, "The request's headers did not come in time"))
+            self._refuse(self._parser.attributed(Refusal(408, "The request's headers did not come in time")))
         elif self._phase is Phase.BODY:
             received = self._parser.body_size
             earned = (received - self._body_credited) / MIN_BODY_RATE
@@ -391,10 +385,3 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             self._alarms.set(Alarm.PHASE, self._service.loop.time() + self._closing_time())
         else:
             self._transport.abort()
-
-    def _has_left(self) -> bool:
-        """Ask the kernel, while we do not read."""
-        assert self._transport is not None
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), HAS_LEFT)
-        return bool(poll.poll(0))

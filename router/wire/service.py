@@ -6,9 +6,9 @@ import math
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from tornado.httputil import HTTPServerConnectionDelegate
+from tornado.httputil import HTTPServerConnectionDelegate, RequestStartLine
 
 from router.wire.headers import RequestHeaders
 from router.wire.limits import READ_SIZE, ServerLimits
@@ -39,7 +39,21 @@ class Refused:
     message: str
     context: Context
     own_lines: bytes  # what the application wants on every answer to this request; b"" where it does not know of it
-    headers: RequestHeaders | None = None  # None where they were not read to their end
+    start_line: RequestStartLine | None = None  # None where nothing of it is known; target "" where it may go on
+    headers: RequestHeaders | None = None  # those that were read
+
+    @property
+    def method(self) -> str:
+        """Return the request's method, "" where it is not known."""
+        return "" if self.start_line is None else self.start_line.method
+
+
+class OwnAnswer(NamedTuple):
+    """What the application is told of an answer that the wire gave in its place, to a request that was on its way."""
+
+    status: int
+    bytes_in: int  # of the body, until then
+    bytes_out: int  # of the answer's body
 
 
 ErrorRenderer = Callable[[Refused], tuple[bytes, bytes]]  # -> serialised header lines with a Content-Type, body

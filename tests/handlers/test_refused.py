@@ -12,6 +12,7 @@ import pytest
 from router.relay.headers import HARMLESS_ID
 from tests.front import Front, front, run, until
 from tests.fuzz.target import no_errors
+from tests.operating import operator
 
 SAID = b"X-Request-Id: mine-1\r\nOrigin: http://page\r\n"
 JSON = b"Content-Type: application/json\r\n"
@@ -59,6 +60,11 @@ async def limited(**more: Any) -> AsyncIterator[Front]:
         yield cluster
 
 
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if line.get("logger") == "router.access"]
+
+
 @pytest.mark.parametrize("what", ALL)
 def test_a_refusal_of_the_wire_has_openais_form_and_a_code_where_there_is_one(what: str) -> None:
     async def test() -> None:
@@ -84,7 +90,9 @@ def test_a_refusal_of_the_wire_is_counted_once_and_leaves_one_line(what: str, tm
         raw, status, _ = ALL[what]
         config = {"server": LIMITS, "health": {"interval": 30}, "logging": {"file": str(tmp_path / "log")}}
         async with front(config=config) as cluster:
-            ident = Told(await cluster.exchange(raw)).all("x-request-id")[0]
+            told = Told(await cluster.exchange(raw))
+            ident = told.all("x-request-id")[0]
+            sent.append(len(told.body))
             await until(lambda: cluster.server.connections == 0)
             assert await cluster.metric("router_requests_total") == 1
             assert await cluster.metric("router_requests_total", outcome="rejected", status=str(status)) == 1
@@ -92,14 +100,15 @@ def test_a_refusal_of_the_wire_is_counted_once_and_leaves_one_line(what: str, tm
             idents.append(ident)
 
     idents: list[str] = []
+    sent: list[int] = []
     run(test)
-    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    access = [line for line in lines if line.get("logger") == "router.access"]
+    access = lines_of(tmp_path / "log")
     _, status, code = ALL[what]
     assert [(line["id"], line["status"], line["outcome"], line["error"]) for line in access] == [
         (idents[0], status, "rejected", code)
     ]
     assert access[0]["client"] == "127.0.0.1"
+    assert access[0]["bytes_out"] == sent[0] > 0
 
 
 @pytest.mark.parametrize("what", READ)
@@ -131,6 +140,133 @@ def test_what_is_refused_by_its_headers_carries_what_they_said(what: str) -> Non
             assert told.all("access-control-allow-origin") == ["*"]
 
     run(test)
+
+
+LINE = b"Authorization: Bearer k\r\nTraceparent: 00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01\r\nX-Team: red\r\n"
+CHATS = "/v1/chat/completions"
+LONG = b"A: " + b"b" * 99_999 + b"\r\n\r\n"
+# What is sent -> what of its access line is known: method, route, path.
+KNOWN = {
+    "too large by its own word": (POST + LINE + b"Content-Length: 1001\r\n\r\n", ("POST", CHATS, None)),
+    "a model, too large": (
+        b"POST /v1/models/a?b=c HTTP/1.1\r\nHost: a\r\n" + SAID + LINE + b"Content-Length: 1001\r\n\r\n",
+        ("POST", "/v1/models/{id}", None),
+    ),
+    "an expectation": (POST + LINE + b"Expect: cake\r\nContent-Length: 2\r\n\r\n", ("POST", CHATS, None)),
+    "an unknown coding": (POST + LINE + b"Transfer-Encoding: gzip\r\n\r\n", ("POST", CHATS, None)),
+    "two hosts": (POST + LINE + b"Host: b\r\n\r\n", ("POST", CHATS, None)),
+    "an odd host": (POST.replace(b"Host: a", b"Host: a b") + LINE + b"\r\n", ("POST", CHATS, None)),
+    "many headers": (POST + LINE + b"A: b\r\n" * 200 + b"\r\n", ("POST", CHATS, None)),
+    "large headers": (POST + LINE + LONG, ("POST", CHATS, None)),
+    "a bad line": (POST + LINE + b"A: b\r\nno header\r\n\r\n", ("POST", CHATS, None)),
+    "a head that never ends": (POST + LINE + b"A: b\r\n", ("POST", CHATS, None)),
+    "a path that is not served": (
+        b"POST /secret/" + b"x" * 300 + b"?key=k HTTP/1.1\r\nHost: a\r\n" + SAID + LINE + b"Expect: cake\r\n\r\n",
+        ("POST", "other", "/secret/" + "x" * 192),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", KNOWN)
+def test_the_line_of_a_request_that_was_refused_by_its_head_tells_all_that_was_read(what: str, tmp_path: Path) -> None:
+    """An operator looks for whose uploads are too large, and where they go."""
+    raw, known = KNOWN[what]
+
+    async def test() -> None:
+        logging = {"file": str(tmp_path / "log"), "headers": ["x-team"]}
+        async with front(config={"server": LIMITS, "health": {"interval": 30}, "logging": logging}) as cluster:
+            told = Told(await cluster.exchange(raw))
+            assert told.all("x-request-id") == ["mine-1"]
+            assert told.all("access-control-allow-origin") == ["*"]
+            await until(lambda: cluster.server.connections == 0)
+            assert await cluster.metric("router_requests_total", outcome="rejected", route=known[1]) == 1
+
+    run(test)
+    (line,) = lines_of(tmp_path / "log")
+    assert (line["method"], line["route"], line.get("path")) == known
+    assert (line["id"], line["trace"], line["headers"]) == ("mine-1", "a" * 32, {"x-team": "red"})
+    assert line["tenant"].startswith("key:")
+
+
+# A target that may go on says nothing of its route; one that is too long is known to be so.
+PARTS = {
+    "a target that never ends": (b"POST /v1/models", ("POST", "other", None)),
+    "a query that never ends": (b"POST /v1/models?a", ("POST", "/v1/models", None)),
+    "a long target": (b"GET /x" + b"y" * 9000, ("GET", "other", "/x" + "y" * 198)),
+    "an unknown version": (b"GET /v1/models HTTP/3.0\r\nHost: a\r\n\r\n", ("GET", "/v1/models", None)),
+    "no target": (b"GET ", ("", "other", None)),
+    "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", ("", "other", None)),
+}
+
+
+@pytest.mark.parametrize("what", PARTS)
+def test_the_line_of_a_request_whose_head_was_not_read_to_its_end_tells_what_is_sure(what: str, tmp_path: Path) -> None:
+    raw, known = PARTS[what]
+
+    async def test() -> None:
+        config = {"server": LIMITS, "health": {"interval": 30}, "logging": {"file": str(tmp_path / "log")}}
+        async with front(config=config) as cluster:
+            await cluster.exchange(raw)
+
+    run(test)
+    (line,) = lines_of(tmp_path / "log")
+    assert (line["method"], line["route"], line.get("path")) == known
+
+
+@pytest.mark.parametrize("what", READ)
+def test_the_line_of_a_body_that_was_refused_on_its_way_tells_how_much_of_it_came(what: str, tmp_path: Path) -> None:
+    async def test() -> None:
+        config = {"server": LIMITS, "health": {"interval": 30}, "logging": {"file": str(tmp_path / "log")}}
+        async with front(config=config) as cluster:
+            await cluster.exchange(READ[what][0])
+
+    run(test)
+    (line,) = lines_of(tmp_path / "log")
+    assert (line["method"], line["route"]) == ("POST", CHATS)
+    assert line["bytes_in"] == {"too large": 1024, "too slow": 1, "no chunk": 0}[what]
+
+
+def test_a_request_of_operators_that_is_refused_by_its_head_has_its_route_too(tmp_path: Path) -> None:
+    """Its tenant is none, as of any other request of theirs, and pages of other origins are told nothing."""
+    raws = {
+        b"POST /admin/backends/a/drain": "/admin/backends/{name}/drain",
+        b"DELETE /admin/backends/a": "/admin/backends/{name}",
+        b"POST /admin/reload": "/admin/reload",
+        b"GET /status/events": "/status/events",
+        b"GET /docs": "/docs",
+        b"GET /metrics": "/metrics",
+        b"GET /v1/models": "other",
+    }
+
+    async def test() -> None:
+        config = {"health": {"interval": 30}, "logging": {"file": str(tmp_path / "log")}}
+        async with front(config=config) as cluster, operator(cluster) as place:
+            cluster.port = place.port
+            for raw in raws:
+                head = raw + b" HTTP/1.1\r\nHost: a\r\nHost: b\r\n" + SAID + LINE
+                told = Told(await cluster.exchange(head + b"\r\n"))
+                assert told.all("x-request-id") == ["mine-1"]
+                assert told.all("access-control-allow-origin") == []
+
+    run(test)
+    lines = lines_of(tmp_path / "log")
+    assert [line["route"] for line in lines] == list(raws.values())
+    assert {line["tenant"] for line in lines} == {"127.0.0.1"}
+
+
+def test_what_head_asks_is_refused_without_a_body(tmp_path: Path) -> None:
+    """A client that asks by HEAD waits for none (RFC 9110 section 9.3.2); the length is that of what GET would get."""
+
+    async def test() -> None:
+        config = {"server": LIMITS, "health": {"interval": 30}, "logging": {"file": str(tmp_path / "log")}}
+        async with front(config=config) as cluster:
+            got, asked = Told(await cluster.exchange(get)), Told(await cluster.exchange(get.replace(b"GET", b"HEAD")))
+            assert (asked.status, asked.body) == (400, b"")
+            assert asked.all("content-length") == got.all("content-length") == [str(len(got.body))]
+
+    get = UNREAD["two hosts"][0]
+    run(test)
+    assert [line["bytes_out"] > 0 for line in lines_of(tmp_path / "log")] == [True, False]
 
 
 def test_an_id_that_could_harm_a_log_is_not_taken_over() -> None:
