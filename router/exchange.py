@@ -61,10 +61,11 @@ class Attempt:
     outcome: AttemptOutcome | None = None  # None while it runs
     status: int | None = None  # of the backend's answer, None before one came
     ended: float | None = None
-    # Of exchanges whose spans are told: when the client's answer came of it, None where it did not, and in how many
-    # events.
+    # Of exchanges whose spans are told: when the client's answer came of it, None where it did not, in how many events,
+    # and the host and port that it went to; of a Unix socket its path alone.
     began: float | None = None
     events: int = 0
+    server: tuple[str, int | None] | None = None
 
 
 @dataclass(slots=True)  # not frozen: that takes four times as long to make, for each request that has one

@@ -148,9 +148,10 @@ class Course:
         if step is None:
             kept, outgoing = kept_for(shared, job, backend, outgoing)
         headers: Headers = job.headers
+        record = AttemptRecord(name, clock())
         if exchange.trace is not None and exchange.trace.span_id:  # else it goes on as it came
             headers = told_to_backend(headers, exchange.trace, attempt_number(len(exchange.attempts)))
-        record = AttemptRecord(name, clock())
+            record.server = endpoint.origin.server
         exchange.attempts.append(record)
         self._chooser.tried.append(backend)
         lines = endpoint.to_backend.lines(headers, job.connection, exchange.id)

@@ -7,7 +7,7 @@
        |- stream            from then on
 
 Names and attributes are OpenTelemetry's (HTTP, and those of generative AI for attempts); what they have no word for
-begins with `router.`. No text of a conversation, no header, no URL and no address but the client's is among them.
+begins with `router.`. No text of a conversation, no header and no URL is among them.
 """
 
 import enum
@@ -140,6 +140,11 @@ def _attempt_attributes(attempt: Attempt, count: int, *, operation: str | None, 
         attributes |= {"gen_ai.operation.name": operation, "gen_ai.provider.name": "vllm"}
         if model:
             attributes["gen_ai.request.model"] = model
+    if attempt.server is not None:
+        address, port = attempt.server
+        attributes["server.address"] = address
+        if port is not None:
+            attributes["server.port"] = port
     if attempt.status is not None:
         attributes["http.response.status_code"] = attempt.status
     if attempt.outcome is not None and attempt.outcome not in _GOOD:

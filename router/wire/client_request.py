@@ -56,6 +56,11 @@ class Origin:
         return f"unix:{self.unix_path}" if self.unix_path else f"{self.scheme}://{self.authority}"
 
     @property
+    def server(self) -> tuple[str, int | None]:
+        """Host and port; of a Unix socket its path, and None."""
+        return (self.host, self.port) if self.unix_path is None else (self.unix_path, None)
+
+    @property
     def authority(self) -> str:
         """What stands in the Host line (RFC 9110, section 7.2): the port only where it is not the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host

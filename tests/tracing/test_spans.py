@@ -13,7 +13,7 @@ def exchange(**more: object) -> Exchange:
     found = Exchange("the-id", "/v1/chat/completions", "POST", 10.0, client="192.0.2.1", model="devstral", stream=True)
     found.attempts = [
         Attempt("one", 11.0, AttemptOutcome.OVERLOADED, 503, 11.5),
-        Attempt("two", 11.6, AttemptOutcome.OK, 200, 14.0, began=12.0, events=9),
+        Attempt("two", 11.6, AttemptOutcome.OK, 200, 14.0, began=12.0, events=9, server=("192.0.2.9", 8000)),
     ]
     found.began, found.status, found.events, found.tokens = 12.0, 200, 9, (7, 5)
     for name, value in more.items():
@@ -62,10 +62,18 @@ def test_an_attempt_is_a_call_of_a_model_in_opentelemetrys_words() -> None:
         "gen_ai.usage.output_tokens": 5,
         "http.request.method": "POST",
         "http.response.status_code": 200,
+        "server.address": "192.0.2.9",
+        "server.port": 8000,
     }
     assert two.failure is None
     assert not any(name.startswith("gen_ai.usage") for name in one.attributes)
     assert (one.failure, one.attributes["error.type"]) == ("overloaded", "overloaded")
+
+
+def test_an_attempt_by_a_unix_socket_has_its_path_for_an_address_and_no_port() -> None:
+    attributes = told(attempts=[Attempt("one", 11.0, server=("/run/vllm.sock", None))])["one"].attributes
+    assert attributes["server.address"] == "/run/vllm.sock"
+    assert "server.port" not in attributes
 
 
 def test_routes_that_generate_nothing_are_named_by_their_path() -> None:

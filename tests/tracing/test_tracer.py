@@ -90,6 +90,7 @@ def config(collector: Collector, **more: object) -> dict[str, Any]:
 
 def test_an_exchange_is_told_with_all_its_parts_and_the_backend_belongs_to_its_attempt(collector: Collector) -> None:
     told: list[str] = []
+    names: list[str] = []
 
     async def test() -> None:
         async with front(Settings(tokens=6), Settings(tokens=6), config=config(collector)) as cluster:
@@ -99,6 +100,7 @@ def test_an_exchange_is_told_with_all_its_parts_and_the_backend_belongs_to_its_a
                 answer = await cluster.ask("/v1/chat/completions", {**CHAT, "stream": True}, headers=headers)
                 assert answer.code == 200
             told.extend(headers["traceparent"] for backend in cluster.backends for headers in posted(backend))
+            names.extend(backend.spec.name for backend in cluster.app.registry.backends)
 
     run(test)
     spans = collector.spans()
@@ -115,6 +117,7 @@ def test_an_exchange_is_told_with_all_its_parts_and_the_backend_belongs_to_its_a
         assert one["router.outcome"] == "ok"
     attempts = [one for one in spans if one["span"].name == "chat simulated-model"]
     assert {one["router.outcome"] for one in attempts} == {"ok", "overloaded"}
+    assert {f"{one['server.address']}:{one['server.port']}" for one in attempts} == set(names)
     assert set(told) == {f"00-{TRACE}-{one['span'].span_id.hex()}-01" for one in attempts}
     for one in spans:
         span = one["span"]

@@ -35,6 +35,11 @@ def test_a_url_names_an_origin_and_a_target(url: str, origin: Origin, target: st
     assert origin.authority == authority
 
 
+def test_where_an_origin_leads_is_what_is_connected_to() -> None:
+    assert Origin("http", "::1", 80).server == ("::1", 80)
+    assert Origin("https", "a", 443, unix_path="/s").server == ("/s", None)
+
+
 @pytest.mark.parametrize(
     "url", ["", "a", "//a", "ftp://a", "file:///etc/passwd", "http://", "unix:x", "http://a:x", "http://a:99999"]
 )
