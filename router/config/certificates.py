@@ -5,17 +5,20 @@ Keys and certificates are read by `ssl` itself, so that what passes here is what
 
 import base64
 import binascii
+import contextlib
 import os
 import re
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
 from router.config.exposure import is_public
-from router.config.schema import Config, ServerTLSConfig, TLSConfig
-from router.config.tree import Path
+from router.config.schema import FILE, Config, ServerTLSConfig, TLSConfig
+from router.config.tree import Branch, Leaf, Path, child, find, plain
 
 MAX_FILE = 8 << 20  # bytes; all authorities of a system are a quarter of a megabyte
 FILES = ("cert_file", "key_file", "ca_file", "client_ca_file")  # keys that name a file
@@ -23,6 +26,8 @@ _CERTIFICATE = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----(.*?)
 _SEQUENCE, _VERSION, _UTC_TIME = 0x30, 0xA0, 0x17  # tags of DER
 
 Found = tuple[Path, str]  # where in the configuration, and what
+TLS = ServerTLSConfig | TLSConfig
+Section = tuple[Path, TLS, bool]  # where, and whether nothing else is wrong with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +69,47 @@ def expiry(der: bytes) -> float:
     return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
 
 
-def named(config: Config) -> tuple[str, ...]:
-    """Return the files that a configuration names, each once."""
-    sections = [section for _, section in _sections(config)]
-    paths = [getattr(section, key, None) for section in sections for key in FILES]
+def sections(tree: Branch) -> list[Section]:
+    """Return what names certificates and keys, also where something else in the configuration is wrong.
+
+    Of a section that is wrong itself there are the files alone.
+    """
+    listed = find(tree, ("backends",))
+    count = len(listed.items) if isinstance(listed, Branch) else 0
+    kinds: dict[Path, type[TLS]] = {("server", "tls"): ServerTLSConfig, ("admin", "tls"): ServerTLSConfig}
+    kinds |= {("backends", number, "tls"): TLSConfig for number in range(count)}
+    nodes = ((place, kind, find(tree, place)) for place, kind in kinds.items())
+    return [(place, *_read(node, kind)) for place, kind, node in nodes if isinstance(node, Branch)]
+
+
+def _read(node: Branch, kind: type[TLS]) -> tuple[TLS, bool]:
+    try:
+        return kind.model_validate(plain(node)), True
+    except ValidationError:
+        texts = {}
+        for key in FILES:
+            given = child(node, key)
+            with contextlib.suppress(ValueError):
+                texts[key] = FILE.parse(given.value) if isinstance(given, Leaf) else None
+        return kind.model_construct(**texts), False
+
+
+def named(found: Iterable[Section]) -> tuple[str, ...]:
+    """Return the files that sections name, each once."""
+    paths = [getattr(section, key, None) for _, section, _ in found for key in FILES]
     return tuple(dict.fromkeys(path for path in paths if path is not None))
 
 
-def faults(config: Config) -> Iterator[Found]:
+def faults(found: Iterable[Section]) -> Iterator[Found]:
     """Yield what is wrong with the files: else a backend would only seem to be down, and clients be refused."""
-    for place, section in _sections(config):
+    for place, section, is_whole in found:
         unreadable = dict(_unreadable(section))
         yield from (((*place, key), message) for key, message in unreadable.items())
         authorities = "client_ca_file" if isinstance(section, ServerTLSConfig) else "ca_file"
         path = getattr(section, authorities)
         if path is not None and authorities not in unreadable and not _holds_authorities(path):
             yield (*place, authorities), f"holds no certificate in PEM form: {path}"
-        if section.cert_file is not None and not unreadable.keys() & {"cert_file", "key_file"}:
+        if is_whole and section.cert_file is not None and not unreadable.keys() & {"cert_file", "key_file"}:
             yield from (((*place, key), message) for key, message in _pair(section.cert_file, section.key_file))
 
 
@@ -101,14 +130,14 @@ def notices(config: Config) -> Iterator[str]:
             yield f"{path} holds a private key, and everybody on this machine can read it: chmod o-r {path}"
 
 
-def _sections(config: Config) -> Iterator[tuple[Path, ServerTLSConfig | TLSConfig]]:
+def _sections(config: Config) -> Iterator[tuple[Path, TLS]]:
     yield ("server", "tls"), config.server.tls
     yield ("admin", "tls"), config.admin.tls
     for number, backend in enumerate(config.backends):
         yield ("backends", number, "tls"), backend.tls
 
 
-def _unreadable(section: ServerTLSConfig | TLSConfig) -> Iterator[tuple[str, str]]:
+def _unreadable(section: TLS) -> Iterator[tuple[str, str]]:
     for key in FILES:
         path = getattr(section, key, None)
         if path is None:

@@ -23,6 +23,18 @@ _QUOTE = 'inside braces or brackets, or with a colon and a space in it, it needs
 
 def parse_document(text: str, name: str) -> Branch:
     """Return the tree of the file called `name`; raises ConfigError with everything that is wrong."""
+    root, faults = read_document(text, name)
+    if faults:
+        raise ConfigError(faults)
+    return root
+
+
+def read_document(text: str, name: str) -> tuple[Branch, list[ConfigFault]]:
+    """Return the tree of the file called `name`, with what is wrong in it and leaves a tree to be looked at.
+
+    Of a key that is given twice the first value stays, and of a section what the second one adds. Raises ConfigError
+    with everything that is wrong where there is no tree.
+    """
     if len(text) > MAX_TEXT:
         raise ConfigError([ConfigFault("", f"{name} is larger than {MAX_TEXT >> 20} MB: is it the right file?")])
     builder = _Builder(name)
@@ -34,9 +46,9 @@ def parse_document(text: str, name: str) -> Branch:
     except _TooMuch as error:
         builder.faults.append(ConfigFault("", str(error), line=error.line))
         root = None
-    if builder.faults or root is None:
+    if root is None:
         raise ConfigError(builder.faults)
-    return root
+    return root, builder.faults
 
 
 def parse_section(text: str, name: str, section: str) -> Branch:
@@ -137,6 +149,7 @@ class _Builder:
                 merged.append(value)
             elif word in items:
                 self.fault(f"the key {word!r} is given twice (first on line {items[word].line})", event)
+                _add(items[word], value)
             else:
                 items[word] = value
         for node in merged:
@@ -180,6 +193,14 @@ class _Builder:
 def _line(event: yaml.Event) -> int:
     """Return the 1-based line on which an event begins."""
     return event.start_mark.line + 1 if event.start_mark is not None else 1
+
+
+def _add(section: Node, other: Node) -> None:
+    """Add what a second section of the same name has, so that its faults are told too."""
+    if isinstance(section, Branch) and isinstance(other, Branch):
+        for word, node in other.items.items() if isinstance(other.items, dict) else ():
+            if isinstance(section.items, dict):
+                section.items.setdefault(word, node)
 
 
 def _is_variable(key: Node) -> bool:

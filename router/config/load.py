@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from router.config import certificates, checks, exposure, paths
 from router.config.address import DEFAULT_API_PREFIX
-from router.config.document import MAX_TEXT, parse_document, parse_section
+from router.config.document import MAX_TEXT, parse_section, read_document
 from router.config.dotenv import parse_dotenv
 from router.config.faults import fault_at, from_validation, without_repeats
 from router.config.schema import AdminConfig, Config
@@ -52,23 +52,24 @@ def load(
     """
     report = Report()
     file = None if path is None else os.fspath(path)
-    tree = Branch() if file is None else parse_document(read_text(file), os.path.basename(file))
+    tree, broken = (Branch(), []) if file is None else read_document(read_text(file), os.path.basename(file))
     given = Given(flags or {}, environ or {}, _dotenv(env_file, report), own_names)
     drop_unused(tree, given, report)
     fill_variables(tree, given, report)
     lay_over(tree, given, report)
     faults = [*report.faults, *checks.check(tree, own_names)]
     config: Config | None = None
-    files: tuple[str, ...] = ()
     try:
         config = Config.model_validate(plain(tree))
     except ValidationError as error:
         faults += from_validation(error, tree)
-    if config is not None:
-        files = certificates.named(config)
-        faults += [fault_at(tree, path, message) for path, message in certificates.faults(config)]
-    if faults or config is None:
-        raise ConfigError(without_repeats(faults), files=files)
+    sections = certificates.sections(tree)
+    files = certificates.named(sections)
+    faults += [fault_at(tree, path, message) for path, message in certificates.faults(sections)]
+    if faults or broken or config is None:
+        lines = {fault.line for fault in broken}  # what else is wrong there comes of it
+        told = [*broken, *(fault for fault in faults if fault.line is None or fault.line not in lines)]
+        raise ConfigError(without_repeats(told), files=files)
     found = _origins(tree, config)
     public = exposure.notices(config, found, file=file, env_file=env_file or DOTENV)
     own = (*checks.notices(config), *certificates.notices(config), *paths.notices(config))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from router.config import load
-from router.config.certificates import expiry, named, read_certificate
+from router.config.certificates import expiry, read_certificate
 from router.errors import ConfigError
 from tests.authority import Authority, Issued
 
@@ -74,6 +74,31 @@ def test_every_fault_is_told_at_once_and_where(
             f"holds no certificate in PEM form (-----BEGIN CERTIFICATE-----): {empty}"
         ),
     }
+
+
+def test_a_certificate_that_is_missing_is_told_beside_any_other_fault(tmp_path: Path, issued: Issued) -> None:
+    """Who mends one fault after the other starts the router in vain each time."""
+    path = tmp_path / "router.yaml"
+    path.write_text(
+        "server:\n  port: nine\n  tls:\n    cert_file: /nowhere.pem\n    min_version: 9\n"
+        f"admin:\n  tls:\n    cert_file: {issued.cert}\n"
+        "backends:\n  - url: https://a\n    weight: x\n    tls: {ca_file: /nowhere.ca}\n    prot: 1\n"
+        "  - url: https://b\n    tls: {key_file: /nowhere.key, ca_file: [], cert_file: off}\n"
+        "  - url: https://c\n    tls: on\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+
+    found = {fault.path: fault.message for fault in caught.value.faults}
+    assert list(found) == [
+        "server.port", "server.tls.cert_file", "server.tls.min_version", "admin.tls.cert_file",
+        "backends.0.weight", "backends.0.tls.ca_file", "backends.0.prot",
+        "backends.1.tls.ca_file", "backends.1.tls.key_file", "backends.2.tls",
+    ]  # fmt: skip
+    assert found["server.tls.cert_file"] == "there is no such file: /nowhere.pem"
+    assert found["admin.tls.cert_file"].startswith("holds no private key in PEM form, and no key_file is given")
+    assert found["backends.1.tls.key_file"] == "there is no such file: /nowhere.key"
+    assert caught.value.files == ("/nowhere.pem", str(issued.cert), "/nowhere.ca", "/nowhere.key")
 
 
 def encrypted(folder: Path, issued: Issued, tool: Callable[[str], str]) -> Path:
@@ -145,8 +170,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, issued: Issued) -> N
 def test_keys_that_need_each_other_are_asked_for(tmp_path: Path, tls: dict[str, object], told: str) -> None:
     found = faults(tmp_path, tls)
 
-    assert list(found) == ["server.tls"]
-    assert told in found["server.tls"]
+    assert told in found.pop("server.tls")
+    assert found == {f"server.tls.{key}": f"there is no such file: {tls[key]}" for key in tls if key.endswith("file")}
 
 
 def test_a_fault_tells_the_files_too_so_that_a_change_of_them_is_seen(tmp_path: Path, issued: Issued) -> None:
@@ -204,7 +229,7 @@ def test_each_file_is_named_once(authority: Authority, tmp_path: Path, issued: I
     backends = [{"url": f"https://{name}", "tls": {"ca_file": str(authority.ca)}, "api_key": "k"} for name in "ab"]
     path.write_text(yaml.safe_dump({"server": {"tls": issued.config()}, "backends": backends}))
 
-    assert named(load(path).config) == (str(issued.cert), str(issued.key), str(authority.ca))
+    assert load(path).files == (str(issued.cert), str(issued.key), str(authority.ca))
 
 
 def test_the_admin_listener_s_files_are_checked_and_named_as_the_clients_are(

@@ -72,6 +72,41 @@ def test_faults_of_every_kind_come_at_once_in_the_order_of_the_file(tmp_path: Pa
     ]
 
 
+def test_a_key_given_twice_hides_nothing_else(tmp_path: Path) -> None:
+    text = (
+        "server:\n  port: x\n  port: 1\n  tls: {cert_file: /nowhere.pem}\n"
+        "backends:\n  - url: nope\n    url: http://a\n    weight: !kilo 5\n    name: *nobody\n"
+        "server:\n  host: ${NO}\n  prot: 1\n"
+    )
+
+    found = faults(write(tmp_path / "r.yaml", text))
+
+    assert [fault.split(":")[0] for fault in found] == [
+        "server.port (line 2)",
+        "config (line 3)",
+        "server.tls.cert_file (line 4)",
+        "backends.0.url (line 6)",
+        "config (line 7)",
+        "config (line 8)",
+        "config (line 9)",
+        "config (line 10)",
+        "server.host (line 11)",
+        "server.prot (line 12)",
+    ]
+
+
+def test_where_there_is_no_tree_what_was_read_of_it_is_told(tmp_path: Path) -> None:
+    found = faults(write(tmp_path / "r.yaml", "retry:\n  budget: 20\nretry: x\nserver: [\n"))
+
+    assert [fault.split(":")[0] for fault in found] == ["config (line 3)", "config (line 4)"]
+
+
+def test_what_comes_of_a_fault_of_the_document_is_not_told_beside_it(tmp_path: Path) -> None:
+    found = faults(write(tmp_path / "r.yaml", "backends:\n  - url: *nobody\n"))
+
+    assert [fault.split(":")[0] for fault in found] == ["config (line 2)"]
+
+
 def test_secrets_are_in_no_fault_and_no_origin(tmp_path: Path) -> None:
     text = (
         "backends:\n  - {url: 'http://u:canary@a', api_key: 'canary canary'}\n"
