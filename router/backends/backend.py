@@ -94,7 +94,7 @@ class Change:
     kind: ChangeKind
     before: str  # values of the state's enum but for MODELS and DRAIN
     after: str
-    cause: str  # value of the Seen, AttemptOutcome, BreakerEvent or Listing that brought it, or "asked"
+    cause: str  # of a Seen, Trouble, AttemptOutcome, BreakerEvent or Listing, or "asked"
 
 
 @dataclass(frozen=True, slots=True)

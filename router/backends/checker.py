@@ -17,24 +17,23 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 
-from router.backends.backend import Backend, BackendSpec, Change, Listing
+from router.backends.backend import Backend, BackendSpec, Change, ChangeKind, Listing
 from router.backends.health import HealthRules, HealthState, Seen
 from router.backends.load import Access, Answers, Load, together
+from router.backends.probe import Probed, Trouble, of_fault, of_status
 from router.backends.registry import Registry
 from router.backends.warmup import ANOTHER_FORM, NOT_FOR_US, Pauses, questions
-from router.errors import ConnectError, ConnectionLost
+from router.errors import ConnectionLost
 from router.exchange import AttemptOutcome
 from router.wire.client import Request
 
 DOWN_PACE = 0.5  # share of the interval between probes of a backend that is down: a refused probe costs nearly nothing
 RISING_PACE = 0.25  # ... and of one that passed, but not often enough yet, or that nobody can stand in for
-# Statuses of a server that lives but has no such path for us (APIs other than vLLM); vLLM itself says 200 or 503.
-NO_SUCH_PROBE = frozenset({401, 403, 404, 405})
 LEAST_PAUSE = 0.05  # seconds: a probe that took longer than its interval is not followed at once by the next
 MAX_LISTING = 4 * 2**20  # bytes: a list of models is a few KB; parsing a huge one would hold up every stream
 
@@ -145,16 +144,21 @@ class Checker:
         if not self._rules.enabled:
             await self._list_if_due(backend, watched)
             return
-        seen: Seen | None = await self._probe(backend)
-        if seen is Seen.PASSED:
+        probed: Probed | None = await self._probe(backend)
+        if probed is not None and probed.seen is Seen.PASSED:
             rises = self._registry.would_rise(backend, now=self._clock())
             is_cold = rises and (self._rules.warm_up or backend.health.must_prove)
             waits = is_cold and not watched.warm_up.is_due(self._clock())
             await self._list_if_due(backend, watched, now_at_latest=rises and not waits)
             if is_cold:
-                seen = None if waits else await self._warm_up(backend, watched.warm_up)
-        if seen is not None:
-            self._tell(self._registry.probed(backend, seen, now=self._clock()))
+                probed = None if waits else await self._warm_up(backend, watched.warm_up)
+        if probed is not None:
+            changes = self._registry.probed(backend, probed.seen, now=self._clock(), cause=probed.cause)
+            if probed.why:
+                fell = any(each.kind is ChangeKind.HEALTH for each in changes)
+                level = logging.WARNING if fell else logging.DEBUG
+                logger.log(level, "backend %s: its probe failed: %s", backend.spec.name, probed.why)
+            self._tell(changes)
 
     async def _watch(self, backend: Backend) -> None:
         while True:
@@ -174,16 +178,19 @@ class Checker:
         is_urgent = backend.health.passes or self._registry.is_missed(backend)
         return self._rules.interval * (RISING_PACE if is_urgent else DOWN_PACE)
 
-    async def _probe(self, backend: Backend) -> Seen:
+    async def _probe(self, backend: Backend) -> Probed:
         rules = self._rules
         late = asyncio.get_running_loop().call_later(rules.interval, self._is_late, backend, rules.timeout)
         try:
             answer = await self._ask(backend, backend.spec.health_path)
         finally:
             late.cancel()
-        if isinstance(answer, Seen):  # it gave none; one that answers "no" says so itself, whatever its streams do
-            return Seen.BUSY if answer is Seen.FAILED and self._makes_progress(backend) else answer
-        return Seen.PASSED if 200 <= answer.code < 300 or answer.code in NO_SUCH_PROBE else Seen.FAILED
+        if isinstance(answer, HTTPResponse):
+            return of_status(answer.code)
+        if answer.seen is Seen.FAILED and self._makes_progress(backend):
+            # It gave none; one that answers "no" says so itself, whatever its streams do.
+            return replace(answer, seen=Seen.BUSY, cause=Seen.BUSY.value)
+        return answer
 
     def _is_late(self, backend: Backend, within: float) -> None:
         if not self._makes_progress(backend):
@@ -206,7 +213,7 @@ class Checker:
             await self._inspect(backend, models or (), now_at_latest or backend.listing is not Listing.LISTED)
         self._tell(self._registry.listed(backend, models, now=self._clock()))
 
-    async def _warm_up(self, backend: Backend, pauses: Pauses) -> Seen:
+    async def _warm_up(self, backend: Backend, pauses: Pauses) -> Probed:
         """Return what one real completion shows of a backend that would rise.
 
         Asked where it is configured, and after an engine has hung: one that has nothing to do looks as if it worked.
@@ -214,7 +221,7 @@ class Checker:
         """
         model = next(iter(backend.models), None)
         if model is None:
-            return Seen.PASSED
+            return of_status(200)
         status = 0
         for path, body in questions(model):
             status = await self._post(backend, _below_prefix(backend, path), body)
@@ -222,10 +229,10 @@ class Checker:
                 break
         if status == 200 or (status in NOT_FOR_US and not self._rules.warm_up):
             pauses.passed()
-            return Seen.PASSED
+            return of_status(200)
         pauses.failed(self._clock())
         logger.warning("backend %s passes its probes, but not a completion (%s)", backend.spec.name, status or "none")
-        return Seen.FAILED
+        return Probed(Seen.FAILED, Trouble.COMPLETION.value)
 
     async def _post(self, backend: Backend, path: str, body: bytes) -> int:
         """Return the status of the answer, 0 where there was none. Never raises."""
@@ -241,7 +248,7 @@ class Checker:
         async with asyncio.timeout(request.request_timeout):
             return (await self._client.fetch(request, raise_error=False)).code
 
-    async def _ask(self, backend: Backend, path: str) -> HTTPResponse | Seen:
+    async def _ask(self, backend: Backend, path: str) -> HTTPResponse | Probed:
         """Return the answer, whatever its status; without one, what that means of the backend. Never raises."""
         try:
             try:
@@ -252,9 +259,7 @@ class Checker:
                 return await self._get(backend, path)  # a kept connection had died, which tells nothing of the backend
         except Exception as fault:  # whatever a client may raise: there was no answer
             logger.debug("backend %s gave no answer to %s: %r", backend.spec.name, path, fault)
-            if isinstance(fault, ConnectError) and fault.ours:
-                return Seen.BUSY  # it was not asked: we have no descriptors left, which is not its fault
-            return Seen.REFUSED if _is_refusal(fault) else Seen.FAILED
+            return of_fault(fault, within=self._rules.timeout)
 
     async def _get(self, backend: Backend, path: str) -> HTTPResponse:
         request = self._access.build_request(backend.spec, path, self._rules.timeout)
@@ -282,14 +287,7 @@ def _make_post(request: HTTPRequest, body: bytes) -> None:
         request.headers["Content-Type"] = "application/json"
 
 
-def _is_refusal(fault: Exception) -> bool:
-    """Return whether nobody listens there: a port that refuses, a unix socket that does not exist."""
-    if isinstance(fault, ConnectError):
-        return fault.refused
-    return isinstance(fault, ConnectionRefusedError | FileNotFoundError)
-
-
-def _models_of(answer: HTTPResponse | Seen) -> list[Any] | None:
+def _models_of(answer: HTTPResponse | Probed) -> list[Any] | None:
     """Return the entries of a list of models; None where the answer is none."""
     if not isinstance(answer, HTTPResponse) or answer.code != 200 or len(answer.body) > MAX_LISTING:
         return None

@@ -196,14 +196,14 @@ class Registry:
             self._places.weigh(backend, now)
         return changes
 
-    def probed(self, backend: Backend, seen: Seen, *, now: float) -> list[Change]:
-        """Take in what a probe saw; return what changed."""
+    def probed(self, backend: Backend, seen: Seen, *, now: float, cause: str | None = None) -> list[Change]:
+        """Take in what a probe saw; return what changed. `cause`: a word that says more than `seen`."""
         self._now = now
         changes = self._say_unsaid()
         if backend.removed:
             return changes
         was_busy = backend.health.is_busy
-        changed = observe(backend, seen, self._catalogue, now=now, cause=seen.value)
+        changed = observe(backend, seen, self._catalogue, now=now, cause=cause or seen.value)
         changes += [changed] if changed is not None else ()
         if changed is not None or backend.health.is_busy is not was_busy:
             self._places.weigh(backend, now)

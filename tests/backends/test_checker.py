@@ -186,6 +186,43 @@ async def test_a_backend_that_answers_503_goes_down_and_comes_back(a: Server, b:
         assert watched.of(ChangeKind.HEALTH)[-2:] == [("a", "up", "down"), ("a", "down", "up")]
 
 
+def why_down(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """Level and message of each line about a failed probe."""
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    return [(level, message) for level, message in lines if "its probe failed" in message]
+
+
+@pytest.mark.parametrize(
+    ("how", "cause", "why"),
+    [
+        ({"status": 503}, "status", "status 503"),
+        ({"hangs": True}, "timeout", "no answer within 0.3 s"),
+        ({"port": 1}, "refused", None),
+    ],
+)
+def test_why_a_backend_goes_down_is_told_at_the_default_level(
+    how: dict[str, Any], cause: str, why: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once: what each of the probes showed that changed nothing is for who debugs."""
+
+    @run
+    async def test(a: Server, b: Server) -> None:
+        a.status, a.hangs = how.get("status", 200), how.get("hangs", False)
+        spec = a.spec("a") if "port" not in how else BackendSpec("a", f"http://127.0.0.1:{unused_port()}")
+        async with watching(spec) as watched:
+            await until(lambda: watched.states == [HealthState.DOWN])
+            await until(lambda: watched.registry.backends[0].health.fails > RULES.fall)
+            causes.extend(each.cause for each in watched.changes if each.kind is ChangeKind.HEALTH)
+
+    causes: list[str] = []
+    caplog.set_level("DEBUG", "router.backends.checker")
+    test(PooledHTTPClient)
+    assert causes == [cause]
+    told = [("WARNING", f"backend a: its probe failed: {why}")] if why is not None else []
+    assert [line for line in why_down(caplog) if line[0] != "DEBUG"] == told
+    assert {message for _, message in why_down(caplog)} == {message for _, message in told}
+
+
 @run
 async def test_a_server_without_such_a_probe_counts_as_up(a: Server, b: Server) -> None:
     """Public APIs have no /health; what they answer to it still shows that they live."""
