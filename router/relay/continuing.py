@@ -251,6 +251,7 @@ class Continuing:
     async def _with_text(self, plan: Plan, transcript: Transcript) -> Next | list[bytes] | None:
         text = transcript.text
         self._may_be_exact = False  # from now on, ids are missing
+        transcript.told_ids()  # those without text are told again
         if transcript.finish is not None and (transcript.usage_told or not plan.wants_usage):
             return self._ending(plan, usage=None)
         job = replace(self._job, body=resume.with_text(plan, text, generated=0), shape=None)

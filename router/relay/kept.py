@@ -9,11 +9,12 @@ of the next). So no JSON is read but that of the few events that are left.
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from router.backends.backend import Backend
 from router.relay.plain import mark_of, shape_of, together
-from router.relay.splice import Splice
+from router.relay.splice import Splice, told_once
 from router.relay.transcript import Transcript, Unfit
 from router.relay.translation import Repair
 from router.wire.shortcut import MANY
@@ -92,14 +93,14 @@ class Kept:
             return _chain(cut_ids, feed) if self.hides_ids else feed
         own = None if repair is None or repair is self.repair else repair.start_stream().feed
         first = None if self.repair is None or self.repair.translator is None else self.repair.translator.feed
-        rest = _chain(cut_ids, first) if self.hides_ids else first
+        rest = _chain(cut_ids if self.hides_ids else partial(told_once, self.transcript.again), first)
 
         def path(block: bytes) -> bytes:
             told = splice.feed(block if own is None else own(block))
             if not told:
                 return b""
             self._go_on(told)
-            return told if rest is None else rest(told)
+            return rest(told)
 
         return path
 

@@ -117,6 +117,39 @@ class Splice:
         return {**usage, "prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
 
 
+def told_once(again: list[bytes], block: bytes) -> bytes:
+    """Return whole events without the ids of tokens that the client has, where these are generated again.
+
+    `again`: their ids; those that have come are taken out of it, and all where others have come in their stead.
+    """
+    if not again or _IDS not in block:
+        return block
+    return b"".join(_without(again, event) for event in split_events(block))
+
+
+def _without(again: list[bytes], event: bytes) -> bytes:
+    try:
+        chunk = orjson.loads(event_data(event) or b"")
+        choice = chunk["choices"][0]
+        ids: list[int] = choice["token_ids"] or []
+        said = choice["delta"].get("content") if "delta" in choice else choice["text"]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return event  # no text, or not understood
+    known = 0
+    while again and known < len(ids):
+        if b"%d" % ids[known] != again[0]:
+            again.clear()
+            break
+        known += 1
+        del again[0]
+    if not known:
+        return event
+    if known == len(ids) and not said and choice.get("finish_reason") is None and chunk.get("usage") is None:
+        return b""  # it says nothing else
+    choice["token_ids"] = ids[known:]
+    return encode_event(orjson.dumps(chunk))
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """How the events of a continuation become the client's: what stands before their texts, and behind."""

@@ -27,7 +27,7 @@ class Transcript:
     """What the events of a stream have said so far."""
 
     __slots__ = (
-        *("_texts", "completion_tokens", "finish", "generated_ids", "head", "length", "pieces"),
+        *("_texts", "again", "completion_tokens", "finish", "generated_ids", "head", "length", "pieces"),
         *("prompt_ids", "prompt_tokens", "trailing", "unfit", "usage_told"),
     )
 
@@ -43,6 +43,7 @@ class Transcript:
         self.prompt_ids = b""  # with commas between, as they came
         self.generated_ids: list[bytes] = []  # of each fold
         self.trailing = 0  # ids that have come behind the last text: more text of theirs may be held back
+        self.again: list[bytes] = []  # ids that were forgotten, and may be told again: the client has them
         self.usage_told = False  # in the event behind the last choice
         self.unfit: Unfit | None = None
 
@@ -61,7 +62,8 @@ class Transcript:
 
     def drop_ids(self, count: int) -> None:
         """Forget the last ids: another backend generates these tokens again, and tells their ids again."""
-        ids = b",".join(self.generated_ids).split(b",")[:-count]
+        told = b",".join(self.generated_ids).split(b",")
+        ids, self.again = told[:-count], [*map(bytes.strip, told[-count:]), *self.again]
         self.generated_ids, self.trailing = [b",".join(ids)] if ids else [], 0
 
     def missing_of(self, said: str) -> str | None:

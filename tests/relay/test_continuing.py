@@ -175,6 +175,46 @@ def test_by_ids_nothing_is_lost_or_said_that_is_no_text(events: bytes, goes_on: 
     run(test)
 
 
+def ids_of(body: bytes) -> list[int]:
+    choices = [choice for payload in payloads(body) for choice in payload["choices"]]
+    return [one for choice in choices for one in choice.get("token_ids") or ()]
+
+
+WORDS = encode(" lorem ipsum dolor amet")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("events", "others"),
+    [
+        (by_ids("", WORDS[2]), []),
+        (by_ids("", WORDS[2]) + by_ids("", WORDS[3]), []),
+        (by_ids("", WORDS[2], WORDS[3]), []),
+        (by_ids("", WORDS[2]) + by_ids("", HALF), [HALF]),
+        (by_ids("", HALF), [HALF]),
+    ],
+    ids=["one", "two", "two-in-one", "another-behind", "another"],
+)
+def test_a_client_that_asked_for_ids_gets_each_once(mode: str, events: bytes, others: list[int]) -> None:
+    """Those without text are generated again. Where others come in their stead, all are told: none is taken back."""
+
+    async def test() -> None:
+        own = {**LISTS, "resume": {"mode": mode}}
+        async with half_told(lambda: HEAD + TOLD + by_ids(" ipsum", NEXT) + events, **own) as cluster:
+            body = await resumed_of(cluster, max_tokens=8, return_token_ids=True)
+            check_one_stream(body)
+            assert text_of(body).startswith(" lorem ipsum dolor amet")
+            told = ids_of(body)
+            for one in others:
+                told.remove(one)
+            assert told[:4] == WORDS
+            assert len(told) == 8
+            assert told == encode(text_of(body))
+            assert b'"delta":{"content":""},"logprobs":null,"finish_reason":null,"token_ids":[]' not in body
+
+    run(test)
+
+
 async def resumed_of(cluster: Front, path: str = CHATS, **more: object) -> bytes:
     """Ask until the stream was one that broke; return it."""
     for _ in range(16):

@@ -90,6 +90,29 @@ def test_what_is_generated_again_is_counted_once_however_often_a_stream_breaks(f
     assert kept.transcript.told_ids() == [b"5", b"6", b"7"]
 
 
+def test_ids_that_come_again_are_told_once_however_often_a_stream_breaks() -> None:
+    def heard(kept: Kept, *events: bytes) -> bytes:
+        kept.splice = Splice(HEAD, is_chat=True)
+        path = kept.path(None)
+        assert path is not None
+        return b"".join(map(path, events))
+
+    kept = kept_of(ROLE, piece({"content": "a"}, ids=[5]), piece({}, ids=[6]), piece({}, ids=[7, 8]))
+    assert kept.transcript.told_ids() == [b"5"]
+    assert heard(kept, piece({}, ids=[6])) == b""
+    kept.fold()
+    assert kept.transcript.told_ids() == [b"5"]
+    assert kept.transcript.again == [b"6", b"7", b"8"]
+    assert heard(kept, piece({"content": "b"}, ids=[6, 7])) == piece({"content": "b"}, ids=[])
+    kept.fold()
+    assert kept.transcript.told_ids() == [b"5", b"6", b"7"]
+    usage = {"completion_tokens": 4, "prompt_tokens": 3, "total_tokens": 7}
+    told = heard(kept, piece({}, ids=[8], usage=usage), piece({"content": "c"}, ids=[6, 7]))
+    assert told.count(b'"token_ids":[]') == 1, "it says something else"
+    assert told.endswith(piece({"content": "c"}, ids=[6, 7]))
+    assert kept.transcript.again == []
+
+
 def test_text_that_comes_without_ids_is_that_of_the_ids_before_it() -> None:
     kept = kept_of(ROLE, piece({"content": ""}, ids=[6]), piece({"content": "b"}, ids=[]), folds=1)
     assert kept.transcript.told_ids() == [b"6"]
