@@ -203,7 +203,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     path = getattr(arguments, "config", None) or find_config()
-    loaded = _load(path, arguments)
+    try:
+        loaded = _load(path, arguments)
+    except ConfigError as error:
+        from router.process.handover import explain
+
+        explain(os.environ, [f"configuration: {fault}" for fault in error.faults])
+        raise
     if getattr(arguments, "print_config", False):
         for line in print_lines(loaded.config, loaded.origins):
             _say(line)

@@ -129,5 +129,7 @@ def _begin(listening: Listening, environ: MutableMapping[str, str]) -> Begun | s
     try:
         listeners, notices = acquire(listening, had)
     except ListenError as error:
+        if predecessor is not None:
+            predecessor.explain([str(error)])
         return str(error)
     return Begun(listeners, Notifier.from_environment(environ), predecessor, tuple(notices))

@@ -7,6 +7,7 @@
     drain
 
 Until that line has come nothing has changed for us. A successor that ends, or takes longer than START_LIMIT, is killed.
+One that cannot serve says why through the pipe, without a line's end: its own log is not open yet.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ VARIABLE = "DEVSTRAL_ROUTER_HANDOVER"  # what a successor finds in its environme
 START_LIMIT = 60.0  # seconds
 TELLINGS, TELL_AGAIN = 100, 0.05  # how often the service manager is told of a successor, and the seconds between
 MAX_LINE = 64 * 1024  # bytes of what a successor says
+MAX_REASONS, MAX_REASON = 50, 500  # lines of why it cannot serve, and characters of each
 NOT_PASSED_ON = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID")  # they name our own process
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,20 @@ class Predecessor:
         with contextlib.suppress(OSError):
             os.write(self.pipe, line.encode() + b"\n")
         os.close(self.pipe)
+
+
+    def explain(self, reasons: Sequence[str]) -> None:
+        """Say why we shall not serve."""
+        told = json.dumps([reason[:MAX_REASON] for reason in reasons[:MAX_REASONS]])
+        with contextlib.suppress(OSError):
+            os.write(self.pipe, told.encode())
+
+
+def explain(environ: MutableMapping[str, str], reasons: Sequence[str]) -> None:
+    """Say to who has started us, if somebody has, why we shall not serve."""
+    predecessor = Predecessor.take(environ)
+    if predecessor is not None:
+        predecessor.explain(reasons)
 
 
 class HandoverFailed(Exception):
@@ -164,6 +180,8 @@ class Handover:
         finally:
             os.close(readable)
         if not line.endswith(b"\n"):
+            for reason in reasons_of(line):
+                log.error("the successor: %s", reason)
             raise HandoverFailed(f"it ended with {await self._ended()}")
         try:
             fields = json.loads(line)
@@ -202,6 +220,15 @@ class Handover:
 def how_it_ended(code: int) -> str:
     """Return a process's exit in words; `code` as subprocess has it."""
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
+
+
+def reasons_of(told: bytes) -> list[str]:
+    """Return what a successor says of why it cannot serve; nothing where it was cut short."""
+    try:
+        found = json.loads(told)
+    except ValueError:
+        return []
+    return [str(each) for each in found] if isinstance(found, list) else []
 
 
 async def _read_line(fd: int) -> bytes:

@@ -86,7 +86,7 @@ class Parent:
         try:
             journal = logs.setup(self._assembly.loaded.config.logging)
         except OSError as error:
-            return refuse(cannot_open(error))
+            return refuse(cannot_open(error), self._begun.predecessor)
 
         async def apply(loaded: Loaded) -> Report:
             report = await self._assembly.apply(loaded)
@@ -120,7 +120,9 @@ class Parent:
             await self._end_all()
             log.info("stopped")
             journal.close()
-        return 0 if self._failure is None else refuse(self._failure)
+        if self._failure is None:
+            return 0
+        return refuse(self._failure, None if self._has_served else self._begun.predecessor)
 
     def close(self) -> None:
         """Release what `serve` leaves, also where it could not start."""

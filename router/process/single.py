@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from router.errors import ConfigError
 from router.observe.notify import WATCHDOG
 from router.process import sockets
 from router.process.earlier import Earlier
@@ -63,7 +64,11 @@ class Single:
         try:
             app = make_app()
         except OSError as error:
-            return refuse(cannot_open(error))
+            return refuse(cannot_open(error), self._begun.predecessor)
+        except ConfigError as error:  # of what is looked at only now
+            if self._begun.predecessor is not None:
+                self._begun.predecessor.explain([f"configuration: {fault}" for fault in error.faults])
+            raise
         app.earlier = self._earlier.living
         serving = Serving(app, self._listeners, self._listening)
         self._hurry = serving.hurried.set

@@ -67,7 +67,9 @@ def cannot_open(error: OSError) -> str:
     return f"cannot start, a file that the configuration names cannot be opened: {what}"
 
 
-def refuse(message: str) -> int:
-    """Tell on standard error why the start failed; return the exit code."""
+def refuse(message: str, predecessor: Predecessor | None = None) -> int:
+    """Tell on standard error, and to who has started us to take over, why the start failed; return the exit code."""
     sys.stderr.write(f"devstral-router: {message}\n")
+    if predecessor is not None:
+        predecessor.explain([message])
     return 1

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from router.observe.notify import Notifier
-from router.process.handover import VARIABLE, Handover, Predecessor, environment
+from router.process.handover import VARIABLE, Handover, Predecessor, environment, explain, reasons_of
 from tests.front import run
 from tests.process.running import DEADLINE, Load, Router, Stream, children, free_port, is_alive, refuses, until
 
@@ -63,6 +63,8 @@ def test_a_successor_that_cannot_start_changes_nothing(start: Start, workers: in
         until(lambda: router.said(r"successor does not serve: it ended with exit code 1; we go on"), "a failure")
         load.goes_on()
         assert router.workers() == before
+        assert router.said(r"the successor: configuration: server\.port \(line 1\): must be .*, not 'nonsense'")
+        assert router.said(r"the successor: configuration: backends: none is configured")
 
         router.config_file.write_text(good)
         router.hand_over()
@@ -77,9 +79,42 @@ def test_a_successor_that_cannot_start_leaves_the_socket_file(start: Start, tmp_
     router.write({**router.config, "logging": {"file": str(tmp_path / "no such folder" / "log")}})
     router.signal(signal.SIGUSR2)
     until(lambda: router.said(r"successor does not serve: it ended with exit code 1; we go on"), "a failure")
+    why = r"the successor: cannot start, a file .* cannot be opened: .*/no such folder/log: No such file or directory"
+    assert router.said(why), "its own log cannot tell it"
 
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(path))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_successor_whose_port_is_taken_says_so_in_our_log(start: Start, workers: int) -> None:
+    router = start(workers)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        router.write({**router.config, "server": {**router.config["server"], "port": port, "watch_config": False}})
+        router.signal(signal.SIGUSR2)
+        until(lambda: router.said(r"successor does not serve: it ended with exit code 1; we go on"), "a failure")
+
+    assert router.said(rf"the successor: .*{port}.*in use")
+    assert router.chat() == 200
+
+
+def test_what_a_successor_says_of_why_it_cannot_serve_is_bounded_and_may_be_cut() -> None:
+    readable, writable = os.pipe()
+    Predecessor((), writable).explain(["x" * 10_000, *["a fault"] * 1000])
+    os.close(writable)
+    told = os.read(readable, 1 << 20)
+    os.close(readable)
+
+    assert reasons_of(told) == ["x" * 500, *["a fault"] * 49]
+    assert reasons_of(told[:-1]) == reasons_of(b"") == reasons_of(b"7") == []
+
+
+def test_who_was_started_by_nobody_explains_nothing() -> None:
+    explain(environ := {"A": "b"}, ["a fault"])
+    assert environ == {"A": "b"}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
