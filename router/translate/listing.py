@@ -66,10 +66,10 @@ def changed(before: bytes, after: bytes, *, names: Mapping[str, str]) -> dict[tu
     for (message, number, old), new in zip(had, sent, strict=True):
         place = f"messages.{message}.tool_calls"
         if old.get("id") != new.get("id"):
-            ids.setdefault(place, []).append(f"{_id(old)} -> {_id(new)}")
+            ids.setdefault(place, []).append(f"{_shown(old.get('id'))} -> {_shown(new.get('id'))}")
         was, is_now = _field(old, "function", "name"), _field(new, "function", "name")
         if was != is_now:
-            told[Rule.R12, f"{place}.{number}.function.name"] = f"{was} -> {is_now}"
+            told[Rule.R12, f"{place}.{number}.function.name"] = f"{_shown(was)} -> {_shown(is_now)}"
     return told | {(Rule.R3, place): ", ".join(pairs) for place, pairs in ids.items()}
 
 
@@ -124,5 +124,6 @@ def _field(value: dict[str, Any], *keys: str) -> object:
     return found
 
 
-def _id(call: dict[str, Any]) -> str:
-    return str(call.get("id") or "none")
+def _shown(value: object) -> str:
+    """Return an id or a name as its client wrote it; what is no text as JSON, "none" where there is none."""
+    return value or "none" if isinstance(value, str) else "none" if value is None else orjson.dumps(value).decode()

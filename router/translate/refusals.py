@@ -166,7 +166,8 @@ def _pydantic(errors: list[Any]) -> Iterator[tuple[str | None, str]]:
     for error in errors[:20]:
         if isinstance(error, dict) and isinstance(error.get("msg"), str):
             location = error.get("loc")
-            path = _path(".".join(map(str, location[:20]))) if isinstance(location, list) else None
+            words = [str(word) for word in location[:20] if word is not None] if isinstance(location, list) else None
+            path = None if words is None else _path(".".join(words))
             yield path, f"{path}: {error['msg']}" if path else error["msg"]
 
 

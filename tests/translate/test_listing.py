@@ -78,6 +78,22 @@ def test_what_became_of_ids_and_names_is_told() -> None:
     }
 
 
+@pytest.mark.parametrize(("name", "told"), [(None, "none"), ("", "none"), ("a b", "a b")])
+def test_what_is_missing_is_told_as_none_and_not_as_python_tells_it(name: str | None, told: str) -> None:
+    """R3, R12"""
+    for function in ({"name": name, "arguments": "{}"}, {"arguments": "{}"} if name is None else {"name": name}):
+        body = request({"id": None, "type": "function", "function": function})
+        changes = changes_of(body)
+        assert changes[Rule.R12, "messages.1.tool_calls.0.function.name"].startswith(f"{told} -> ")
+        assert changes[Rule.R3, "messages.1.tool_calls"].startswith("none -> ")
+
+
+def test_an_id_that_is_no_text_is_told_as_it_was_written() -> None:
+    """R3"""
+    body = request({"id": True, "type": "function", "function": {"name": "f", "arguments": "{}"}})
+    assert changes_of(body)[Rule.R3, "messages.1.tool_calls"].startswith("true -> ")
+
+
 def test_each_change_stands_behind_its_place() -> None:
     body = request(call("call_0", "f"))
     done = translate(body, STRICTEST, explain=True)

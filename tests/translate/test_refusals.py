@@ -142,6 +142,7 @@ def test_a_model_that_is_not_there_is_told_as_openai_tells_it() -> None:
         (500, b"[1]", "The backend answered 500 Internal Server Error."),
         (500, b"caf\xe9", "caf\ufffd"),
         (400, b'{"detail":[7,{"msg":1},{"msg":"a","loc":"x"}]}', "a"),
+        (400, b'{"detail":[{"msg":"a","loc":["body",null,"x"]}]}', "x: a"),
     ],
 )
 def test_the_words_are_found_in_any_form(status: int, body: bytes, message: str) -> None:
