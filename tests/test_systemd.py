@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from router.config import ServerConfig
+from router.process.sockets import Listening
 from router.process.telling import STOP_MARGIN
+from router.wire.limits import BACKLOG
 
 UNIT = "devstral-router.service"
 SOCKET = "devstral-router.socket"
@@ -71,9 +73,10 @@ def test_the_unit_uses_what_the_process_offers(root: Path) -> None:
 
 
 def test_the_socket_unit_listens_where_the_configuration_does_by_default(root: Path) -> None:
-    server = ServerConfig()
+    server, unit = ServerConfig(), settings(root / "systemd" / SOCKET)
 
-    assert settings(root / "systemd" / SOCKET)["ListenStream"] == f"{server.host}:{server.port}"
+    assert unit["ListenStream"] == f"{server.host}:{server.port}"
+    assert int(unit["Backlog"]) == server.backlog == Listening().backlog == BACKLOG
 
 
 def test_the_sandbox_lets_processes_be_started_and_talk(tool: Callable[[str], str], root: Path) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from router.config import Config
 from router.config.show import DEFAULT
+from router.wire.limits import BACKLOG
 from router.wire.listen import bind_sockets, bind_unix_socket
 
 FIRST_INHERITED = 3  # file descriptors of socket activation begin here (sd_listen_fds(3))
@@ -35,7 +36,7 @@ class Listening:
     host: str = "127.0.0.1"
     port: int = 0
     unix_socket: str | None = None  # beside the port
-    backlog: int = 1024
+    backlog: int = BACKLOG
     drain_timeout: float = 600.0  # seconds; 0: what is at work is cut at once
     drain_delay: float = 0.0  # seconds of not being ready before listening ends
     admin: tuple[str, int] | None = None  # host and port of the operators' listener

@@ -22,7 +22,7 @@ ROOM_SHARE = 4  # times what has come of it: so much room is made for a body, an
 HELD_BYTES = 64 * 1024  # of a body that the application is not ready for; beyond it we stop reading
 PIPELINED_BYTES = 1024 * 1024  # of requests behind an open answer; beyond it they are dropped, see server_connection
 LEFT_CHECK_INTERVAL = 0.25  # seconds; while we do not read, a leaving client is only seen by asking the kernel
-BACKLOG = 1024  # connections that the kernel keeps for us; capped by net.core.somaxconn
+BACKLOG = 2048  # connections that the kernel keeps for us; capped by net.core.somaxconn
 
 
 @dataclass(frozen=True, slots=True)
