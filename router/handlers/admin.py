@@ -354,10 +354,11 @@ class ConfigObjectHandler(AdminHandler):
     def get(self, *args: str) -> None:
         """Answer with {"object": "config", "data": [{"key": ..., "value": ..., "origin": ...}, ...]}.
 
-        Beside `data` stands `middlewares`: what has become of their calls, in the process that answers.
+        Beside `data` stands `middlewares`: what has become of their calls in the process that answers, `worker`.
         """
         data = [entry._asdict() for entry in self.desk.config()]
-        self.send_json({"object": "config", "data": data, "middlewares": self.desk.middlewares()})
+        told = {"object": "config", "data": data, "middlewares": self.desk.middlewares()}
+        self.send_json({**told, "worker": self.context.worker})
 
     head = get
 

@@ -181,6 +181,20 @@ def test_log_lines_of_workers_tell_which_one_wrote_them(start: Starter) -> None:
     assert router.said(r" INFO router\.process\.parent: worker 0"), "the parent is none of them"
 
 
+@pytest.mark.parametrize(("workers", "numbers"), [(1, {None}), (2, {0, 1})])
+def test_the_configuration_tells_which_one_has_counted_what_stands_beside_it(
+    start: Starter, workers: int, numbers: set[int | None]
+) -> None:
+    router = start(workers)
+    found = set()
+
+    def all_have_answered() -> bool:
+        found.add(router.admin("GET", "/config")[1]["worker"])
+        return found == numbers
+
+    until(all_have_answered, "answers of all")
+
+
 def test_the_only_process_has_no_number_in_its_lines(start: Starter) -> None:
     router = start(1, {"logging": {"format": "text", "access": True}})
     assert router.chat() == 200

@@ -160,8 +160,9 @@ ADMIN: dict[str, Schema] = {
                     needs=("name", "type", "enabled", "calls", "errors", "slow", "dropped"),
                 )
             ),
+            "worker": told(COUNT_OR_NONE, "Which process answers, null where there is one alone."),
         },
-        needs=("object", "data", "middlewares"),
+        needs=("object", "data", "middlewares", "worker"),
         tells="Every value that holds; keys are masked.",
     ),
     "Done": record(
