@@ -97,11 +97,11 @@ def state_of(backend: Mapping[str, object], *, has_predecessor: bool = False) ->
         return f"draining, {work:.0f} at work" if work else drained, Mood.SO_SO
     if health == "down":
         held = f"{_number(backend, 'held_for'):.0f}"
-        return f"down, kept out for {held} s" if held != "0" else "down", Mood.BAD
+        return f"down, kept out for {held} s" if held != "0" else f"down{_cause(backend)}", Mood.BAD
     if health == "unknown":
         return "not asked yet", Mood.SO_SO
     if backend.get("breaker") == "open":
-        return "left alone: it fails requests", Mood.BAD
+        return f"left alone: it fails requests{_cause(backend)}", Mood.BAD
     if backend.get("breaker") == "half_open":
         return "on trial", Mood.SO_SO
     if standing == "resting":
@@ -114,6 +114,11 @@ def state_of(backend: Mapping[str, object], *, has_predecessor: bool = False) ->
         return "up, probes are late", Mood.SO_SO
     share = _number(backend, "share", 1.0)
     return (f"up, at {share:.0%}", Mood.SO_SO) if share < 1 else ("up", Mood.GOOD)
+
+
+def _cause(backend: Mapping[str, object]) -> str:
+    cause = backend.get("cause")
+    return f" ({clean(cause).replace('_', ' ')})" if cause else ""
 
 
 def clean(value: object) -> str:

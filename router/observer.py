@@ -126,7 +126,8 @@ class Observer:
     def changed(self, change: Change) -> None:
         """Count a change of a backend's state, and say so in the log."""
         self._metrics.changed(change)
-        if change.kind is not ChangeKind.MODELS and change.before != HealthState.UNKNOWN.value:
+        is_news = change.before != HealthState.UNKNOWN.value or change.after == HealthState.DOWN.value
+        if change.kind is not ChangeKind.MODELS and is_news:
             self._recent.turned(change.backend, change.kind.value, change.before, change.after, change.cause)
         if change.kind is ChangeKind.HEALTH and change.after == HealthState.DOWN.value and self.on_down is not None:
             self.on_down(change.backend)

@@ -82,6 +82,14 @@ def test_what_becomes_of_a_backend_is_kept_but_not_that_it_is_there() -> None:
     assert (turn.backend, turn.kind, turn.before, turn.after, turn.cause) == ("a", "breaker", "closed", "open", "cut")
 
 
+def test_why_a_backend_is_down_from_the_start_is_kept() -> None:
+    one = observer()
+    one.changed(Change("a", ChangeKind.HEALTH, "unknown", "down", "refused"))
+
+    (turn,) = one.told(0.0).turns
+    assert (turn.backend, turn.before, turn.after, turn.cause) == ("a", "unknown", "down", "refused")
+
+
 def test_an_exchange_is_told_to_who_keeps_what_happened_lately() -> None:
     one, exchange = observer(), Exchange("id", "/v1/models", "GET", 100.0)
     one.exchange_opened(exchange)

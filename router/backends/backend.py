@@ -123,6 +123,7 @@ class BackendStatus:
     waiting: int | None = None
     kv_usage: float | None = None  # 0.0 to 1.0
     zone: str | None = None
+    cause: str = ""  # of its being down, or of its breaker's being open; "" where it is neither
 
 
 class SharedCounts(Protocol):
@@ -145,7 +146,7 @@ class Backend:
         *("spec", "index", "health", "breaker", "hold", "models", "listing", "figures"),
         *("in_flight", "elsewhere", "max_in_flight", "failing", "been_up", "drained", "removed"),
         *("resting_until", "eased_until", "full_until", "alarm_until", "last_trial", "ramp_from", "ramp_top"),
-        *("share", "stride", "placed", "wake_at"),
+        *("share", "stride", "placed", "wake_at", "down_by", "open_by"),
     )
 
     def __init__(
@@ -163,6 +164,7 @@ class Backend:
         self.been_up = False
         self.drained = False
         self.removed = False  # from the configuration: attempts may still run
+        self.down_by = self.open_by = ""  # the causes of its being down and of its breaker's being open, the last time
         self.figures: Figures = NOTHING_KNOWN
         self.ramp_from = -math.inf  # when its slow start began
         self.ramp_top = 1.0  # how far the others of its pool were, where all of it was starting slowly
@@ -183,6 +185,13 @@ class Backend:
     def is_down(self) -> bool:
         """Return whether it is known to be gone."""
         return self.health.state is HealthState.DOWN
+
+    @property
+    def cause(self) -> str:
+        """Return why it is down, or why its breaker is open; "" where it is neither."""
+        if self.is_down:
+            return self.down_by
+        return "" if self.breaker.state is BreakerState.CLOSED else self.open_by
 
     @property
     def is_working(self) -> bool:
@@ -292,6 +301,7 @@ class Backend:
             waiting=self.figures.waiting,
             kv_usage=self.figures.kv_usage,
             zone=self.spec.zone,
+            cause=self.cause,
         )
 
     def __repr__(self) -> str:

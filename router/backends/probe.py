@@ -22,12 +22,12 @@ NO_SUCH_PROBE = frozenset({401, 403, 404, 405})
 class Trouble(enum.Enum):
     """Why a probe failed otherwise than by a refusal; the cause of the change that comes of it."""
 
-    STATUS = "status"  # it answered, but not that it is well
+    STATUS = "bad_status"  # it answered, but not that it is well
     TIMEOUT = "timeout"  # it took the connection and did not answer in time
     CONNECT_FAILED = "connect_failed"  # its name, the network or TLS
     CONNECTION_LOST = "connection_lost"  # closed or reset before the answer was whole
     BAD_RESPONSE = "bad_response"  # no HTTP that we accept
-    COMPLETION = "completion"  # it passes its probes, but not a real request
+    COMPLETION = "no_completion"  # it passes its probes, but not a real request
     UNKNOWN = "failed"
 
 

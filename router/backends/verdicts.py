@@ -21,6 +21,8 @@ def observe(backend: Backend, seen: Seen, catalogue: Catalogue, *, now: float, c
     before = health.state
     if not health.observe(seen, held=seen is Seen.PASSED and is_held(backend, catalogue, now=now)):
         return None
+    if health.state is HealthState.DOWN:
+        backend.down_by = cause
     if before is HealthState.DOWN:
         backend.breaker.hasten(now)
         backend.failing = 0
@@ -45,6 +47,8 @@ def record(
     before = breaker.state
     if not breaker.record(event, now=now, jitter=jitter, may_open=lambda: catalogue.others_work(backend, now)):
         return None
+    if breaker.state is BreakerState.OPEN:
+        backend.open_by = cause
     if breaker.state is BreakerState.CLOSED:
         backend.start_slowly(now)
     return Change(backend.spec.name, ChangeKind.BREAKER, before.value, breaker.state.value, cause)

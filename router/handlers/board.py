@@ -39,6 +39,7 @@ def backend_fields(each: BackendStatus, *, elsewhere: int) -> Row:
         "usable": each.usable,
         "health": each.health.value,
         "breaker": each.breaker.value,
+        "cause": each.cause or None,
         "standing": each.standing.name.lower(),
         "drained": each.drained,
         "busy": each.busy,

@@ -254,7 +254,8 @@ function condition(each) {
 function reason(each) {
   const kind = each.drained ? "drain" : each.health !== "up" ? "health" : each.breaker !== "closed" ? "breaker" : "";
   const turn = kind && state.turns.find((turn) => turn.backend === each.name && turn.kind === kind);
-  return turn ? `${turn.cause.replaceAll("_", " ")}, since ${clock(turn.at)}` : "";
+  const cause = turn ? turn.cause : each.cause;
+  return [cause && cause.replaceAll("_", " "), turn && `since ${clock(turn.at)}`].filter(Boolean).join(", ");
 }
 
 function load(each) {
@@ -268,7 +269,7 @@ function load(each) {
 const COLUMNS = [
   ["Backend", (each) => [each.name, [each.zone && `zone ${each.zone}`, each.url, each.models.join(", ")].filter(Boolean).join(" · ")], (each) => each.name],
   ["State", (each) => { const [text, look] = condition(each); return [text, reason(each), look]; }, (each) => condition(each)[0]],
-  ["Breaker", (each) => [each.breaker, "", each.breaker === "closed" ? "" : "bad"], (each) => each.breaker],
+  ["Breaker", (each) => [each.breaker.replaceAll("_", " "), "", each.breaker === "closed" ? "" : "bad"], (each) => each.breaker],
   ["In flight", (each) => [each.max_connections === null ? String(each.in_flight) : `${each.in_flight} of ${each.max_connections}`], (each) => each.in_flight, true],
   ["Load", (each) => [load(each)], (each) => (each.running ?? -1) + (each.waiting ?? 0), true],
   ["First token", (each) => [seconds(each.first)], (each) => each.first ?? -1, true],

@@ -195,7 +195,7 @@ def why_down(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("how", "cause", "why"),
     [
-        ({"status": 503}, "status", "status 503"),
+        ({"status": 503}, "bad_status", "status 503"),
         ({"hangs": True}, "timeout", "no answer within 0.3 s"),
         ({"port": 1}, "refused", None),
     ],

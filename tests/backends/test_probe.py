@@ -22,7 +22,7 @@ def test_who_answers_well_or_has_no_such_path_passes(status: int) -> None:
 
 @pytest.mark.parametrize("status", [302, 400, 429, 500, 503])
 def test_any_other_status_is_told(status: int) -> None:
-    assert of_status(status) == Probed(Seen.FAILED, "status", f"status {status}")
+    assert of_status(status) == Probed(Seen.FAILED, "bad_status", f"status {status}")
 
 
 FAULTS: list[tuple[Exception, Seen, str, str]] = [

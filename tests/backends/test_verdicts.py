@@ -251,3 +251,24 @@ def test_nobody_is_held_who_alone_serves_a_model() -> None:
     registry.listed(back, [{"id": "m"}, {"id": "own"}], now=0)
 
     assert [flap(registry, back, now) for now in (100, 102, 104, 106, 108)] == [1] * 5
+
+
+# Why
+
+
+def test_why_a_backend_is_out_is_told_for_as_long_as_it_is() -> None:
+    registry = make()
+    backend = registry.backends[0]
+    assert backend.status(0).cause == ""
+    registry.probed(backend, Seen.REFUSED, now=1)
+    assert backend.status(1).cause == "refused"
+    for _ in range(9):
+        registry.probed(backend, Seen.FAILED, now=2, cause="timeout")
+    assert backend.status(2).cause == "refused", "what took it out"
+    up = comes_back(registry, backend, 2)
+    assert backend.status(up).cause == ""
+    for _ in range(BreakerRules().failures):
+        registry.report(backend, AttemptOutcome.CUT, now=up, jitter=0.0)
+    assert (backend.breaker.state, backend.status(up).cause) == (BreakerState.OPEN, "cut")
+    registry.probed(backend, Seen.REFUSED, now=up)
+    assert backend.status(up).cause == "refused", "what is worse"

@@ -76,6 +76,26 @@ def test_axe_finds_nothing_wide_and_narrow_light_and_dark(tool: Tool) -> None:
     with_page(tool, test, Settings(), Settings())
 
 
+def test_why_a_backend_is_out_is_told_also_where_it_was_never_up_and_long_ago(tool: Tool) -> None:
+    """Of the changes that the page lists there are the last 50, of whichever backends."""
+
+    async def test(browser: Browser, cluster: Front, one: Operator) -> None:
+        async with page_at(browser, f"{one.url}/status") as page:
+            await shown(page, "refused, since", at="#rows tr")
+            await shown(page, "health unknown → down", at="#turn-rows tr")
+        for _ in range(30):
+            for order in ("drain", "undrain"):
+                await one.fields("POST", f"/admin/backends/well/{order}")
+        async with page_at(browser, f"{one.url}/status") as page:
+            await shown(page, "refused", at="#rows tr")
+            assert "since" not in await page.locator("#rows tr", has_text="gone").inner_text()
+            assert "unknown" not in await page.locator("#turn-rows").inner_text()
+
+    names = [{"name": "well"}, {"name": "gone"}]
+    urls = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+    with_page(tool, test, urls=urls, ready=False, config={"backend_options": names})
+
+
 def test_a_backend_is_drained_and_undrained_by_keyboard_and_it_is_said(tool: Tool) -> None:
     async def test(browser: Browser, cluster: Front, one: Operator) -> None:
         name = sorted(each.url.removeprefix("http://") for each in cluster.backends)[0]

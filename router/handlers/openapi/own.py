@@ -95,6 +95,7 @@ ADMIN: dict[str, Schema] = {
         {
             **_STATE,
             "url": TEXT,
+            "cause": told(TEXT_OR_NONE, "Why it is down, or why its breaker is open."),
             "standing": TEXT,
             "drained": told(FLAG, "An operator lets it have no requests."),
             "busy": FLAG,
@@ -105,7 +106,7 @@ ADMIN: dict[str, Schema] = {
             "running": told(NUMBER_OR_NONE, "Requests at work in vLLM, as it says."),
             "waiting": told(NUMBER_OR_NONE, "Requests in vLLM's queue, as it says."),
             "kv_usage": told(NUMBER_OR_NONE, "Part of vLLM's cache that is in use, 0 to 1."),
-            "held_for": told(NUMBER, "Seconds until its trial may begin."),
+            "held_for": told(NUMBER, "Seconds for which it stays down though its probes pass: it has flapped."),
         },
         needs=("name", "url", "usable", "health", "breaker", "drained", "in_flight"),
     ),
