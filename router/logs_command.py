@@ -17,7 +17,7 @@ from typing import Any
 
 from router.config.values import parse_seconds
 from router.logs_files import LONGEST, Tail, whole_lines
-from router.logs_filter import LEVELS, Wanted, parse_since, parse_statuses
+from router.logs_filter import LEVELS, Wanted, parse_outcome, parse_since, parse_statuses
 from router.observe.reading import BELOW, for_people, from_people, plain
 
 LOOK_EVERY = 0.2  # seconds between two looks at a file that is followed
@@ -31,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="show lines as they come, over rotations")
     parser.add_argument("-n", "--lines", type=_count, metavar="N", help="begin with the last N lines that match")
     parser.add_argument("--status", type=_read(parse_statuses), default=(), help="5xx, 404, 400-499; with commas")
-    parser.add_argument("--outcome", help="ok, rejected, backend_error, broken ... (docs/operations.md)")
+    told = "ok, rejected, broken ...; of an attempt: cut, stalled, refused ... (docs/operations.md)"
+    parser.add_argument("--outcome", type=_read(parse_outcome), help=told)
     parser.add_argument("--failed", action="store_true", help="requests that did not end well, and warnings")
+    parser.add_argument("--retried", action="store_true", help="requests of more than one attempt: streams resumed too")
     parser.add_argument("--model")
     parser.add_argument("--backend", help="by its name; of any attempt")
     parser.add_argument("--route", help="/v1/chat/completions ...")
@@ -103,6 +105,7 @@ def wanted_by(arguments: argparse.Namespace) -> Wanted:
         since=arguments.since,
         level=arguments.level,
         failed=arguments.failed,
+        retried=arguments.retried,
     )
 
 

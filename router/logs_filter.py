@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from router.exchange import AttemptOutcome, Outcome
+
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.ASCII)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _STATUS = re.compile(r"([1-5])xx|(\d{1,3})(?:-(\d{1,3}))?", re.ASCII)
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 LEVELS = tuple(_LEVELS)
+OUTCOMES = frozenset(each.value for each in Outcome)
+OF_ATTEMPTS = frozenset(each.value for each in AttemptOutcome) - OUTCOMES  # that no exchange has
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,7 @@ class Wanted:
     """What a line must tell; None of a field: anything. Lines that are of no exchange have no status, model ..."""
 
     statuses: tuple[range, ...] = ()
-    outcome: str | None = None
+    outcome: str | None = None  # of the exchange; one that only attempts have, of any attempt
     model: str | None = None
     backend: str | None = None  # of any attempt
     route: str | None = None
@@ -29,6 +33,7 @@ class Wanted:
     since: str | None = None  # as lines write it: they sort as text
     level: str | None = None  # of application lines, and higher ones; lines of exchanges have none
     failed: bool = False  # exchanges that did not end well, and warnings
+    retried: bool = False  # exchanges of more than one attempt
 
     @property
     def is_everything(self) -> bool:
@@ -44,7 +49,7 @@ class Wanted:
     @property
     def _exact(self) -> dict[str, str]:
         """What the line of an exchange must tell to the letter."""
-        told = {name: getattr(self, name) for name in ("outcome", "model", "route", "client", "tenant")}
+        told = {name: getattr(self, name) for name in ("model", "route", "client", "tenant")}
         return {name: value for name, value in told.items() if value is not None}
 
     def _has_exchange(self, line: Mapping[str, Any]) -> bool:
@@ -52,10 +57,13 @@ class Wanted:
         attempts = get("attempts")
         tries = attempts if isinstance(attempts, list) else []
         backends = [each.get("backend") for each in tries if isinstance(each, dict)]
+        ends = [each.get("outcome") for each in tries if isinstance(each, dict) and self.outcome in OF_ATTEMPTS]
         return (
             self.level is None
             and (not self.statuses or (isinstance(status, int) and any(status in each for each in self.statuses)))
             and all(get(name) == wanted for name, wanted in self._exact.items())
+            and (self.outcome is None or self.outcome in (get("outcome"), *ends))
+            and (not self.retried or len(tries) > 1)
             and (self.backend is None or self.backend in backends)
             and (self.ident is None or self.ident in (get("id"), get("trace"), get("session")))
             and (self.slower_than is None or (isinstance(duration, int | float) and duration > self.slower_than))
@@ -64,9 +72,7 @@ class Wanted:
 
     def _has_record(self, line: Mapping[str, Any]) -> bool:
         """Return the same of an application line: it may name a backend or a request, and that is all."""
-        if self.statuses or self.slower_than is not None:
-            return False
-        if self._exact:
+        if self.statuses or self.slower_than is not None or self.outcome is not None or self.retried or self._exact:
             return False
         words = str(line.get("message")).split()
         named = {word.strip(",.;:()'\"") for word in words}
@@ -76,6 +82,15 @@ class Wanted:
             and (self.ident is None or self.ident in named)
             and _LEVELS.get(str(line.get("level")), 20) >= _LEVELS[least]
         )
+
+
+def parse_outcome(text: str) -> str:
+    """Return an outcome of exchanges or attempts. Raises ValueError."""
+    word = text.strip().lower()
+    if word not in OUTCOMES | OF_ATTEMPTS:
+        known, others = ", ".join(sorted(OUTCOMES)), ", ".join(sorted(OF_ATTEMPTS))
+        raise ValueError(f"must be an outcome: {known}; or of an attempt: {others}")
+    return word
 
 
 def parse_statuses(text: str) -> tuple[range, ...]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from router.logs_filter import Wanted, parse_since, parse_statuses
+from router.logs_filter import Wanted, parse_outcome, parse_since, parse_statuses
 
 LINE: dict[str, Any] = {
     "time": "2026-01-31T12:00:00.000Z", "id": "req-1", "trace": "abc", "session": "f00", "client": "10.0.0.9",
@@ -22,6 +22,8 @@ RECORD = {"time": LINE["time"], "level": "warning", "message": "backend a: healt
         (Wanted(), None),
         (Wanted(statuses=parse_statuses("5xx")), Wanted(statuses=parse_statuses("4xx"))),
         (Wanted(outcome="backend_error"), Wanted(outcome="ok")),
+        (Wanted(outcome="refused"), Wanted(outcome="cut")),
+        (Wanted(retried=True), Wanted(retried=True, outcome="stalled")),
         (Wanted(model="m"), Wanted(model="M")),
         (Wanted(backend="a"), Wanted(backend="c")),
         (Wanted(backend="b"), Wanted(backend="")),
@@ -40,6 +42,19 @@ RECORD = {"time": LINE["time"], "level": "warning", "message": "backend a: healt
 def test_a_line_of_an_exchange_is_wanted_if_all_holds(wanted: Wanted, other: Wanted | None) -> None:
     assert wanted.has(LINE)
     assert other is None or not other.has(LINE)
+
+
+def test_one_attempt_is_no_retry_and_a_word_of_both_is_the_exchanges() -> None:
+    well = {**LINE, "outcome": "ok", "attempts": [{"backend": "a", "outcome": "client_error"}]}
+    assert not Wanted(retried=True).has(well)
+    assert not Wanted(retried=True).has({**LINE, "attempts": []})
+    assert not Wanted(outcome="client_error").has(well)
+
+
+def test_an_outcome_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    assert parse_outcome(" Cut") == "cut"
+    with pytest.raises(ValueError, match=r"^must be an outcome: backend_error, .*ok.*; or of an attempt: bad_re.*cut"):
+        parse_outcome("okk")
 
 
 def test_what_went_well_did_not_fail() -> None:
@@ -62,6 +77,7 @@ def test_an_application_line_is_wanted_by_level_time_and_names_in_it(wanted: Wan
     [
         *(Wanted(level="error"), Wanted(backend="b"), Wanted(ident="req"), Wanted(model="m"), Wanted(outcome="ok")),
         *(Wanted(statuses=parse_statuses("5xx")), Wanted(slower_than=0.0), Wanted(client="a"), Wanted(route="a")),
+        *(Wanted(retried=True), Wanted(outcome="cut")),
         Wanted(since="2026-02"),
     ],
 )
