@@ -127,7 +127,7 @@ class RelayedHandler(BaseHandler):
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
-        self.exchange.bytes_in = len(body)
+        self.exchange.bytes_in = self.exchange.bytes_in or len(body)  # a middleware may have changed it
         job = self._job(self._routes[self.request.method or ""], body)
         connection = self.request.connection
         assert isinstance(connection, ServerConnection)

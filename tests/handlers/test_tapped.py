@@ -119,6 +119,20 @@ def test_a_request_may_be_refused_and_no_backend_is_bothered() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("more", [{}, {"content": "refuse me"}])
+def test_the_size_of_a_request_is_that_of_what_the_client_sent(more: dict[str, str], tmp_path: Path) -> None:
+    """Whether it is changed on its way or refused."""
+    body = json.dumps({"model": "simulated-model", "messages": [{"role": "user", "content": "Say hello.", **more}]})
+
+    async def test() -> None:
+        async with front(config=with_them(changing("a long mark"), logging={"file": str(tmp_path / "log")})) as it:
+            await it.ask("/v1/chat/completions", body.encode())
+
+    run(test)
+    (line,) = [json.loads(each) for each in (tmp_path / "log").read_text().splitlines() if "router.access" in each]
+    assert line["bytes_in"] == len(body)
+
+
 def test_what_the_router_refuses_itself_is_seen_once_the_request_is_whole() -> None:
     async def test() -> None:
         async with front(config=with_them(RECORDER)) as it:
