@@ -13,7 +13,7 @@ import tornado.web
 from router.access.overload import Marks
 from router.access.tenant import credentials_of
 from router.backends.registry import Registry
-from router.errors import CODES, AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, UnknownRoute
+from router.errors import AnswerError, InternalFault, InvalidRequest, MethodNotAllowed, StatusError, UnknownRoute
 from router.exchange import Exchange, Outcome, Trace
 from router.handlers.cors import Cors
 from router.middleware.slot import Slot
@@ -230,7 +230,8 @@ class BaseHandler(tornado.web.RequestHandler):
         if refused is not None:
             exchange = self.exchange
             exchange.status, exchange.bytes_in, exchange.bytes_out = refused
-            exchange.error = CODES.get(refused.status)
+            told = StatusError("", status=refused.status)
+            exchange.error = told.code or told.kind
         self.exchange.close(Outcome.CLIENT_GONE if refused is None else Outcome.REJECTED, self.context.clock())
 
     def end_below(self) -> None:

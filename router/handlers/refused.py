@@ -32,7 +32,7 @@ def render(refused: Refused, context: Context, label_of: Label) -> tuple[bytes, 
     lines = refused.own_lines
     if not lines:
         exchange = _record(refused, context, label_of)
-        exchange.status, exchange.error = refused.status, error.code
+        exchange.status, exchange.error = refused.status, error.code or error.kind
         exchange.bytes_out = 0 if refused.method == "HEAD" else len(body)
         exchange.close(Outcome.INTERNAL if refused.status == 500 else Outcome.REJECTED, exchange.opened)
         lines = _own_lines(refused, context, exchange.id)

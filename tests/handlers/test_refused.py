@@ -105,7 +105,7 @@ def test_a_refusal_of_the_wire_is_counted_once_and_leaves_one_line(what: str, tm
     access = lines_of(tmp_path / "log")
     _, status, code = ALL[what]
     assert [(line["id"], line["status"], line["outcome"], line["error"]) for line in access] == [
-        (idents[0], status, "rejected", code)
+        (idents[0], status, "rejected", code or "invalid_request_error")
     ]
     assert access[0]["client"] == "127.0.0.1"
     assert access[0]["bytes_out"] == sent[0] > 0
