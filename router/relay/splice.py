@@ -19,6 +19,7 @@ DONE_EVENT = b"data: [DONE]\n\n"
 Object = dict[str, Any]
 _KEYS = (b'"content":', b'"text":')
 _IDS = b'"token_ids":'
+MOST_READ = 64 * 1024  # bytes of an event that is looked through for ids: those of a few tokens are short
 
 
 class Splice:
@@ -128,16 +129,20 @@ def told_once(again: list[bytes], block: bytes) -> bytes:
 
 
 def _without(again: list[bytes], event: bytes) -> bytes:
+    if len(event) > MOST_READ:
+        return event
     try:
         chunk = orjson.loads(event_data(event) or b"")
         choice = chunk["choices"][0]
-        ids: list[int] = choice["token_ids"] or []
+        ids = choice["token_ids"]
         said = choice["delta"].get("content") if "delta" in choice else choice["text"]
     except (ValueError, LookupError, TypeError, AttributeError):
         return event  # no text, or not understood
+    if type(ids) is not list:
+        return event
     known = 0
     while again and known < len(ids):
-        if b"%d" % ids[known] != again[0]:
+        if type(ids[known]) is not int or b"%d" % ids[known] != again[0]:
             again.clear()
             break
         known += 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.relay.splice import SEAM, Splice, ending, usage_of
+from router.relay.splice import SEAM, Splice, ending, told_once, usage_of
 from router.translate.mistral.limits import MAX_ANSWER_VALUES
 
 ORIGINAL = {"id": "chatcmpl-a", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -196,3 +196,23 @@ def test_an_event_that_holds_too_much_to_be_read_is_passed_on() -> None:
     event = b'data: {"choices":[],"x":[%b0]}\n\n' % (b"0," * MAX_ANSWER_VALUES)
     assert splice.feed(event) == event
     assert splice.has_begun
+
+
+ODD: list[Any] = [5, "6", True, {"6": 6}, ["6"], [6.0], [None], [[6]], [{}], 10**30, [10**30]]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_ids_that_are_none_are_told_as_they_came(odd: Any) -> None:
+    """A backend may send anything."""
+    choice = {"index": 0, "delta": {"content": ""}, "finish_reason": None, "token_ids": odd}
+    for payload in ({"choices": [choice]}, {"choices": {"0": choice}}, {"choices": [odd]}, [odd], odd):
+        event = encoded({"token_ids": 1, "x": payload} if payload is odd else payload)
+        again = [b"6", b"7"]
+        assert told_once(again, event) == event
+        assert again in ([b"6", b"7"], [])
+
+
+def test_an_event_of_more_than_is_read_is_told_as_it_came() -> None:
+    ids = b"6," * 64 * 1024 + b"6"
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"token_ids":[%b]}]}\n\n' % ids
+    assert told_once([b"6"], event) == event
