@@ -67,6 +67,7 @@ class HealthHandler(BaseHandler):
                     "usable": status.usable,
                     "health": status.health.value,
                     "breaker": status.breaker.value,
+                    "cause": status.cause or None,
                     "in_flight": status.in_flight,
                     "models": status.models,
                     "listing": status.listing.value,

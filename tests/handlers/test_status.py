@@ -34,7 +34,11 @@ def test_health_tells_the_state_of_the_cluster_in_the_fields_that_clients_know()
             broken(cluster.backends[0], refuse=True)
             while json.loads((await cluster.ask("/health")).body)["vllm_status"] != "degraded":
                 await asyncio.sleep(0.02)
-            assert (await cluster.ask("/health")).code == 200
+            answer = await cluster.ask("/health")
+            assert answer.code == 200
+            causes = {each["name"]: each["cause"] for each in json.loads(answer.body)["backends"]}
+            gone, well = [each.url.removeprefix("http://") for each in cluster.backends]
+            assert causes == {gone: "refused", well: None}
 
     run(test)
 

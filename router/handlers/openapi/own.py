@@ -22,6 +22,7 @@ _STATE: dict[str, Schema] = {
     "usable": told(FLAG, "It gets requests."),
     "health": told(TEXT, "As its checks have it."),
     "breaker": told(TEXT, "As its requests have it."),
+    "cause": told(TEXT_OR_NONE, "Why it is down, or why its breaker is open."),
     "in_flight": told(COUNT, "Attempts under way."),
     "models": listed(TEXT),
     "listing": told(TEXT, "Whether it has told its models."),
@@ -95,7 +96,6 @@ ADMIN: dict[str, Schema] = {
         {
             **_STATE,
             "url": TEXT,
-            "cause": told(TEXT_OR_NONE, "Why it is down, or why its breaker is open."),
             "standing": TEXT,
             "drained": told(FLAG, "An operator lets it have no requests."),
             "busy": FLAG,
