@@ -47,7 +47,8 @@ def _record(refused: Refused, context: Context, label_of: Label) -> Exchange:
     path = "" if refused.start_line is None else refused.start_line.path.partition("?")[0]
     route = label_of(refused.method, path) if path else UNKNOWN
     exchange = Exchange(ident, route, refused.method, context.clock(), client=refused.context.remote_ip)
-    exchange.path = path[:PATH_CHARACTERS] if route == UNKNOWN else ""
+    # A whole URL may name a user with a password.
+    exchange.path = path[:PATH_CHARACTERS] if route == UNKNOWN and path.startswith("/") else ""
     exchange.client_cert = refused.context.client_cert
     exchange.credentials = credentials_of(headers.fields) if context.has_tenants else ""
     named = headers.first("Traceparent")

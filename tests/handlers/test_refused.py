@@ -194,6 +194,8 @@ PARTS = {
     "a query that never ends": (b"POST /v1/models?a", ("POST", "/v1/models", None)),
     "a long target": (b"GET /x" + b"y" * 9000, ("GET", "other", "/x" + "y" * 198)),
     "an unknown version": (b"GET /v1/models HTTP/3.0\r\nHost: a\r\n\r\n", ("GET", "/v1/models", None)),
+    "a whole URL": (b"GET http://u:canary@a/v1/models HTTP/1.1\r\nHost: a\r\n\r\n", ("GET", "other", None)),
+    "a tunnel": (b"CONNECT u:canary@a:443 HTTP/1.1\r\nHost: a\r\n\r\n", ("CONNECT", "other", None)),
     "no target": (b"GET ", ("", "other", None)),
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", ("", "other", None)),
 }
@@ -211,6 +213,7 @@ def test_the_line_of_a_request_whose_head_was_not_read_to_its_end_tells_what_is_
     run(test)
     (line,) = lines_of(tmp_path / "log")
     assert (line["method"], line["route"], line.get("path")) == known
+    assert "canary" not in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("what", READ)
