@@ -25,7 +25,7 @@ from router.config.show import Entry
 from router.errors import InvalidRequest, StatusError, UnknownRoute, UnsupportedMediaType
 from router.handlers import status
 from router.handlers.application import no_log
-from router.handlers.base import BaseHandler, Context, UnknownRouteHandler
+from router.handlers.base import PATH_CHARACTERS, BaseHandler, Context, UnknownRouteHandler, told_path
 from router.handlers.board import backend_fields
 from router.handlers.cors import Cors
 from router.handlers.dispatch import Dispatch
@@ -150,7 +150,7 @@ class NoSuchPage(UnknownRouteHandler):
 
     def get(self, *args: str) -> None:
         """Say so."""
-        path = self.exchange.path = self.request.path[:200]
+        self.exchange.path, path = told_path(self.request.path), self.request.path[:PATH_CHARACTERS]
         raise UnknownRoute(f"Unknown path {path!r}; this listener has /status, /config and what is under /admin.")
 
     prepare = head = post = put = patch = delete = options = get  # without waiting for a body

@@ -28,6 +28,8 @@ from router.relay.sessions import Sessions
 from router.wire.headers import RequestHeaders
 from router.wire.server import ServerConnection
 
+PATH_CHARACTERS = 200  # told of a path that is not served
+
 log = logging.getLogger("router.handlers")
 
 
@@ -243,6 +245,14 @@ class BaseHandler(tornado.web.RequestHandler):
         """No entity tags: nothing here is worth caching."""
 
 
+def told_path(path: str) -> str:
+    """Return what is told to others than its client of a path that is not served: its beginning.
+
+    "" where it may name a user with a password, as an URL without its scheme does (`//u:p@h/x`), or is no path.
+    """
+    return path[:PATH_CHARACTERS] if path.startswith("/") and not path.startswith("//") else ""
+
+
 class UnknownRouteHandler(BaseHandler):
     """Answers every path that is not served."""
 
@@ -250,7 +260,7 @@ class UnknownRouteHandler(BaseHandler):
 
     def get(self, *args: str) -> None:
         """Say so."""
-        path = self.exchange.path = self.request.path[:200]
+        self.exchange.path, path = told_path(self.request.path), self.request.path[:PATH_CHARACTERS]
         raise UnknownRoute(f"Unknown path {path!r}; the API is under /v1, as in /v1/chat/completions.")
 
     prepare = head = post = put = patch = delete = options = get  # without waiting for a body

@@ -4,6 +4,7 @@ Such an answer has OpenAI's form and the same lines as any other, and is counted
 request already, its exchange is the record; else one is made here, of what was read.
 """
 
+import re
 from collections.abc import Callable
 
 import orjson
@@ -11,14 +12,13 @@ import orjson
 from router.access.tenant import credentials_of
 from router.errors import StatusError
 from router.exchange import Exchange, Outcome
-from router.handlers.base import Context
+from router.handlers.base import Context, told_path
 from router.relay.answer import error_lines
 from router.relay.headers import HARMLESS_ID
 from router.wire.headers import RequestHeaders
 from router.wire.service import Refused
 
 UNKNOWN = "other"  # the route of a request that has none, or whose target was not read
-PATH_CHARACTERS = 200  # told of a path that is not served
 
 Label = Callable[[str, str], str]  # method and path -> the route
 
@@ -44,15 +44,15 @@ def _record(refused: Refused, context: Context, label_of: Label) -> Exchange:
     headers = RequestHeaders([]) if refused.headers is None else refused.headers
     asked = headers.first("X-Request-Id") or ""
     ident = asked if HARMLESS_ID.fullmatch(asked) else context.new_id()
-    path = "" if refused.start_line is None else refused.start_line.path.partition("?")[0]
+    target = "" if refused.start_line is None else refused.start_line.path
+    path = re.split("[?#]", target, maxsplit=1)[0]
     route = label_of(refused.method, path) if path else UNKNOWN
     exchange = Exchange(ident, route, refused.method, context.clock(), client=refused.context.remote_ip)
-    # A whole URL may name a user with a password.
-    exchange.path = path[:PATH_CHARACTERS] if route == UNKNOWN and path.startswith("/") else ""
+    exchange.path = told_path(path) if route == UNKNOWN else ""
     exchange.client_cert = refused.context.client_cert
     exchange.credentials = credentials_of(headers.fields) if context.has_tenants else ""
     named = headers.first("Traceparent")
-    if context.open_trace is not None:
+    if context.open_trace is not None and refused.start_line is not None:  # what is no HTTP belongs to no trace
         exchange.trace = context.open_trace(named, ident)
         exchange.trace_id = exchange.trace.trace_id
     else:

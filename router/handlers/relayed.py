@@ -95,6 +95,7 @@ class RelayedHandler(BaseHandler):
     def data_received(self, chunk: bytes) -> None:
         """Collect the body; the wire bounds it."""
         self._chunks.append(chunk)
+        self.exchange.bytes_in += len(chunk)  # as sent: a middleware may change it
 
     def gives_way(self) -> bool:
         """Return whether its body, of which more comes, is given up: memory has run out since it began, and it is long.
@@ -102,7 +103,7 @@ class RelayedHandler(BaseHandler):
         It is to be refused then, as `prepare` does from now on.
         """
         context = self.context
-        if not self.is_prepared or sum(map(len, self._chunks)) <= SPARED or context.guard.refusal() != Strain.MEMORY:
+        if not self.is_prepared or self.exchange.bytes_in <= SPARED or context.guard.refusal() != Strain.MEMORY:
             return False
         self._strain = self._ask_guard(context)
         self._chunks = []
@@ -127,7 +128,6 @@ class RelayedHandler(BaseHandler):
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
-        self.exchange.bytes_in = self.exchange.bytes_in or len(body)  # a middleware may have changed it
         job = self._job(self._routes[self.request.method or ""], body)
         connection = self.request.connection
         assert isinstance(connection, ServerConnection)

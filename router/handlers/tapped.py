@@ -50,7 +50,6 @@ class TappedHandler(RelayedHandler):
             tuple((name.decode("latin-1"), value.decode("latin-1").strip()) for name, value in self.headers_in.raw),
             b"".join(self._chunks),
         )
-        self.exchange.bytes_in = len(had.body)  # whatever becomes of it
         try:
             wanted = tap.request(
                 had, self.context.middlewares(), scheme=self.request.protocol or "http", wall_clock=time.time

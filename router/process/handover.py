@@ -74,12 +74,13 @@ class Predecessor:
             os.write(self.pipe, line.encode() + b"\n")
         os.close(self.pipe)
 
-
     def explain(self, reasons: Sequence[str]) -> None:
         """Say why we shall not serve."""
-        told = json.dumps([reason[:MAX_REASON] for reason in reasons[:MAX_REASONS]])
+        told = [reason[:MAX_REASON] for reason in reasons[:MAX_REASONS]]
+        while len(line := json.dumps(told, ensure_ascii=False).encode(errors="replace")) >= MAX_LINE:
+            told.pop()  # what is cut short could not be read
         with contextlib.suppress(OSError):
-            os.write(self.pipe, told.encode())
+            os.write(self.pipe, line)
 
 
 def explain(environ: MutableMapping[str, str], reasons: Sequence[str]) -> None:

@@ -195,6 +195,9 @@ PARTS = {
     "a long target": (b"GET /x" + b"y" * 9000, ("GET", "other", "/x" + "y" * 198)),
     "an unknown version": (b"GET /v1/models HTTP/3.0\r\nHost: a\r\n\r\n", ("GET", "/v1/models", None)),
     "a whole URL": (b"GET http://u:canary@a/v1/models HTTP/1.1\r\nHost: a\r\n\r\n", ("GET", "other", None)),
+    "a URL without scheme": (b"GET //u:canary@a/x HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", ("GET", "other", None)),
+    "a fragment": (b"GET /v1/models#key=canary HTTP/1.1\r\nHost: a\r\n\r\n", ("GET", "/v1/models", None)),
+    "a fragment of what is not served": (b"GET /x#key=canary HTTP/1.1\r\nHost: a\r\n\r\n", ("GET", "other", "/x")),
     "a tunnel": (b"CONNECT u:canary@a:443 HTTP/1.1\r\nHost: a\r\n\r\n", ("CONNECT", "other", None)),
     "no target": (b"GET ", ("", "other", None)),
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", ("", "other", None)),
@@ -227,6 +230,18 @@ def test_the_line_of_a_body_that_was_refused_on_its_way_tells_how_much_of_it_cam
     (line,) = lines_of(tmp_path / "log")
     assert (line["method"], line["route"]) == ("POST", CHATS)
     assert line["bytes_in"] == {"too large": 1024, "too slow": 1, "no chunk": 0}[what]
+
+
+@pytest.mark.parametrize("path", ["//u:canary@a/x", "/x?key=canary"])
+def test_a_path_that_is_not_served_is_told_without_what_may_be_secret(path: str, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with front(config={"logging": {"file": str(tmp_path / "log")}}) as cluster:
+            await cluster.exchange(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+
+    run(test)
+    (line,) = [each for each in lines_of(tmp_path / "log") if each["status"] == 404]
+    assert line.get("path") == (None if path.startswith("//") else "/x")
+    assert "canary" not in (tmp_path / "log").read_text()
 
 
 def test_a_request_of_operators_that_is_refused_by_its_head_has_its_route_too(tmp_path: Path) -> None:

@@ -148,13 +148,14 @@ def test_a_refused_request_is_told_before_its_body_is_read() -> None:
 
 
 @pytest.mark.row(76)
-def test_above_the_memory_mark_long_bodies_that_are_still_coming_give_way() -> None:
+def test_above_the_memory_mark_long_bodies_that_are_still_coming_give_way(tmp_path: Path) -> None:
     """They were taken when there was room: together they may be far more than there is."""
 
+    piece = b'{"a":"' + b"b" * (SPARED // 2)
+
     async def test() -> None:
-        async with front(Settings()) as cluster:
+        async with front(Settings(), config={"logging": {"file": str(tmp_path / "log")}}) as cluster:
             head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-            piece = b'{"a":"' + b"b" * (SPARED // 2)
             clients = [await asyncio.open_connection("127.0.0.1", cluster.port) for _ in range(4)]
             for _, writer in clients:
                 writer.write(head + b"Content-Length: 10000000\r\n\r\n" + piece)
@@ -179,6 +180,10 @@ def test_above_the_memory_mark_long_bodies_that_are_still_coming_give_way() -> N
                 each.close()
 
     run(test)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    refused = [each["bytes_in"] for each in lines if each.get("status") == 503]
+    assert len(refused) == 2
+    assert all(SPARED < size <= 2 * len(piece) + 1000 for size in refused), "what had come of them is told"
 
 
 @contextlib.asynccontextmanager

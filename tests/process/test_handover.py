@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from router.observe.notify import Notifier
-from router.process.handover import VARIABLE, Handover, Predecessor, environment, explain, reasons_of
+from router.process.handover import MAX_LINE, VARIABLE, Handover, Predecessor, environment, explain, reasons_of
 from tests.front import run
 from tests.process.running import DEADLINE, Load, Router, Stream, children, free_port, is_alive, refuses, until
 
@@ -110,6 +110,18 @@ def test_what_a_successor_says_of_why_it_cannot_serve_is_bounded_and_may_be_cut(
 
     assert reasons_of(told) == ["x" * 500, *["a fault"] * 49]
     assert reasons_of(told[:-1]) == reasons_of(b"") == reasons_of(b"7") == []
+
+
+@pytest.mark.parametrize("sign", ["é", "\U0001f600", "\x01", "\ud800"])
+def test_many_long_reasons_of_any_signs_are_told_as_far_as_there_is_room(sign: str) -> None:
+    readable, writable = os.pipe()
+    Predecessor((), writable).explain([sign * 500] * 50)
+    os.close(writable)
+    told = os.read(readable, 1 << 20)
+    os.close(readable)
+
+    assert len(told) < MAX_LINE
+    assert 20 <= len(reasons_of(told)) <= 50
 
 
 def test_who_was_started_by_nobody_explains_nothing() -> None:
