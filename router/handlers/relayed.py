@@ -28,7 +28,8 @@ from router.wire.server import ServerConnection
 
 log = logging.getLogger("router.handlers")
 
-SPARED = 256 * 1024  # bytes of a body that is received to its end also where memory runs out: most come at once
+# Bytes of a body that is received to its end also where memory runs out: most are shorter, and read at once.
+SPARED = 256 * 1024
 SHED_RETRY = 5.0  # seconds after which a client that was refused may come back: some of the work is done by then
 MAX_TRIED = 64 * 1024  # bytes of a body of any kind that is read a second time, as Python does it
 MAY_BE_OBJECTS = (b"{", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Python's json reads them all
@@ -61,7 +62,8 @@ class RelayedHandler(BaseHandler):
         self.route_label = route.path
         self.has_named_errors = route.named_events
         super().initialize(context)
-        # Asked once: a request that was taken with its head is not refused with its body.
+        # Asked once: a request that was taken with its head is not refused with its body, but for a long one of which
+        # more is to come (`gives_way`).
         self._strain = None if context.guard.strain is None else self._ask_guard(context)
 
     def allowed_methods(self) -> tuple[str, ...]:
@@ -100,10 +102,12 @@ class RelayedHandler(BaseHandler):
     def gives_way(self) -> bool:
         """Return whether its body, of which more comes, is given up: memory has run out since it began, and it is long.
 
-        It is to be refused then, as `prepare` does from now on.
+        It is to be refused then, as `prepare` does from now on. One that is whole is not.
         """
-        context = self.context
-        if not self.is_prepared or self.exchange.bytes_in <= SPARED or context.guard.refusal() != Strain.MEMORY:
+        context, had = self.context, self.exchange.bytes_in
+        if not self.is_prepared or had <= SPARED or context.guard.refusal() != Strain.MEMORY:
+            return False
+        if self.headers_in.first("Content-Length") == str(had):
             return False
         self._strain = self._ask_guard(context)
         self._chunks = []

@@ -153,7 +153,7 @@ class Kept:
             if b'token_ids":[' in block:
                 self._take_ids(block)
                 block = cut_ids(block)
-            else:  # they come from the first event on, or not at all
+            elif not self._ids_length:  # they come from the first event on, or not at all
                 self._may_have_ids = False
         shape = shape_of(block, is_chat=self.is_chat) if block.count(b"\n\n") >= WORTH_A_SHAPE else None
         short = block if shape is None else together(block, *shape)

@@ -65,8 +65,7 @@ class Splice:
         if data is None:
             return event  # a comment
         if says_too_much(data):
-            self.has_begun = True
-            return event
+            return self._behind_owed(event)
         if data.strip() == DONE:
             return DONE_EVENT if self.has_finished else b""  # else it is not whole
         try:
@@ -76,15 +75,16 @@ class Splice:
             if out and self._pattern is None:
                 self._pattern = learned(event, out, text=chunk)
         except (ValueError, LookupError, TypeError, AttributeError):
-            self.has_begun = True
-            return event  # not understood: it is passed on, as of any stream
-        if not out:
-            return b""
+            return self._behind_owed(event)  # not understood: it is passed on, as of any stream
+        return self._behind_owed(out) if out else b""
+
+    def _behind_owed(self, event: bytes) -> bytes:
+        """Return an event of the continuation, behind the text that is missing before it."""
         self.has_begun = True
         if not self._owed:
-            return out
+            return event
         owed, self._owed = encode_event(orjson.dumps(_saying(self._head, self._owed, is_chat=self._is_chat))), ""
-        return owed + out
+        return owed + event
 
     def _chunk(self, chunk: Object) -> Object | None:
         """Return one chunk as the original stream's, None where it says nothing new."""
@@ -141,18 +141,21 @@ def _without(again: list[bytes], event: bytes) -> bytes:
     if type(ids) is not list:
         return event
     known = 0
-    while again and known < len(ids):
-        if type(ids[known]) is not int or b"%d" % ids[known] != again[0]:
-            again.clear()
+    for one, told in zip(ids, again, strict=False):
+        if type(one) is not int or b"%d" % one != told:
             break
         known += 1
-        del again[0]
-    if not known:
-        return event
+    is_another = known < min(len(ids), len(again))
     if known == len(ids) and not said and choice.get("finish_reason") is None and chunk.get("usage") is None:
-        return b""  # it says nothing else
-    choice["token_ids"] = ids[known:]
-    return encode_event(orjson.dumps(chunk))
+        event = b"" if known else event  # it says nothing else
+    elif known:
+        choice["token_ids"] = ids[known:]
+        try:
+            event = encode_event(orjson.dumps(chunk))
+        except TypeError:  # it nests too deep to be written
+            return event
+    del again[: None if is_another else known]
+    return event
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,7 @@ def learned(event: bytes, told: bytes, *, text: Object) -> Pattern | None:
     What stands behind the text ends where the ids of its tokens begin, or with the event.
     """
     choice = text["choices"][0] if text["choices"] else {}
-    said = choice["delta"].get("content") if "delta" in choice else choice.get("text")
+    said = (choice["delta"] or {}).get("content") if "delta" in choice else choice.get("text")
     if not said or choice.get("finish_reason") is not None:
         return None
     literal = orjson.dumps(said)

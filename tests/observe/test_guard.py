@@ -150,16 +150,19 @@ def test_a_refused_request_is_told_before_its_body_is_read() -> None:
 @pytest.mark.row(76)
 def test_above_the_memory_mark_long_bodies_that_are_still_coming_give_way(tmp_path: Path) -> None:
     """They were taken when there was room: together they may be far more than there is."""
-
     piece = b'{"a":"' + b"b" * (SPARED // 2)
 
     async def test() -> None:
         async with front(Settings(), config={"logging": {"file": str(tmp_path / "log")}}) as cluster:
             head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-            clients = [await asyncio.open_connection("127.0.0.1", cluster.port) for _ in range(4)]
-            for _, writer in clients:
-                writer.write(head + b"Content-Length: 10000000\r\n\r\n" + piece)
-            await until(lambda: cluster.app.metrics.in_flight == 4)
+            clients = [await asyncio.open_connection("127.0.0.1", cluster.port) for _ in range(5)]
+            rest = SPARED + 1000 - len(piece)  # of the last one
+            for number, (_, writer) in enumerate(clients):
+                length = 10_000_000 if number < 4 else SPARED + 1000
+                writer.write(head + b"Content-Length: %d\r\n\r\n" % length + piece)
+            clients[4][1].write(b"b" * (rest - 2000))
+            await until(lambda: cluster.app.metrics.in_flight == 5)
+            await asyncio.sleep(0.1)
             guard = cluster.app._guard
             guard.marks = Marks(memory=1 << 20)
             await until(lambda: guard.strain is Strain.MEMORY)
@@ -169,6 +172,9 @@ def test_above_the_memory_mark_long_bodies_that_are_still_coming_give_way(tmp_pa
                 assert told.startswith(b"HTTP/1.1 503 ")
                 assert b"\r\nConnection: close\r\n" in told
                 assert b'"overloaded"' in told
+            reader, writer = clients[4]  # it is whole with this: there is nothing to be spared
+            writer.write(b"b" * 1998 + b'"}')
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400 ")
             clients[0][1].close()
             await until(lambda: cluster.app.metrics.in_flight == 1)
             assert await cluster.metric("router_requests_shed_total", reason="memory") == 2

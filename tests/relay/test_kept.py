@@ -184,7 +184,7 @@ def test_what_goes_on_with_a_stream_is_kept_no_longer_than_the_stream() -> None:
     for number in range(5000):
         assert path(piece({"content": "ab" if number % 7 else "é"}))
         assert len(kept.blocks) <= MANY
-    assert kept.unfit is None or kept.transcript.text == ""
+    assert kept.transcript.text == ""
     assert kept.unfit is Unfit.TOO_LONG
     for _ in range(2 * MANY):
         path(piece({"content": "b"}))
@@ -200,6 +200,13 @@ def test_long_events_of_a_continuation_are_not_kept_as_they_came() -> None:
         path(piece({"content": "a"}, more="x" * 10_000))
         assert not kept.blocks
     assert kept.transcript.text == "aaa"
+
+
+def test_comments_between_events_with_ids_hide_none_of_them() -> None:
+    ping = b": ping\n\n"
+    kept = kept_of(ROLE, piece({"content": "a"}, ids=[5]), ping, piece({"content": "b"}, ids=[6]), folds=1)
+
+    assert b",".join(kept.transcript.generated_ids) == b"5,6"
 
 
 def test_ids_without_text_are_kept_within_bounds() -> None:

@@ -216,3 +216,30 @@ def test_an_event_of_more_than_is_read_is_told_as_it_came() -> None:
     ids = b"6," * 64 * 1024 + b"6"
     event = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"token_ids":[%b]}]}\n\n' % ids
     assert told_once([b"6"], event) == event
+
+
+def test_an_event_that_nests_too_deep_to_be_written_is_told_as_it_came() -> None:
+    nested = b"[" * 300 + b"]" * 300
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"token_ids":[6]}],"x":%b}\n\n' % nested
+    again = [b"6", b"7"]
+
+    assert told_once(again, event) == event
+    assert again == [b"6", b"7"]
+
+
+@pytest.mark.parametrize("delta", [None, {}, {"content": None}])
+def test_an_event_without_a_delta_is_the_streams_own_too(delta: dict[str, Any] | None) -> None:
+    splice = Splice(ORIGINAL, is_chat=True)
+    told = splice.feed(encoded({**OTHER, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
+    assert json.loads(told[6:])["id"] == ORIGINAL["id"]
+
+
+@pytest.mark.parametrize("values", [0, MAX_ANSWER_VALUES])
+def test_text_that_is_missing_comes_before_whatever_else_comes(values: int) -> None:
+    splice = Splice(ORIGINAL, is_chat=True, owed=" lorem")
+    event = b'data: {"choices":5,"x":[%b0]}\n\n' % (b"0," * values)
+    told = splice.feed(event)
+
+    assert told.endswith(event)
+    assert b" lorem" in told.removesuffix(event)
+    assert splice._owed == ""
