@@ -37,6 +37,10 @@ RISING_PACE = 0.25  # ... and of one that passed, but not often enough yet, or t
 LEAST_PAUSE = 0.05  # seconds: a probe that took longer than its interval is not followed at once by the next
 MAX_LISTING = 4 * 2**20  # bytes: a list of models is a few KB; parsing a huge one would hold up every stream
 
+# Share of a probe's time for its connection: less than all, to tell a host that drops packets from one that hangs.
+CONNECTING = 0.9
+LAST_RESORT = 1.0  # seconds more, then a client is left whose own timers, which tell what was late, did not fire
+
 BUSY_WITHIN = 0.5  # seconds, at least: a byte that came so long before a probe failed shows that the backend lives
 
 Inspect = Callable[[Backend, Sequence[Any], bool], Awaitable[None]]
@@ -262,8 +266,10 @@ class Checker:
             return of_fault(fault, within=self._rules.timeout)
 
     async def _get(self, backend: Backend, path: str) -> HTTPResponse:
-        request = self._access.build_request(backend.spec, path, self._rules.timeout)
-        async with asyncio.timeout(self._rules.timeout):
+        timeout = self._rules.timeout
+        request = self._access.build_request(backend.spec, path, timeout)
+        request.connect_timeout = CONNECTING * timeout
+        async with asyncio.timeout(timeout + LAST_RESORT):
             return await self._client.fetch(request, raise_error=False)
 
     def _tell(self, changes: Sequence[Change]) -> None:

@@ -24,7 +24,7 @@ class Trouble(enum.Enum):
 
     STATUS = "bad_status"  # it answered, but not that it is well
     TIMEOUT = "timeout"  # it took the connection and did not answer in time
-    CONNECT_FAILED = "connect_failed"  # its name, the network or TLS
+    CONNECT_FAILED = "connect_failed"  # its name, the network or TLS; also: not in time
     CONNECTION_LOST = "connection_lost"  # closed or reset before the answer was whole
     BAD_RESPONSE = "bad_response"  # no HTTP that we accept
     COMPLETION = "no_completion"  # it passes its probes, but not a real request

@@ -5,15 +5,15 @@ import json
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tornado.httpclient import AsyncHTTPClient
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
@@ -25,6 +25,8 @@ from router.backends.checker import Checker, plain_request
 from router.backends.health import HealthRules, HealthState, Seen
 from router.backends.load import STEP, Answers, never
 from router.backends.registry import Registry
+from router.config import Config
+from router.parts import endpoint, probe_request
 from router.wire.client import Origin, PooledHTTPClient, Request
 
 CLIENT: ContextVar[type[AsyncHTTPClient]] = ContextVar("client")  # with which the test at hand probes
@@ -221,6 +223,67 @@ def test_why_a_backend_goes_down_is_told_at_the_default_level(
     told = [("WARNING", f"backend a: its probe failed: {why}")] if why is not None else []
     assert [line for line in why_down(caplog) if line[0] != "DEBUG"] == told
     assert {message for _, message in why_down(caplog)} == {message for _, message in told}
+
+
+@contextmanager
+def dropping() -> Iterator[int]:
+    """Listen on a port whose queue is full: the kernel drops who else would connect, as a firewall does."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def ours(spec: BackendSpec, path: str, timeout: float) -> HTTPRequest:
+    """Build what the router's own client is asked with."""
+    config = Config.model_validate({"backends": [{"url": spec.url}]})
+    return probe_request(endpoint(config.backends[0], config), path, timeout)
+
+
+@pytest.mark.parametrize("build", [plain_request, ours])
+def test_a_host_that_drops_packets_is_no_server_that_is_late(
+    build: Callable[[BackendSpec, str, float], HTTPRequest], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The network is to be looked at, and not the server."""
+
+    async def test(port: int) -> float:
+        spec, changes = BackendSpec("a", f"http://127.0.0.1:{port}"), list[Change]()
+        registry, client = Registry([spec], health_rules=rules), PooledHTTPClient(force_instance=True)
+        checker = Checker(
+            registry, client, rules=rules, rng=random.Random(1), on_change=changes.append, build_request=build
+        )
+        started = time.monotonic()
+        await checker.check(registry.backends[0])
+        took = time.monotonic() - started
+        client.close()
+        assert [each.cause for each in changes if each.kind is ChangeKind.HEALTH] == ["connect_failed"]
+        return took
+
+    rules = replace(RULES, fall=1)
+    with dropping() as port:
+        assert asyncio.run(test(port)) < rules.timeout + 0.2, "no longer than a probe may take"
+    assert any("no connection to" in message for _, message in why_down(caplog))
+
+
+def test_a_client_whose_timers_are_silent_is_not_waited_for_for_ever() -> None:
+    class Silent:
+        def fetch(self, request: HTTPRequest, raise_error: bool = True) -> asyncio.Future[Any]:
+            return asyncio.get_running_loop().create_future()
+
+    async def test() -> None:
+        client: Any = Silent()
+        checker = Checker(registry, client, rules=rules, rng=random.Random(1), on_change=changes.append)
+        await asyncio.wait_for(checker.check(registry.backends[0]), PATIENCE)
+
+    spec, rules, changes = BackendSpec("a", "http://a:1"), replace(RULES, fall=1), list[Change]()
+    registry = Registry([spec], health_rules=rules)
+    asyncio.run(test())
+    assert [each.cause for each in changes] == ["timeout"]
 
 
 @run
