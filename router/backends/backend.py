@@ -164,7 +164,8 @@ class Backend:
         self.been_up = False
         self.drained = False
         self.removed = False  # from the configuration: attempts may still run
-        self.down_by = self.open_by = ""  # the causes of its being down and of its breaker's being open, the last time
+        self.down_by = ""  # why it is or was down: what took it out, then what each failed probe shows
+        self.open_by = ""  # why its breaker is or was open, the last time
         self.figures: Figures = NOTHING_KNOWN
         self.ramp_from = -math.inf  # when its slow start began
         self.ramp_top = 1.0  # how far the others of its pool were, where all of it was starting slowly

@@ -19,10 +19,11 @@ def observe(backend: Backend, seen: Seen, catalogue: Catalogue, *, now: float, c
     """Take in what was seen of a backend; return the change of its health."""
     health = backend.health
     before = health.state
-    if not health.observe(seen, held=seen is Seen.PASSED and is_held(backend, catalogue, now=now)):
-        return None
-    if health.state is HealthState.DOWN:
+    changed = health.observe(seen, held=seen is Seen.PASSED and is_held(backend, catalogue, now=now))
+    if health.state is HealthState.DOWN and (changed or _tells_why(backend, seen)):
         backend.down_by = cause
+    if not changed:
+        return None
     if before is HealthState.DOWN:
         backend.breaker.hasten(now)
         backend.failing = 0
@@ -33,6 +34,14 @@ def observe(backend: Backend, seen: Seen, catalogue: Catalogue, *, now: float, c
         backend.hold.fell(now, longest=health.rules.max_down_for)
     backend.been_up = backend.been_up or health.state is HealthState.UP
     return Change(backend.spec.name, ChangeKind.HEALTH, before.value, health.state.value, cause)
+
+
+def _tells_why(backend: Backend, seen: Seen) -> bool:
+    """Return whether `seen` shows anew why a backend is down: it may be absent, then load, then fail a completion.
+
+    A probe that fails while its engine stands still shows no more than that.
+    """
+    return seen in (Seen.REFUSED, Seen.HUNG) or (seen is Seen.FAILED and not backend.health.is_hung)
 
 
 def record(

@@ -262,9 +262,6 @@ def test_why_a_backend_is_out_is_told_for_as_long_as_it_is() -> None:
     assert backend.status(0).cause == ""
     registry.probed(backend, Seen.REFUSED, now=1)
     assert backend.status(1).cause == "refused"
-    for _ in range(9):
-        registry.probed(backend, Seen.FAILED, now=2, cause="timeout")
-    assert backend.status(2).cause == "refused", "what took it out"
     up = comes_back(registry, backend, 2)
     assert backend.status(up).cause == ""
     for _ in range(BreakerRules().failures):
@@ -272,3 +269,43 @@ def test_why_a_backend_is_out_is_told_for_as_long_as_it_is() -> None:
     assert (backend.breaker.state, backend.status(up).cause) == (BreakerState.OPEN, "cut")
     registry.probed(backend, Seen.REFUSED, now=up)
     assert backend.status(up).cause == "refused", "what is worse"
+
+
+def test_of_a_backend_that_is_down_the_probe_that_failed_last_tells_why() -> None:
+    """A server that starts again is no longer absent: it loads, or cannot answer a completion."""
+    registry = make()
+    backend = registry.backends[0]
+    changes = registry.probed(backend, Seen.REFUSED, now=1)
+    for seen, cause, shown in (
+        (Seen.FAILED, "bad_status", "bad_status"),
+        (Seen.PASSED, None, "bad_status"),
+        (Seen.FAILED, "no_completion", "no_completion"),
+        (Seen.REFUSED, None, "refused"),
+    ):
+        changes += registry.probed(backend, seen, now=2, cause=cause)
+        assert backend.status(2).cause == shown
+
+    assert [each.cause for each in changes] == ["refused"], "what took it out is counted, once"
+
+
+def test_why_a_hung_backend_fails_its_probes_is_that_it_hangs() -> None:
+    registry = make()
+    backend = registry.backends[0]
+    registry.looked(backend, None, now=1, seen=Seen.HUNG)
+    registry.probed(backend, Seen.FAILED, now=2, cause="timeout")
+    assert backend.status(2).cause == "hung"
+    registry.probed(backend, Seen.REFUSED, now=3)
+    assert backend.status(3).cause == "refused", "somebody has ended it"
+    registry.looked(backend, None, now=4, seen=Seen.HUNG)
+    assert backend.status(4).cause == "hung"
+    registry.looked(backend, None, now=5, seen=Seen.MOVED)
+    registry.probed(backend, Seen.FAILED, now=6, cause="no_completion")
+    assert backend.status(6).cause == "no_completion"
+
+
+def test_what_says_nothing_of_a_backend_that_is_down_changes_no_cause() -> None:
+    registry = make()
+    backend = registry.backends[0]
+    registry.probed(backend, Seen.REFUSED, now=1)
+    registry.report(backend, AttemptOutcome.FIRST_BYTE_TIMEOUT, now=2, jitter=0.0)
+    assert backend.status(2).cause == "refused"

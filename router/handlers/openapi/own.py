@@ -22,7 +22,7 @@ _STATE: dict[str, Schema] = {
     "usable": told(FLAG, "It gets requests."),
     "health": told(TEXT, "As its checks have it."),
     "breaker": told(TEXT, "As its requests have it."),
-    "cause": told(TEXT_OR_NONE, "Why it is down, or why its breaker is open."),
+    "cause": told(TEXT_OR_NONE, "Why it is down, as last seen, or why its breaker is open."),
     "in_flight": told(COUNT, "Attempts under way."),
     "models": listed(TEXT),
     "listing": told(TEXT, "Whether it has told its models."),
