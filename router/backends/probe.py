@@ -28,7 +28,7 @@ class Trouble(enum.Enum):
     CONNECTION_LOST = "connection_lost"  # closed or reset before the answer was whole
     BAD_RESPONSE = "bad_response"  # no HTTP that we accept
     COMPLETION = "no_completion"  # it passes its probes, but not a real request
-    UNKNOWN = "failed"
+    UNKNOWN = "failed"  # none of these; the log has the fault's type
 
 
 _TROUBLES: tuple[tuple[type[Exception], Trouble], ...] = (
@@ -57,7 +57,11 @@ def of_status(status: int) -> Probed:
 
 
 def of_fault(fault: Exception, *, within: float) -> Probed:
-    """Return what it shows that there was no answer; `within`: seconds that it was waited for."""
+    """Return what it shows that there was no answer; `within`: seconds that it was waited for.
+
+    A text goes into the log only where it is of router.wire, whose texts hold our own words, those of the TLS library
+    and of the system, and an origin as configured: no byte that a backend sent. Of any other fault its type is told.
+    """
     if is_refusal(fault):
         return Probed(Seen.REFUSED, Seen.REFUSED.value)
     if isinstance(fault, ConnectError) and fault.ours:

@@ -270,6 +270,37 @@ def test_a_host_that_drops_packets_is_no_server_that_is_late(
     assert any("no connection to" in message for _, message in why_down(caplog))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"canary\r\n\r\n",
+        b"HTTP/1.1 canary\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncan\0ary: canary\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: canary\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: canary\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\ncanary\r\n",
+        b"HTTP/1.1 101 canary\r\nUpgrade: canary\r\nConnection: upgrade\r\n\r\n",
+    ],
+)
+def test_of_what_is_no_answer_no_byte_is_logged(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(say, "127.0.0.1", 0)
+        spec = BackendSpec("a", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        CLIENT.set(PooledHTTPClient)
+        async with server, watching(spec) as watched:
+            await until(lambda: watched.states == [HealthState.DOWN])
+        assert watched.registry.backends[0].down_by == "bad_response"
+
+    asyncio.run(test())
+    assert why_down(caplog)
+    assert "canary" not in caplog.text
+
+
 def test_a_client_whose_timers_are_silent_is_not_waited_for_for_ever() -> None:
     class Silent:
         def fetch(self, request: HTTPRequest, raise_error: bool = True) -> asyncio.Future[Any]:

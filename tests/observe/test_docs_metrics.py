@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from router.backends.probe import Trouble
 from router.config import Config, Loaded
 from router.observe.exposition import Families, Kind, merged
 from router.observe.page import render
@@ -86,3 +88,9 @@ def test_every_unit_stands_in_the_name(root: Path) -> None:
 def test_no_name_is_borrowed_and_nothing_tells_of_what_is_not_there(root: Path) -> None:
     assert all(name.startswith(("router_", "process_")) for name in told())
     assert not [name for name in documented(root) if "vllm" in name]
+
+
+def test_every_cause_of_a_failed_probe_is_told_of(pytestconfig: pytest.Config) -> None:
+    lines = (pytestconfig.rootpath / "docs/metrics.md").read_text().splitlines()
+    [row] = [line for line in lines if line.startswith("| `router_backend_ejections_total` |")]
+    assert [each.value for each in Trouble if f"`{each.value}`" not in row] == []
