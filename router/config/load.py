@@ -67,7 +67,9 @@ def load(
     files = certificates.named(sections)
     faults += [fault_at(tree, path, message) for path, message in certificates.faults(sections)]
     if faults or broken or config is None:
-        lines = {fault.line for fault in broken}  # what else is wrong there comes of it
+        # What else is wrong on the line of a fault of the document mostly comes of it, and is not told. A fault of its own
+        # there (another key of one line) is hidden too: it is told once the first one is mended.
+        lines = {fault.line for fault in broken}
         told = [*broken, *(fault for fault in faults if fault.line is None or fault.line not in lines)]
         raise ConfigError(without_repeats(told), files=files)
     found = _origins(tree, config)
