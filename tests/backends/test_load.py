@@ -330,4 +330,6 @@ def test_pauses_of_many_backends_end_together_and_are_no_longer_on_average() -> 
 
 def test_a_short_pause_is_as_long_as_it_is() -> None:
     assert together(LONG - 0.001, 5.01) == LONG - 0.001
-    assert together(LONG, 5.01) > LONG - STEP
+    end = 5.01 + together(LONG, 5.01)
+    assert abs(end / STEP - round(end / STEP)) < 1e-6, "from there on it ends on a step"
+    assert abs(end - 5.01 - LONG) <= STEP / 2 + 1e-6
