@@ -250,11 +250,12 @@ function condition(each) {
   return each.standing === "full" ? ["full", "warn"] : ["up", "good"];
 }
 
-// Why it is out, and since when, as far back as that is known.
+// Why it is out, and since when, as far back as that is known. What is told of it is of now; the last change of its
+// breaker may be no more than that a trial began, and who is drained has no other cause.
 function reason(each) {
   const kind = each.drained ? "drain" : each.health !== "up" ? "health" : each.breaker !== "closed" ? "breaker" : "";
   const turn = kind && state.turns.find((turn) => turn.backend === each.name && turn.kind === kind);
-  const cause = turn ? turn.cause : each.cause;
+  const cause = each.drained ? turn && turn.cause : each.cause || turn && turn.cause;
   return [cause && cause.replaceAll("_", " "), turn && `since ${clock(turn.at)}`].filter(Boolean).join(", ");
 }
 

@@ -96,6 +96,30 @@ def test_why_a_backend_is_out_is_told_also_where_it_was_never_up_and_long_ago(to
     with_page(tool, test, urls=urls, ready=False, config={"backend_options": names})
 
 
+REASONS = """() => {
+    const turn = (kind, cause) => ({ backend: "b", kind, cause, at: 0 });
+    state.turns = [turn("breaker", "trial"), turn("health", "refused"), turn("drain", "asked")];
+    const each = { name: "b", health: "up", breaker: "closed", drained: false, cause: null };
+    return [
+        reason({ ...each, breaker: "half_open", cause: "server_error" }),
+        reason({ ...each, health: "down", cause: "bad_status" }),
+        reason({ ...each, drained: true, health: "down", cause: "refused" }),
+        reason(each),
+    ].map((text) => text.split(", since ")[0]);
+}"""
+
+
+def test_why_a_backend_is_out_is_what_is_told_of_it_now_and_not_its_last_change(tool: Tool) -> None:
+    """A trial is no reason to be left alone, and a server that refused may load by now."""
+
+    async def test(browser: Browser, cluster: Front, one: Operator) -> None:
+        async with page_at(browser, f"{one.url}/status") as page:
+            await shown(page, "up", at="#rows tr")
+            assert await page.evaluate(REASONS) == ["server error", "bad status", "asked", ""]
+
+    with_page(tool, test)
+
+
 def test_a_backend_is_drained_and_undrained_by_keyboard_and_it_is_said(tool: Tool) -> None:
     async def test(browser: Browser, cluster: Front, one: Operator) -> None:
         name = sorted(each.url.removeprefix("http://") for each in cluster.backends)[0]
