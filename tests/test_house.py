@@ -428,6 +428,12 @@ def texts() -> Iterator[Path]:
             yield path
 
 
+def test_within_a_class_or_a_function_one_empty_line_parts_what_follows() -> None:
+    sources = [path for path in texts() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == "router"]
+    assert sources
+    assert [path.name for path in sources if re.search(r"\n\n\n[ ]+\S", path.read_text())] == []
+
+
 def test_nothing_names_one_machine_or_a_package_registry() -> None:
     """What comes from where is the business of whoever installs; a path of one machine means nothing elsewhere."""
     found = [

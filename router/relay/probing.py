@@ -178,7 +178,6 @@ class Prober:
             log.debug("backend %s gave no answer to %s: %r", name, path, fault)
             return 0, None
 
-
     async def _answer(self, request: Request) -> HTTPResponse:
         """Return the answer, whatever its status; raises what the client does without one."""
         try:
