@@ -67,8 +67,8 @@ def load(
     files = certificates.named(sections)
     faults += [fault_at(tree, path, message) for path, message in certificates.faults(sections)]
     if faults or broken or config is None:
-        # What else is wrong on the line of a fault of the document mostly comes of it, and is not told. A fault of its own
-        # there (another key of one line) is hidden too: it is told once the first one is mended.
+        # What else is wrong on the line of a fault of the document mostly comes of it, and is not told. What does not
+        # (another key of the same line) is hidden with it, and told once that one is mended.
         lines = {fault.line for fault in broken}
         told = [*broken, *(fault for fault in faults if fault.line is None or fault.line not in lines)]
         raise ConfigError(without_repeats(told), files=files)
