@@ -245,7 +245,8 @@ class Checker:
             _make_post(request, body)
             return await self._status(request)
         except Exception as fault:  # whatever a client may raise: there was no answer
-            logger.debug("backend %s gave no answer to %s: %r", backend.spec.name, path, fault)
+            probed = of_fault(fault, within=self._rules.warm_up_timeout)
+            logger.debug("backend %s gave no answer to %s: %s", backend.spec.name, path, probed.why or probed.cause)
             return 0
 
     async def _status(self, request: HTTPRequest) -> int:
@@ -262,8 +263,9 @@ class Checker:
                     raise
                 return await self._get(backend, path)  # a kept connection had died, which tells nothing of the backend
         except Exception as fault:  # whatever a client may raise: there was no answer
-            logger.debug("backend %s gave no answer to %s: %r", backend.spec.name, path, fault)
-            return of_fault(fault, within=self._rules.timeout)
+            probed = of_fault(fault, within=self._rules.timeout)
+            logger.debug("backend %s gave no answer to %s: %s", backend.spec.name, path, probed.why or probed.cause)
+            return probed
 
     async def _get(self, backend: Backend, path: str) -> HTTPResponse:
         timeout = self._rules.timeout

@@ -464,6 +464,22 @@ async def test_a_fault_of_the_client_is_a_failed_probe_and_not_the_end_of_probin
         client.close()
 
 
+def test_the_text_of_a_fault_that_is_not_the_wires_is_logged_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty(SimpleAsyncHTTPClient):
+        def fetch(self, *_: object, **__: object) -> Awaitable[Any]:  # type: ignore[override]
+            raise LookupError("canary")
+
+    async def test() -> None:
+        checker = Checker(registry, Faulty(force_instance=True), rules=RULES, rng=random.Random(1))
+        await checker.check(registry.backends[0])
+
+    registry = Registry([BackendSpec("a", "http://a:1")], health_rules=RULES)
+    caplog.set_level("DEBUG", "router.backends.checker")
+    asyncio.run(test())
+    assert "LookupError" in caplog.text
+    assert "canary" not in caplog.text
+
+
 def test_a_kept_connection_that_had_died_is_not_a_failed_probe() -> None:
     async def answer_once_per_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
