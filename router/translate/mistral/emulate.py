@@ -12,6 +12,7 @@ import orjson
 from router.errors import BackendUnavailable
 from router.translate.asked import Asked
 from router.translate.mistral.fields import REASONING_KEYS
+from router.translate.mistral.limits import MAX_CHOICES, says_too_much
 from router.translate.refusals import envelope, told_of_event
 from router.wire.sse import encode_event
 
@@ -29,10 +30,11 @@ _LAST = ("stop_reason",)
 def as_stream(answer: bytes, asked: Asked) -> bytes:
     """Return the events of a whole answer, ending with [DONE].
 
-    An error, or what is no chat answer, becomes one error event without [DONE]: a broken answer never looks whole.
+    An error, or what is no chat answer, becomes one error event without [DONE]: a broken answer never looks whole. So
+    does one that holds too much to be repaired: its events would hold up everybody else.
     """
     try:
-        payload = orjson.loads(answer)
+        payload = None if says_too_much(answer) else orjson.loads(answer)
     except orjson.JSONDecodeError:
         payload = None
     if _is_answer(payload):
@@ -67,7 +69,7 @@ def _chunks(payload: Object, asked: Asked) -> Iterator[Object]:
 
 def _is_answer(payload: object) -> TypeGuard[Object]:
     choices = payload.get("choices") if isinstance(payload, dict) else None
-    return isinstance(choices, list) and any(map(_is_choice, choices))
+    return isinstance(choices, list) and len(choices) <= MAX_CHOICES and any(map(_is_choice, choices))
 
 
 def _is_choice(choice: object) -> bool:

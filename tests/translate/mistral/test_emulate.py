@@ -11,6 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 from router.translate.asked import Asked, ToolChoice
 from router.translate.mistral.answer import translate_answer
 from router.translate.mistral.emulate import DONE, as_stream
+from router.translate.mistral.limits import MAX_ANSWER_VALUES, MAX_CHOICES
 from router.wire.sse import event_data, split_events
 from tests.captures import Capture, load
 from tests.translate.strict import check_chunk
@@ -190,3 +191,16 @@ def test_a_client_that_collects_the_stream_has_the_answer(capture: Capture) -> N
             (call["id"], call["function"]["name"], call["function"]["arguments"])
             for call in expected["message"].get("tool_calls", ())
         ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":[%b{"message":{}}]}' % (b'{"message":{}},' * MAX_CHOICES),
+        b'{"choices":[{"message":{"content":"a"}}],"x":[%b0]}' % (b"0," * MAX_ANSWER_VALUES),
+    ],
+    ids=["choices", "values"],
+)
+def test_what_holds_too_much_to_be_repaired_is_one_error(body: bytes) -> None:
+    (event,) = split_events(as_stream(body, PLAIN))
+    assert json.loads(event_data(event) or b"")["error"]["code"] == "upstream_unavailable"
