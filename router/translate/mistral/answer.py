@@ -11,7 +11,7 @@ import orjson
 from router.errors import BackendUnavailable
 from router.translate.asked import AnswerForm, Asked, ToolChoice
 from router.translate.mistral.fields import ANSWER_KEYS
-from router.translate.mistral.finish import is_broken
+from router.translate.mistral.finish import is_broken, says_broken
 from router.translate.mistral.limits import MAX_CALLS, MAX_CHOICES, says_too_much
 from router.translate.mistral.reply import Repairs, keep_keys, repair_choice
 from router.translate.mistral.usage import plain_usage
@@ -46,7 +46,9 @@ def translate_answer(
         usual = read_usual(body, asked, may_leak=may_leak)
         if usual is not None:
             return usual
-    payload = None if says_too_much(body) else _chat_answer(body)
+    if is_too_much := says_too_much(body):
+        _check_whole(says_broken(body))
+    payload = None if is_too_much else _chat_answer(body)
     if payload is None:
         return body, Notes(explain=explain)
     notes = Notes(explain=explain)
@@ -72,16 +74,21 @@ def _chat_answer(body: bytes) -> dict[str, Any] | None:
 
 def _repair(payload: dict[str, Any], repairs: Repairs) -> None:
     keep_keys(payload, ANSWER_KEYS, repairs)
+    _check_whole(any(isinstance(one, dict) and is_broken(one.get("finish_reason")) for one in payload["choices"]))
     choices = payload["choices"][:MAX_CHOICES]
     if sum(map(_calls, choices)) > MAX_CALLS:
         raise BackendUnavailable("The backend's answer has more calls than can be read.")
     for position, choice in enumerate(choices):
         if isinstance(choice, dict):
-            if is_broken(choice.get("finish_reason")):
-                raise BackendUnavailable("The backend broke off its answer.")
             repair_choice(choice, position, repairs)
     if isinstance(usage := payload.get("usage"), dict):
         payload["usage"] = plain_usage(usage, repairs)
+
+
+def _check_whole(is_broken_off: bool) -> None:
+    """Raises `BackendUnavailable` for an answer that was broken off (S18)."""
+    if is_broken_off:
+        raise BackendUnavailable("The backend broke off its answer.")
 
 
 def _calls(choice: Any) -> int:

@@ -1,7 +1,12 @@
 """S11: finish_reason takes OpenAI's values."""
 
+from typing import Any
+
+import msgspec
+
 from router.translate.asked import Asked, ToolChoice
 from router.translate.mistral.fields import FINISH_REASONS
+from router.translate.mistral.values import UNREADABLE
 
 BROKEN = frozenset(("abort", "error"))  # vLLM's words for an answer that it did not finish (S18)
 
@@ -13,6 +18,31 @@ _SAME = {
     "tool_use": "tool_calls",
     "tool_call": "tool_calls",
 }
+
+
+class _Reason(msgspec.Struct, gc=False):
+    finish_reason: Any = None
+
+
+class _Reasons(msgspec.Struct):
+    """Why each choice of an answer ended; all else is passed over."""
+
+    choices: list[_Reason | list[Any] | str | float | bool | None]
+    object: Any = None
+
+
+_read_reasons = msgspec.json.Decoder(_Reasons).decode
+
+
+def says_broken(data: bytes) -> bool:
+    """Return whether a chat answer, or a chunk of one, that is not read otherwise says that it is not whole."""
+    try:
+        told = _read_reasons(data)
+    except UNREADABLE:
+        return False
+    if told.object is not None and not str(told.object).startswith("chat.completion"):
+        return False
+    return any(isinstance(choice, _Reason) and is_broken(choice.finish_reason) for choice in told.choices)
 
 
 def is_broken(reason: object) -> bool:

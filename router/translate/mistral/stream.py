@@ -8,7 +8,7 @@ The fast path proves nothing on its own: the slow path has shown what becomes of
 one differs from it in one JSON string only. So what is learned from one piece of text holds for every other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import orjson
@@ -19,6 +19,7 @@ from router.translate.asked import AnswerForm, Asked
 from router.translate.mistral.chunk import encode, is_chunk, is_error, read, split
 from router.translate.mistral.delta import Choice
 from router.translate.mistral.fields import CHUNK_KEYS
+from router.translate.mistral.finish import says_broken
 from router.translate.mistral.leaked import MARK_ENDS, MARK_PART
 from router.translate.mistral.limits import MAX_CALLS, MAX_CHOICES
 from router.translate.mistral.pattern import Pattern, Patterns, is_free
@@ -181,25 +182,28 @@ class StreamTranslator:
             return self._end(event)
         chunk = read(data)
         if chunk is None:
-            self._is_odd = True
-            return event
+            return self._pass_odd(event, data)
         name = event_name(event)
         if is_error(chunk, name):
             self._is_passing = True
             self.notes.repair(Rule.S18, "error")  # by the relay, which tells the client of any failure
             held = self._give_up()
             return held + event if held else event
-        if not is_chunk(chunk):
-            self._is_odd = True
-            return event
+        if not is_chunk(chunk) or self._has_too_many(chunk.get("choices") or ()):
+            return self._pass_odd(event, data)
         return self._chunk(event, chunk, name)
+
+    def _pass_odd(self, event: bytes, data: bytes) -> bytes:
+        """Pass what is not understood, or holds too much; one that says that it is broken ends the stream (S18)."""
+        self._is_odd = True
+        if not says_broken(data):
+            return event
+        self.notes.repair(Rule.S18, "finish_reason")
+        return self._give_up() + event + self._break_off()
 
     def _chunk(self, event: bytes, chunk: Object, name: str | None) -> bytes:
         """Repair one chunk: its head, its choices, its usage."""
         given = chunk.get("choices") or []
-        if len(given) > MAX_CHOICES or (len(self._choices) + len(given) > MAX_CHOICES and self._are_new(given)):
-            self._is_odd = True
-            return event
         if self._holds_too_many_calls(given):
             self.notes.repair(Rule.S18, "tool_calls")
             return self._break_off()
@@ -251,8 +255,14 @@ class StreamTranslator:
             choice = self._choices[index] = Choice(index, self._repairs)
         return choice
 
-    def _are_new(self, given: list[Object]) -> bool:
-        return any(one.get("index") not in self._choices for one in given)
+    def _has_too_many(self, given: Collection[Object]) -> bool:
+        """Return whether there are more choices, in a chunk or of all chunks, than are repaired."""
+        if len(given) > MAX_CHOICES:
+            return True
+        return len(self._choices) + len(given) > MAX_CHOICES and any(map(self._is_new, given))
+
+    def _is_new(self, choice: Object) -> bool:
+        return choice.get("index") not in self._choices
 
     def _keep_head(self, main: Object) -> Object:
         """Give the chunk the id, date and model of the first one (S20, S23), and return them."""

@@ -286,6 +286,17 @@ def test_an_answer_that_holds_too_much_to_be_read_passes_as_it_is() -> None:
     assert b"odd" not in translate_answer(text, ASKED, new_id=lambda: "newID0001")[0]
 
 
+def test_a_broken_answer_is_none_however_much_it_holds() -> None:
+    behind = answer({"content": "a"})
+    behind["choices"] = behind["choices"] * MAX_CHOICES + answer({"content": "b"}, "error")["choices"]
+    large = answer({"content": "a"}, "abort", odd=[0] * MAX_ANSWER_VALUES)
+    odd = answer({"content": "a"}, odd=[0] * MAX_ANSWER_VALUES)
+    odd["choices"] = [7, [], None, "a", 1.5, True, {"finish_reason": {"a": [1]}}, *large["choices"]]
+    for payload in (behind, large, odd):
+        with pytest.raises(BackendUnavailable):
+            translated(payload)
+
+
 def test_a_very_long_text_is_not_searched_for_calls() -> None:
     leaked = '[TOOL_CALLS]get_weather[ARGS]{"city":"Paris"}'
     for blanks, is_call in ((MAX_TEXT - len(leaked), True), (MAX_TEXT, False)):

@@ -128,6 +128,46 @@ def test_an_event_that_holds_too_much_to_be_read_passes() -> None:
     assert stream.feed(big) is big
 
 
+def _many(reason: Any, count: int) -> bytes:
+    choices = [{"index": index, "delta": {"content": "x"}, "finish_reason": reason} for index in range(count)]
+    return b"data: " + json.dumps({**HEAD, "choices": choices}).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'data: {"choices":[{"index":0,"delta":{"content":[%b0]},"finish_reason":"error"}]}\n\n'
+        % (b"0," * MAX_ANSWER_VALUES),
+        b'data: {"choices":[7,{"index":0,"delta":{},"finish_reason":"abort"}]}\n\n',
+        b'data: {"x":%b,"choices":[{"finish_reason":"error"}]}\n\n' % (b"[" * 300 + b"]" * 300),
+        _many("error", MAX_CHOICES + 1),
+    ],
+    ids=["values", "no choice", "depth", "choices"],
+)
+def test_what_says_that_it_is_broken_ends_with_an_error_though_it_is_not_understood(odd: bytes) -> None:
+    stream = translator(tools=TOOLS)
+    stream.feed(event(ROLE))
+    stream.feed(event({"content": "a [TOOL_"}))
+
+    told = stream.feed(odd)
+
+    assert odd in told, "it passes as it is"
+    assert told.index(b"[TOOL_") < told.index(odd), "behind what was held back"
+    assert b'"upstream_unavailable"' in split_events(told)[-1]
+    assert stream.feed(DONE) == b""
+    assert Rule.S18 in stream.notes.repaired
+
+
+def test_a_choice_behind_the_bound_that_is_broken_ends_the_stream_with_an_error() -> None:
+    stream = translator()
+    for index in range(MAX_CHOICES):
+        stream.feed(event(ROLE, index=index))
+        stream.feed(event({}, "stop", index=index))
+
+    assert b'"upstream_unavailable"' in stream.feed(event({}, "error", index=MAX_CHOICES))
+    assert stream.feed(DONE) == b""
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_stream_of_more_calls_than_anybody_can_read_is_broken_off(at_once: bool) -> None:
     stream = translator(tools=TOOLS)
