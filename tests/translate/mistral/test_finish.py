@@ -3,7 +3,7 @@
 import pytest
 
 from router.translate.asked import Asked, ToolChoice
-from router.translate.mistral.finish import finish_reason, is_broken
+from router.translate.mistral.finish import finish_reason, is_broken, says_broken
 
 AUTO, NAMED = Asked(), Asked(tool_choice=ToolChoice.NAMED)
 
@@ -39,3 +39,24 @@ def test_stop_may_stand_beside_the_call_of_a_function_that_the_request_named() -
 
 def test_abort_and_error_say_that_the_answer_is_not_whole() -> None:
     assert [reason for reason in ("abort", "error", "stop", None, ["abort"]) if is_broken(reason)] == ["abort", "error"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"choices":[{},{"finish_reason":"error","message":{"a":[1]}}]}', True),
+        (b'{"object":"chat.completion.chunk","choices":[{"finish_reason":"ab\\u006frt"}]}', True),
+        (b'{"object":null,"choices":[{"finish_reason":"abort"}]}', True),
+        (b'{"choices":[7,[],{"finish_reason" : "error"}]}', True),
+        (b'{"choices":[{"finish_reason":[]},{"finish_reason":"error"}]}', True),
+        (b'{"object":"text_completion","choices":[{"finish_reason":"error"}]}', False),
+        (b'{"choices":[{"finish_reason":"stop","message":{"finish_reason":"error"}}]}', False),
+        (b'{"choices":[7,"{\\"finish_reason\\":\\"error\\"}"]}', False),
+        (b'{"choices":[{"finish_reason":null},{"finish_reason":"stop"}]}', False),
+        (b'{"choices":[{"finish_reason":"error"}', False),
+        (b"[" * 100_000, False),
+        (b"", False),
+    ],
+)
+def test_what_says_that_it_is_broken_is_told_without_reading_the_rest(data: bytes, expected: bool) -> None:
+    assert says_broken(data) is expected
