@@ -156,7 +156,7 @@ class Choice:
         parted = self._think.feed(content)
         text = parted.content
         if self._leaks is not None and text:
-            text = self._leaks.feed(text) if len(text) <= MAX_TEXT else self._leaks.release() + text
+            text = self._leaks.feed(text) if len(text) <= MAX_TEXT else self._leaks.pass_over(text)
         if text != content:
             self._put(delta, text, parted.reasoning)
 

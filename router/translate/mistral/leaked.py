@@ -140,6 +140,11 @@ class LeakWatcher:
         self._head = self._nesting = None
         return held
 
+    def pass_over(self, text: str) -> str:
+        """Take a piece that is too long to be looked at, and return it behind what is held back; all is text."""
+        self._start = False
+        return self.release() + text
+
     def _in_text(self, text: str, at: int, passed: list[str]) -> int:
         """Pass text on up to where a call may begin, and return that place."""
         start = at

@@ -26,7 +26,7 @@ MAX_TEXTS = 200_000  # keys and values of a body that is read key by key, which 
 UNCOUNTED_TEXTS = 1 << 20  # bytes of a body that holds too few of them to be counted
 # Bytes of a body that holds too few calls to be counted: one takes 34 bytes at least.
 UNCOUNTED = 34 * MAX_CALLS
-MAX_ANSWER_VALUES = 1_000_000  # of an answer, or one event: the log probabilities of 5,000 tokens, 20 for each
+MAX_ANSWER_VALUES = 2_100_000  # of an answer, or one event: log probabilities of 16 MiB, 12,000 tokens, 20 for each
 MAX_CHOICES = 128  # of an answer: vLLM's own bound of n is far above what anybody asks
 MAX_TEXT = 1 << 20  # characters at once that calls are looked for in, and of arguments whose end is looked for
 BYTES_OF_VALUE = 2  # at least, with its comma

@@ -206,7 +206,7 @@ class StreamTranslator:
         given = chunk.get("choices") or []
         if self._holds_too_many_calls(given):
             self.notes.repair(Rule.S18, "tool_calls")
-            return self._break_off()
+            return self._give_up() + self._break_off()
         main = dict(chunk)
         keep_keys(main, CHUNK_KEYS, self._repairs)
         first = self._keep_head(main)
@@ -262,7 +262,8 @@ class StreamTranslator:
         return len(self._choices) + len(given) > MAX_CHOICES and any(map(self._is_new, given))
 
     def _is_new(self, choice: Object) -> bool:
-        return choice.get("index") not in self._choices
+        index = choice.get("index")
+        return type(index) is not int or index not in self._choices
 
     def _keep_head(self, main: Object) -> Object:
         """Give the chunk the id, date and model of the first one (S20, S23), and return them."""

@@ -286,6 +286,17 @@ def test_an_answer_that_holds_too_much_to_be_read_passes_as_it_is() -> None:
     assert b"odd" not in translate_answer(text, ASKED, new_id=lambda: "newID0001")[0]
 
 
+def test_log_probabilities_of_very_many_tokens_are_read() -> None:
+    token = {"token": " the", "logprob": -0.12345678, "bytes": [32, 116, 104, 101]}
+    entry = json.dumps({**token, "top_logprobs": [token] * 20}, separators=(",", ":"))
+    payload = json.dumps(answer({"content": "a", "odd": 1}, "stop")).replace(
+        '"logprobs": null', '"logprobs": {"content": [' + ",".join([entry] * ((16 << 20) // len(entry) - 1)) + "]}"
+    )
+    told = translate_answer(payload.encode(), ASKED, new_id=lambda: "newID0001")[0]
+    assert len(payload) > 15 << 20
+    assert b"odd" not in told
+
+
 def test_a_broken_answer_is_none_however_much_it_holds() -> None:
     behind = answer({"content": "a"})
     behind["choices"] = behind["choices"] * MAX_CHOICES + answer({"content": "b"}, "error")["choices"]

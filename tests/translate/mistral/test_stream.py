@@ -128,6 +128,38 @@ def test_an_event_that_holds_too_much_to_be_read_passes() -> None:
     assert stream.feed(big) is big
 
 
+@pytest.mark.parametrize("index", [[], {}, None, "0", 1.0, True])
+def test_odd_indexes_behind_the_bound_pass(index: Any) -> None:
+    stream = translator()
+    for number in range(MAX_CHOICES):
+        stream.feed(event(ROLE, index=number))
+    more = event({"content": "x"}, index=index)
+
+    assert stream.feed(more) is more
+
+
+def test_what_is_held_back_comes_before_the_error_of_too_many_calls() -> None:
+    stream = translator(tools=TOOLS)
+    stream.feed(event(ROLE))
+    stream.feed(event({"content": "a [TOOL_"}))
+    calls = [{"index": index, "function": {"name": "add"}} for index in range(MAX_CALLS + 1)]
+
+    told = payloads(stream.feed(event({"tool_calls": calls})))
+
+    assert told[0]["choices"][0]["delta"] == {"content": "[TOOL_"}
+    assert "error" in told[1]
+
+
+def test_calls_without_marks_are_not_looked_for_behind_a_very_long_first_text() -> None:
+    stream = translator(tools=TOOLS)
+    stream.feed(event(ROLE))
+    stream.feed(event({"content": "x" * (MAX_TEXT + 1)}))
+    like_a_call = event({"content": 'add{"a":1}'})
+
+    assert stream.feed(like_a_call) == like_a_call
+    assert stream.feed(event({}, "stop")) == event({}, "stop")
+
+
 def _many(reason: Any, count: int) -> bytes:
     choices = [{"index": index, "delta": {"content": "x"}, "finish_reason": reason} for index in range(count)]
     return b"data: " + json.dumps({**HEAD, "choices": choices}).encode() + b"\n\n"
