@@ -8,7 +8,6 @@ import pytest
 from router.errors import BackendUnavailable
 from router.translate.asked import AnswerForm, Asked
 from router.translate.mistral.answer import translate_answer
-from router.translate.mistral.emulate import as_stream
 from router.translate.mistral.stream import StreamTranslator
 from tests.corpus.test_costs import NUMBERED, TRIES, cost, peek, row
 
@@ -50,7 +49,7 @@ SHAPES: dict[str, Shape] = {
     "arguments that only begin": lambda n: with_arguments(b'"%b"' % (b"{" * n)),
     "arguments one behind the other": lambda n: with_arguments(b'"%b"' % (b"{}" * (n // 2))),
     "arguments that are no text": lambda n: with_arguments(b'{"a":%b}' % row(b"{}", n)),
-    "lists, as many as are read": lambda n: said(b'"a"', b',"x":' + row(b"[%b]" % (b" " * 7), n)),
+    "lists, as many as are read": lambda n: said(b'"a"', b',"x":' + row(b"[%b]" % (b" " * 15), n)),
     "log probabilities": lambda n: (
         b'{"choices":[{"message":{"content":"a"},"logprobs":{"content":%b}}]}' % row(b'{"token":"a","logprob":-1}', n)
     ),
@@ -64,14 +63,6 @@ def whole(answer: bytes, size: int) -> None:
         return
 
 
-def emulated(answer: bytes, size: int) -> None:
-    """An answer in one piece of which a stream is made (S16)."""
-    try:
-        as_stream(translate_answer(answer, ASKED, form=AnswerForm(), new_id=lambda: "abcDEF123")[0], ASKED)
-    except BackendUnavailable:
-        return
-
-
 def streamed(answer: bytes, size: int) -> None:
     translator = StreamTranslator(ASKED, form=AnswerForm(), new_id=lambda: "abcDEF123")
     translator.feed(b"data: " + answer.replace(b'"message":', b'"delta":') + b"\n\n")
@@ -79,11 +70,8 @@ def streamed(answer: bytes, size: int) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize(
-    ("translate", "size"),
-    [(whole, LARGE), (emulated, LARGE), (streamed, EVENT)],
-    ids=["whole", "made a stream", "in one event"],
-)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize(("translate", "size"), [(whole, LARGE), (streamed, EVENT)], ids=["whole", "in one event"])
 def test_a_large_answer_costs_a_few_times_what_passing_over_it_does(
     translate: Callable[[bytes, int], None], size: int, shape: Shape
 ) -> None:

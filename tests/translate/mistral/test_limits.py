@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from router.errors import InvalidRequest
-from router.translate.mistral.limits import MAX_CALLS, MAX_MESSAGES, MAX_PARTS, MAX_TOOLS
+from router.translate.mistral.limits import (
+    MAX_ANSWER_LISTS,
+    MAX_ANSWER_VALUES,
+    MAX_CALLS,
+    MAX_MESSAGES,
+    MAX_PARTS,
+    MAX_TOOLS,
+    says_too_much,
+)
 from router.translate.mistral.request import translate
 from router.translate.profile import STRICTEST
 
@@ -83,3 +91,10 @@ def test_long_texts_with_many_quotation_marks_are_no_many_texts() -> None:
     body = json.dumps({"messages": [{"role": "user", "content": text, "odd": 1}]}).encode()
 
     assert translate(body, STRICTEST).notes.lost
+
+
+def test_an_answer_says_too_much_by_its_values_or_by_its_objects_and_arrays() -> None:
+    for value, most in ((b"0", MAX_ANSWER_VALUES), (b"[]", MAX_ANSWER_LISTS), (b"{}", MAX_ANSWER_LISTS)):
+        for count, expected in ((most - 2, False), (most + 1, True)):
+            assert says_too_much(b'{"x":[' + b",".join([value] * count) + b"]}") is expected
+    assert not says_too_much(b'{"x":"' + b"[]," * MAX_ANSWER_VALUES + b'"}')
