@@ -70,7 +70,6 @@ def streamed(answer: bytes, size: int) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize(("translate", "size"), [(whole, LARGE), (streamed, EVENT)], ids=["whole", "in one event"])
 def test_a_large_answer_costs_a_few_times_what_passing_over_it_does(
     translate: Callable[[bytes, int], None], size: int, shape: Shape

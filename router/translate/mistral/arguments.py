@@ -1,13 +1,15 @@
 """Following the JSON of a call's arguments through fragments: how deep it nests and where the first value ends.
 
 Nothing is parsed or judged here: brackets are counted, strings are stepped over. What a fragment is has no influence;
-any split of a text has the same result as the whole. A backend may write more behind the arguments (S10), and a leaked
+any split of a text has the same result as the whole, as long as no fragment is longer than `MAX_TEXT`: such a one is
+not followed, nor what comes behind it. A backend may write more behind the arguments (S10), and a leaked
 call (S15) ends where its arguments do.
 """
 
 import re
 
-MAX_FRAGMENT = 1 << 20  # characters of a fragment; one that is longer is not followed, nor what comes behind it
+from router.translate.mistral.limits import MAX_TEXT
+
 BLANK = " \t\r\n"
 
 _OUTSIDE = re.compile(r'["{}\[\]]')  # what means something outside of strings
@@ -84,7 +86,7 @@ class Arguments:
         nesting = self._nesting
         if self.is_whole:
             return fragment and ""
-        if nesting is None or len(fragment) > MAX_FRAGMENT:
+        if nesting is None or len(fragment) > MAX_TEXT:
             return self._begin(fragment)
         if nesting.is_unmoved_by(fragment):
             return fragment
@@ -94,7 +96,8 @@ class Arguments:
         """Drop blanks before the JSON: openai-python parses what came so far, and fails on blanks alone."""
         if self._is_free or not fragment:
             return fragment
-        if len(fragment) > MAX_FRAGMENT:
+        if len(fragment) > MAX_TEXT:
+            # Not empty, though it may be blanks: they went out, and {} behind them (S9) might stand behind a value.
             self._is_free, self._nesting, self.is_empty = True, None, False
             return fragment
         begun = fragment.lstrip(BLANK)

@@ -2,7 +2,7 @@
 
 A message or a part that needs a repair takes about 5 us, a call or a tool 20 us. No model's context holds as many.
 What is over a limit is refused before anything is built of it: signs of the JSON text are counted, or its elements.
-Of an answer nothing is refused, but what holds too much passes as it is.
+An answer that holds too many values or choices passes as it is. One of too many calls is none: it ends with an error.
 """
 
 from collections.abc import Collection, Iterable
@@ -17,7 +17,7 @@ from router.translate.mistral.values import UNREADABLE, UNSUPPORTED, refusal
 
 MAX_MESSAGES = 10_000
 MAX_PARTS = 10_000  # of the content of all messages
-MAX_CALLS = 5_000  # of all messages
+MAX_CALLS = 5_000  # of all messages, and of all choices of an answer
 MAX_TOOLS = 2_000
 MAX_VALUES = 400_000  # of a body, whatever they are; reading one takes 0.1 us, and what is done with it as much
 MAX_SCHEMAS = 50_000  # objects and arrays of a request's tools; mending one takes 2 us
@@ -27,7 +27,7 @@ UNCOUNTED_TEXTS = 1 << 20  # bytes of a body that holds too few of them to be co
 # Bytes of a body that holds too few calls to be counted: one takes 34 bytes at least.
 UNCOUNTED = 34 * MAX_CALLS
 MAX_ANSWER_VALUES = 2_100_000  # of an answer, or one event: log probabilities of 16 MiB, 12,000 tokens, 20 for each
-MAX_ANSWER_LISTS = 600_000  # objects and arrays of it; making and freeing one takes 0.5 us, and those tokens have 555,000
+MAX_ANSWER_LISTS = 600_000  # objects and arrays of it; one takes 0.5 us, and those tokens have 555,000
 MAX_CHOICES = 128  # of an answer: vLLM's own bound of n is far above what anybody asks
 MAX_TEXT = 1 << 20  # characters at once that calls are looked for in, and of arguments whose end is looked for
 BYTES_OF_VALUE = 2  # at least, with its comma

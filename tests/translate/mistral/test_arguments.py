@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.translate.mistral.arguments import MAX_FRAGMENT, Arguments, Nesting
+from router.translate.mistral.arguments import Arguments, Nesting
+from router.translate.mistral.limits import MAX_TEXT
 
 bounded = settings(max_examples=200, deadline=None)
 values = st.recursive(
@@ -103,7 +104,7 @@ def test_blanks_before_the_json_are_dropped_wherever_it_is_cut(fragments: list[s
 
 
 def test_a_very_long_fragment_is_not_followed_nor_what_comes_behind_it() -> None:
-    long = "{" * (MAX_FRAGMENT + 1)
+    long = "{" * (MAX_TEXT + 1)
     for before in ("", "{", '"', " "):
         arguments = Arguments()
         assert arguments.feed(before) == before.strip()
