@@ -25,7 +25,7 @@ from router.tracing.tracer import Tracer
 WELL = frozenset({"up", "closed", "serving", "drained"})  # states that need nobody's attention; an order is no accident
 
 SOON = 0.02  # seconds until what has ended is told of
-MANY = 128  # that are not let grow: telling of them takes some 0.7 ms, in which no stream goes on
+MANY = 128  # that are not let grow: telling of them takes 0.7 to 1 ms, in which no stream goes on
 
 _OK = AttemptOutcome.OK
 log = logging.getLogger("router.app")

@@ -16,7 +16,7 @@ from router.ended import Alike, Ended, Way
 from router.exchange import Exchange
 from router.observe.lines import MAX_VALUE, TO_WHOLE, Clock, access_fields, encode, json_line, text_line, went_well
 
-MAX_KEPT = 1024  # ways: of some models at some backends there are a few dozen
+MAX_KEPT = 1024  # ways: of some models there are a few dozen
 ROOM = "\0"  # where a template leaves room: in JSON it stands nowhere else
 NAMES = frozenset(("time", "id", "trace", "client", "tenant"))
 NUMBERS = frozenset(("duration", "first", "bytes_in", "bytes_out", "events", "tokens_in", "tokens_out"))

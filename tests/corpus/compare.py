@@ -40,7 +40,8 @@ STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 OURS, NGINX, HAPROXY, ASGI = "devstral-router", "nginx", "HAProxy", "uvicorn"
 Commands = dict[str, Callable[[Path, int, int], list[str]]]  # by server: a folder, its port and the backend's
 
-NGINX_CONF = """\
+# What each nginx begins with; its http block goes on.
+NGINX_BEGINNING = """\
 daemon off;
 worker_processes 1;
 pid {work}/nginx.pid;
@@ -53,6 +54,10 @@ http {{
     fastcgi_temp_path {work}/fastcgi;
     uwsgi_temp_path {work}/uwsgi;
     scgi_temp_path {work}/scgi;
+"""
+NGINX_CONF = (
+    NGINX_BEGINNING
+    + """\
     client_max_body_size 1m;
     client_body_buffer_size 2m;
     client_header_timeout 2s;
@@ -68,6 +73,7 @@ http {{
     }}
 }}
 """
+)
 HAPROXY_CFG = """\
 defaults
     mode http

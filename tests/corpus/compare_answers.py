@@ -28,7 +28,7 @@ import uvloop
 
 from tests.chaos.figures.fronts import find
 from tests.corpus import ResponseCase, responses
-from tests.corpus.compare import HAPROXY, NGINX, OURS, Commands, peer
+from tests.corpus.compare import HAPROXY, NGINX, NGINX_BEGINNING, OURS, Commands, peer
 from tests.corpus.notation import written
 from tests.corpus.play import GOOD, HOLDS, Recorder
 from tests.corpus.stand import ANSWERING, ASKED, stand, unframed
@@ -46,19 +46,9 @@ NAME = re.compile(rb"(?:\A|[\r\n])([A-Za-z][A-Za-z0-9-]*):")
 PROXYS = {b"connection", b"content-length", b"content-type", b"date", b"keep-alive", b"server", b"transfer-encoding"}
 END_MARK = re.compile(rb"(?:\A|\n)data: \[DONE\]\r?\n")
 
-NGINX_CONF = """\
-daemon off;
-worker_processes 1;
-pid {work}/nginx.pid;
-error_log {work}/error.log;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {work}/body;
-    proxy_temp_path {work}/proxy;
-    fastcgi_temp_path {work}/fastcgi;
-    uwsgi_temp_path {work}/uwsgi;
-    scgi_temp_path {work}/scgi;
+NGINX_CONF = (
+    NGINX_BEGINNING
+    + """\
     upstream backends {{
         server 127.0.0.1:{backend} max_fails=0;
         keepalive 8;
@@ -75,6 +65,7 @@ http {{
     }}
 }}
 """
+)
 HAPROXY_CFG = """\
 defaults
     mode http

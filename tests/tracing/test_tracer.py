@@ -16,7 +16,7 @@ from router.errors import ConfigError
 from router.simulator.faults import Break
 from router.simulator.server import Simulator
 from router.simulator.settings import Settings
-from tests.front import CHAT, broken, front, run
+from tests.front import CHAT, broken, front, run, until
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CANARY = "sk-canary-3141592653"
@@ -197,6 +197,20 @@ def test_only_the_attempt_whose_answer_was_taken_has_a_first_byte(collector: Col
     outcomes = {one["span"].span_id: one["router.outcome"] for one in spans if "router.attempt" in one}
     assert sorted(outcomes.values()) == ["ok", "ok", "superseded"]
     assert [outcomes[one["span"].parent_span_id] for one in spans if one["span"].name == "first byte"] == ["ok", "ok"]
+
+
+def test_what_is_no_http_belongs_to_no_trace_and_a_request_that_is_refused_does(collector: Collector) -> None:
+    """Whoever tries ports would fill the collector."""
+
+    async def test() -> None:
+        async with front(config=config(collector)) as cluster:
+            await cluster.exchange(b"\x16\x03\x01\x02\x00\x01\r\n\r\n")
+            await cluster.exchange(b"GET /v1/models HTTP/3.0\r\nHost: a\r\n\r\n")
+            await until(lambda: collector.spans())
+            await asyncio.sleep(0.3)
+
+    run(test)
+    assert [one["span"].name for one in collector.spans()] == ["GET /v1/models"]
 
 
 def test_only_a_share_of_new_traces_is_told_and_the_backend_knows(collector: Collector) -> None:

@@ -2,7 +2,7 @@
 
 A message or a part that needs a repair takes about 5 us, a call or a tool 20 us. No model's context holds as many.
 What is over a limit is refused before anything is built of it: signs of the JSON text are counted, or its elements.
-An answer that holds too many values or choices passes as it is. One of too many calls is none: it ends with an error.
+An answer of too many values passes as it is, as do choices behind the last. One of too many calls ends with an error.
 """
 
 from collections.abc import Collection, Iterable
