@@ -27,6 +27,8 @@ from router.wire.wheel import Wait
 
 # Seconds that a backend may keep the connection open after the end mark, before it is closed.
 AFTER_END = 1.0
+# Bound once: finding a member of an enum takes as long as ten attributes (Python 3.11).
+_OK, _TIMEOUT = AttemptOutcome.OK, AttemptOutcome.FIRST_BYTE_TIMEOUT
 
 
 class Attempt:
@@ -146,7 +148,7 @@ class Attempt:
         """Return the limit in force now: seconds, since when, and what it means when it is over."""
         timeouts, reading = self._outside.timeouts, self._reading
         if reading.whole:
-            return AFTER_END, reading.last, AttemptOutcome.OK
+            return AFTER_END, reading.last, _OK
         if reading.begun or reading.is_generating:
             since = self._outside.clock() if self._answer.is_blocked else reading.last
             return timeouts.idle, since, AttemptOutcome.STALLED
@@ -154,7 +156,7 @@ class Attempt:
         seconds = timeouts.first_byte if is_stream else timeouts.unstreamed
         if reading.continues:  # the client waits in the middle of its answer
             seconds = min((limit for limit in (seconds, timeouts.idle) if limit is not None), default=None)
-        return seconds, self._started, AttemptOutcome.FIRST_BYTE_TIMEOUT
+        return seconds, self._started, _TIMEOUT
 
     def give_up(self) -> None:
         """Send what the translator of a broken stream still holds: nobody goes on with it."""

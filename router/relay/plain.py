@@ -71,7 +71,7 @@ def learned(event: bytes, *, is_chat: bool) -> Plain | None:
     shape = shape_of(event, is_chat=is_chat)
     if shape is None or event.count(b"\n") != 2 or not (event.startswith(shape[0]) and event.endswith(shape[1])):
         return None
-    return None if b'token_ids":[' in event else Plain(*shape)  # ids are another text that changes
+    return None if event.find(b'token_ids":[') >= 0 else Plain(*shape)  # ids are another text that changes
 
 
 def shape_of(block: bytes, *, is_chat: bool) -> tuple[bytes, bytes] | None:
@@ -84,9 +84,10 @@ def shape_of(block: bytes, *, is_chat: bool) -> tuple[bytes, bytes] | None:
     if place is None:
         return None
     begin, end = place
-    start = block.rfind(b"\n\n", 0, begin) + 2 if b"\n\n" in block[:begin] else 0
+    before = block.rfind(b"\n\n", 0, begin)
+    start = before + 2 if before >= 0 else 0
     stop = block.find(b"\n\n", end)
-    if stop < 0 or b"\r" in block[start:stop]:
+    if stop < 0 or CR in block[start:stop]:
         return None
     probe = Transcript()
     probe.take(block[start : stop + 2], is_chat=is_chat)

@@ -61,6 +61,11 @@ class Response(HTTPResponse):
 class Fetch(asyncio.Future[HTTPResponse]):
     """The future of one answer. Made by the client, moved on by pool and connection."""
 
+    __slots__ = (  # quicker: of the attributes that a Future keeps in a dict, Python looks for each anew
+        *("_chunks", "_max_body_size", "_raise_error", "_size", "deadline", "encoded_head", "head", "request"),
+        *("started", "stop"),
+    )
+
     def __init__(
         self, request: Request, head: bytes, *, loop: asyncio.AbstractEventLoop, raise_error: bool, max_body_size: int
     ) -> None:

@@ -46,6 +46,11 @@ class Phase(enum.Enum):
     IDLE, HEAD, BODY, ANSWER, CLOSING = range(5)
 
 
+# Bound once: finding a member of an enum takes as long as ten attributes (Python 3.11).
+_IDLE, _HEAD, _BODY, _ANSWER, _CLOSING = Phase
+_PHASE = Alarm.PHASE
+
+
 class ServerConnection(Delivery, asyncio.BufferedProtocol):
     """See the module's docstring. Drives one `HTTPServerConnectionDelegate` from one transport."""
 
@@ -113,7 +118,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
             subject(transport.get_extra_info("peercert")),
         )
         service.connections.add(self)
-        self._enter(Phase.IDLE, service.limits.idle_timeout)
+        self._enter(_IDLE, service.limits.idle_timeout)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Lend the buffer that all connections share; what it holds is used or copied before the next read.
@@ -126,7 +131,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse and deliver, or hold until it is this request's turn."""
-        if self._phase is Phase.CLOSING:
+        if self._phase is _CLOSING:
             return
         if self._is_filling:
             self._parser.fill(nbytes)
@@ -303,32 +308,32 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         limit = self._service.limits.body_timeout
         self._body_time = NEVER if limit is None else limit
         self._body_credited = 0
-        self._phase = Phase.ANSWER
+        self._phase = _ANSWER
 
     def _choose_phase(self) -> None:
         """See what is waited for now."""
-        if self._phase is Phase.CLOSING or self._transport is None:
+        if self._phase is _CLOSING or self._transport is None:
             return
         limits = self._service.limits
         if self._request is None:
             if self._parser.in_head:
-                self._enter(Phase.HEAD, limits.headers_timeout)
+                self._enter(_HEAD, limits.headers_timeout)
             else:
-                self._enter(Phase.IDLE, limits.idle_timeout)
+                self._enter(_IDLE, limits.idle_timeout)
         elif self._received or self._blocked is not None:
-            if self._phase is Phase.BODY:
-                self._body_time = self._alarms[Alarm.PHASE] - self._service.loop.time()
-            self._phase = Phase.ANSWER
-            self._alarms.set(Alarm.PHASE, NEVER)
+            if self._phase is _BODY:
+                self._body_time = self._alarms[_PHASE] - self._service.loop.time()
+            self._phase = _ANSWER
+            self._alarms.set(_PHASE, NEVER)
         else:
-            self._enter(Phase.BODY, self._body_time)
+            self._enter(_BODY, self._body_time)
 
     def _enter(self, phase: Phase, seconds: float | None) -> None:
         """Begin a phase; one that goes on keeps its deadline."""
-        if phase is self._phase and self._alarms[Alarm.PHASE] != NEVER:
+        if phase is self._phase and self._alarms[_PHASE] != NEVER:
             return
         self._phase = phase
-        self._alarms.set(Alarm.PHASE, NEVER if seconds is None else self._service.loop.time() + seconds)
+        self._alarms.set(_PHASE, NEVER if seconds is None else self._service.loop.time() + seconds)
 
     def _enter_closing(self) -> None:
         """Bound how long the client may take to read what was written and to close."""

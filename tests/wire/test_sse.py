@@ -1,6 +1,7 @@
 """Rules of event streams: nothing is lost or changed, wherever the bytes are split."""
 
 import itertools
+import re
 import timeit
 
 import pytest
@@ -214,3 +215,10 @@ def test_the_fast_path_costs_next_to_nothing() -> None:
 def test_a_line_of_data_is_told_from_every_other_event(event: bytes, is_one: bool) -> None:
     assert (data_line(event) is not None) is is_one
     assert not is_one or (event_data(event) == event[6:-2] and event_name(event) is None)
+
+
+@given(st.lists(st.sampled_from([b"data: a", b"\n", b"\n\n", b"\n\n\n", b"\r\n\r\n", b"\r", b"x"]), max_size=12))
+def test_an_event_ends_with_all_empty_lines_that_follow_it(pieces: list[bytes]) -> None:
+    block = b"".join(pieces)
+    expected = re.findall(rb"(?s)(?:.*?(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)+|.+\Z)", block)
+    assert split_events(block) == expected
