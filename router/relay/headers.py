@@ -9,7 +9,7 @@ Answers are never compressed on the way (`Accept-Encoding: identity`), so that s
 import datetime
 import email.utils
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from router.access.tenant import CREDENTIALS
@@ -72,18 +72,33 @@ class Forwarding:
     deadline_header: str = "x-request-timeout"
 
 
+class Prefixes(dict[bytes, bytes | None]):
+    """What each line begins with, by its name; None: it stays here. Remembered, as the same names come again."""
+
+    def __init__(self, stays: Callable[[str], bool]) -> None:
+        """`stays`: told a name in lower case, whether its lines do not travel."""
+        super().__init__()
+        self._stays = stays
+
+    def __missing__(self, name: bytes) -> bytes | None:
+        """Find out about a name."""
+        prefix = None if self._stays(name.decode("latin-1").lower()) else name + b": "
+        if len(self) < MAX_CACHED_NAMES and len(name) <= LONGEST_CACHED:
+            self[name] = prefix
+        return prefix
+
+
 class ToBackend:
     """Selects and serialises the request headers that a backend may see."""
 
     def __init__(self, rules: Forwarding) -> None:
-        """Remember the verdict on each name, as clients send the same ones again and again."""
+        """`rules`: what a backend may see besides."""
         self._rules = rules
-        self._prefixes: dict[bytes, bytes | None] = {}
+        self._prefixes = Prefixes(self._stays)
 
-    def _prefix(self, name: bytes) -> bytes | None:
-        low = name.decode("latin-1").lower()
+    def _stays(self, low: str) -> bool:
         rules = self._rules
-        drop = (
+        return (
             low in _HOP_BY_HOP
             or low in _OURS_TO_BACKEND
             or low.startswith(("x-forwarded-", "x-router-"))
@@ -92,23 +107,17 @@ class ToBackend:
             or (low in CREDENTIALS and not rules.authorization)
             or (low == "cookie" and not rules.cookies)
         )
-        prefix = None if drop else name + b": "
-        if len(self._prefixes) < MAX_CACHED_NAMES and len(name) <= LONGEST_CACHED:
-            self._prefixes[name] = prefix
-        return prefix
 
     def lines(self, headers: Iterable[tuple[bytes, bytes]], connection: str, request_id: str) -> bytes:
         """Return serialised lines without Host, Content-Length and the backend's key.
 
         `connection`: the request's Connection field; the names in it stay here as well.
         """
-        named = () if not connection else {token.strip().lower() for token in connection.split(",")}
-        parts = []
         prefixes = self._prefixes
-        for name, value in headers:
-            prefix = prefixes[name] if name in prefixes else self._prefix(name)
-            if prefix is not None and not (named and name.decode("latin-1").lower() in named):
-                parts.append(prefix + value)
+        named = {token.strip().lower() for token in connection.split(",")} - _HOP_BY_HOP if connection else None
+        if named:
+            headers = [(name, value) for name, value in headers if name.decode("latin-1").lower() not in named]
+        parts = [prefix + value for name, value in headers if (prefix := prefixes[name]) is not None]
         parts.append(b"Accept-Encoding: identity\r\nX-Request-Id: " + request_id.encode("ascii") + b"\r\n")
         return b"\r\n".join(parts)
 
@@ -122,20 +131,15 @@ class ToClient:
     def __init__(self, *, cookies: bool) -> None:
         """`cookies`: a backend's Set-Cookie is passed on."""
         self._cookies = cookies
-        self._prefixes: dict[bytes, bytes | None] = {}
+        self._prefixes = Prefixes(self._stays)
 
-    def _prefix(self, name: bytes) -> bytes | None:
-        low = name.decode("latin-1").lower()
-        drop = (
+    def _stays(self, low: str) -> bool:
+        return (
             low in _HOP_BY_HOP
             or low in _OURS_TO_CLIENT
             or low.startswith(("access-control-", "x-router-"))
             or (low == "set-cookie" and not self._cookies)
         )
-        prefix = None if drop else name + b": "
-        if len(self._prefixes) < MAX_CACHED_NAMES and len(name) <= LONGEST_CACHED:
-            self._prefixes[name] = prefix
-        return prefix
 
     def lines(self, headers: Sequence[tuple[bytes, bytes]], *, is_stream: bool) -> bytes:
         """Return the serialised lines."""
@@ -146,7 +150,7 @@ class ToClient:
             if len(name) == CONNECTION and name.lower() == b"connection":
                 named.update(token.strip().lower() for token in value.decode("latin-1").split(","))
         for name, value in headers:
-            prefix = prefixes[name] if name in prefixes else self._prefix(name)
+            prefix = prefixes[name]
             if named and name.decode("latin-1").lower() in named:
                 continue
             if prefix is not None and not (is_stream and name.lower() == b"cache-control"):

@@ -4,18 +4,31 @@ llhttp has already refused bad names, control characters, folding and bare LF, s
 matches every name and value against a pattern, would only repeat that at ten times the cost.
 """
 
-from functools import lru_cache
-
 from tornado.httputil import HTTPHeaders
 
 KNOWN_NAMES = 1024  # spellings remembered; clients send a few dozen
 LONGEST_KNOWN = 64  # bytes; a client could make up others of 32 KB each, and those would stay
 
 
-@lru_cache(KNOWN_NAMES)
 def normalised(name: bytes) -> str:
     """Return a header's name as Tornado spells it (`Http-Header-Case`)."""
     return "-".join(word.capitalize() for word in name.decode("latin-1").split("-"))
+
+
+class Spellings(dict[bytes, str]):
+    """Names that llhttp has accepted, each with Tornado's spelling of it. Looked up, a new one is learned."""
+
+    def __missing__(self, name: bytes) -> str:
+        """Learn a name, unless it is long; when there are too many, all are learned anew."""
+        spelling = normalised(name)
+        if len(name) <= LONGEST_KNOWN:
+            if len(self) >= KNOWN_NAMES:
+                self.clear()
+            self[name] = spelling
+        return spelling
+
+
+spellings = Spellings()
 
 
 class RequestHeaders(HTTPHeaders):
@@ -57,8 +70,9 @@ class RequestHeaders(HTTPHeaders):
     def _read(self) -> dict[str, list[str]]:
         fields: dict[str, list[str]] = {}
         for name, value in self.raw:
-            key = normalised(name) if len(name) <= LONGEST_KNOWN else normalised.__wrapped__(name)
-            text = value.decode("latin-1").rstrip(" \t")
+            key = spellings[name]
+            # Naming an encoding takes three times as long; and there are no blanks in ASCII but these two, for llhttp.
+            text = value.decode().rstrip() if value.isascii() else value.decode("latin-1").rstrip(" \t")
             if key in fields:
                 fields[key].append(text)
             else:

@@ -2,9 +2,11 @@
 
 import copy
 
+from hypothesis import given
+from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
-from router.wire.headers import RequestHeaders, normalised
+from router.wire.headers import KNOWN_NAMES, RequestHeaders, normalised, spellings
 
 RAW = [
     (b"hOST", b"a"),
@@ -71,10 +73,22 @@ def test_names_are_normalised_as_tornado_does() -> None:
 
 def test_long_names_are_read_and_not_remembered() -> None:
     """A thousand names of 30 KB would be 30 MB that stay."""
-    before = normalised.cache_info().currsize
-    headers = RequestHeaders([(b"x-" + b"a" * 30_000, b"1")])
+    name = b"x-" + b"a" * 30_000
+    headers = RequestHeaders([(name, b"1")])
     assert headers["X-" + "A" + "a" * 29_999] == "1"
-    assert normalised.cache_info().currsize == before
+    assert name not in spellings
+
+
+def test_names_without_end_are_not_all_remembered() -> None:
+    for number in range(2 * KNOWN_NAMES):
+        name = f"x-a{number}"
+        assert RequestHeaders([(name.encode(), b"1")]).first(f"X-A{number}") == "1"
+        assert len(spellings) <= KNOWN_NAMES
+
+
+@given(st.lists(st.integers(0x21, 0x7E) | st.integers(0x80, 0xFF) | st.sampled_from(b" \t"), max_size=8).map(bytes))
+def test_a_value_is_read_as_latin_1_without_the_blanks_behind_it(value: bytes) -> None:
+    assert RequestHeaders([(b"x-a", value)]).fields == {"X-A": [value.decode("latin-1").rstrip(" \t")]}
 
 
 def test_headers_that_were_forgotten_read_the_same_and_can_be_copied() -> None:
