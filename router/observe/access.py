@@ -5,9 +5,8 @@ and names is the same for many, and made once. Whatever is seldom told, and what
 it makes every other line, and each of these would be the same.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import repeat
-from math import inf
 from typing import Any
 
 import orjson
@@ -60,7 +59,7 @@ class AccessLines:
         tenants, backends = [one.tenant for one in exchanges], alike.backends
         if not way.is_plain or _may_break([*ids, *{*clients, *tenants, *backends}]):
             return iter([self._alone(one, ahead).decode() for one in exchanges])
-        names = [self._times(exchanges, ahead), ids, clients, tenants]
+        names = [self._clock.texts([(one.closed or 0.0) + ahead for one in exchanges]), ids, clients, tenants]
         if way.has_trace:
             names.insert(2, [one.trace_id or "" for one in exchanges])
         first, *rest = self._templates.get(way) or self._keep(way, exchanges[0])
@@ -70,17 +69,6 @@ class AccessLines:
         for column, constant in zip([*names, *numbers, backends, tries], rest, strict=True):
             columns += column, repeat(constant, count)
         return map("".join, zip(*columns, strict=True))
-
-    def _times(self, exchanges: Sequence[Exchange], ahead: float) -> list[str]:
-        """Return when each was closed: of many it is the same millisecond."""
-        times, clock, time, since, until = list[str](), self._clock, "", inf, -inf
-        for one in exchanges:
-            now = (one.closed or 0.0) + ahead
-            if not since <= now < until:
-                time = clock.text(now)
-                since, until = clock.since, clock.until
-            times.append(time)
-        return times
 
     def text(self, ended: Ended, ahead: float) -> bytes:
         """Return the lines for people. See `json`."""

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -31,26 +32,37 @@ _MILLIS = tuple(f".{milli:03d}Z" for milli in range(1000))  # a number with zero
 class Clock:
     """Wall-clock texts in UTC with milliseconds; the part down to the second is made once per second, if that."""
 
-    __slots__ = ("_prefix", "_second", "_text", "since", "until")
+    __slots__ = ("_prefix", "_second", "_since", "_text", "_until")
 
     def __init__(self) -> None:
         """Start with no second at hand."""
         self._second = -1
-        self.since = self.until = 0.0  # what the last text holds for
+        self._since = self._until = 0.0  # what the last text holds for
         self._prefix = self._text = ""
 
     def text(self, now: float) -> str:
         """Return `now` (seconds since 1970) as 2026-01-31T23:59:59.123Z."""
-        if self.since <= now < self.until:
+        if self._since <= now < self._until:
             return self._text
         second = int(now)
+        milli = int((now - second) * 1000)
+        self._since, self._until = now, second + (milli + 1) / 1000
+        self._text = self._prefix_of(second) + _MILLIS[milli]
+        return self._text
+
+    def texts(self, times: Sequence[float]) -> list[str]:
+        """Return each of some times, at least one, as `text` does; nearly always all are of one second."""
+        second = int(min(times))
+        if max(times) >= second + 1:
+            return [self.text(now) for now in times]
+        prefix = self._prefix_of(second)
+        return [prefix + _MILLIS[int((now - second) * 1000)] for now in times]
+
+    def _prefix_of(self, second: int) -> str:
         if second != self._second:
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = second
-        milli = int((now - second) * 1000)
-        self.since, self.until = now, second + (milli + 1) / 1000
-        self._text = self._prefix + _MILLIS[milli]
-        return self._text
+        return self._prefix
 
 
 def json_line(exchange: Exchange, when: str, worker: int | None = None, sample: float | None = None) -> bytes:

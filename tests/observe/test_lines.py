@@ -152,3 +152,9 @@ def test_the_documentation_names_every_field_of_a_line_and_no_other() -> None:
 @pytest.mark.parametrize("outcome", [*Outcome, *AttemptOutcome], ids=str)
 def test_the_documentation_names_every_outcome(outcome: Outcome | AttemptOutcome) -> None:
     assert f"`{outcome.value}`" in documented()
+
+
+@given(st.lists(st.floats(1.7e9, 1.7e9 + 3), min_size=1, max_size=8))
+def test_times_together_read_as_each_alone(times: list[float]) -> None:
+    assert Clock().texts(times) == [Clock().text(now) for now in times]
+    assert Clock().texts(sorted(times)) == [Clock().text(now) for now in sorted(times)]
