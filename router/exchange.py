@@ -33,6 +33,7 @@ class AttemptOutcome(enum.Enum):
     DEADLINE = "deadline"  # the exchange's own deadline: nobody's fault
     SHUTDOWN = "shutdown"  # we stop: nobody's fault
     SUPERSEDED = "superseded"  # another attempt of the same exchange was faster: nobody's fault
+    INTERNAL = "internal"  # our own fault: the backend has done nothing
 
 
 class Outcome(enum.Enum):

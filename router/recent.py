@@ -35,7 +35,7 @@ FAILED = frozenset({Outcome.BACKEND_ERROR, Outcome.NO_BACKEND, Outcome.BROKEN, O
 NOBODYS_FAULT = frozenset(
     {
         *(AttemptOutcome.OK, AttemptOutcome.CLIENT_ERROR, AttemptOutcome.FORBIDDEN, AttemptOutcome.CLIENT_GONE),
-        *(AttemptOutcome.DEADLINE, AttemptOutcome.SHUTDOWN, AttemptOutcome.SUPERSEDED),
+        *(AttemptOutcome.DEADLINE, AttemptOutcome.SHUTDOWN, AttemptOutcome.SUPERSEDED, AttemptOutcome.INTERNAL),
     }
 )
 

@@ -118,7 +118,10 @@ def test_tries_are_told_by_backend_for_a_minute() -> None:
     assert told.tries["two"].first == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("outcome", [AttemptOutcome.CLIENT_ERROR, AttemptOutcome.CLIENT_GONE, AttemptOutcome.DEADLINE])
+@pytest.mark.parametrize(
+    "outcome",
+    [AttemptOutcome.CLIENT_ERROR, AttemptOutcome.CLIENT_GONE, AttemptOutcome.DEADLINE, AttemptOutcome.INTERNAL],
+)
 def test_what_is_nobodys_fault_is_no_failed_try(outcome: AttemptOutcome) -> None:
     told = counted(closed(100.0, tries=(("one", outcome),)), now=100.0)
 

@@ -47,4 +47,5 @@ EFFECTS: dict[AttemptOutcome, Effect] = {
     AttemptOutcome.DEADLINE: _SAYS_NOTHING,
     AttemptOutcome.SHUTDOWN: _SAYS_NOTHING,
     AttemptOutcome.SUPERSEDED: _SAYS_NOTHING,
+    AttemptOutcome.INTERNAL: _SAYS_NOTHING,
 }

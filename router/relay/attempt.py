@@ -133,10 +133,10 @@ class Attempt:
             if not fetch.done():
                 fetch.cancel()
             self._fetch = None
-            self._reading.release()
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+            self._reading.release()  # last: it counts what has come, and where that fails nothing else is left
         return self._ended or self._reading.complete(we_hold_key=endpoint.api_key is not None)
 
     def _broken_off(self, error: WireError) -> Ended:

@@ -54,6 +54,7 @@ ENDS: dict[AttemptOutcome, Outcome] = {
     AttemptOutcome.DEADLINE: Outcome.TIMEOUT,
     AttemptOutcome.SHUTDOWN: Outcome.SHUTDOWN,
     AttemptOutcome.SUPERSEDED: Outcome.INTERNAL,  # never the last one
+    AttemptOutcome.INTERNAL: Outcome.INTERNAL,
 }
 
 
@@ -173,8 +174,8 @@ class Course:
                 shared.running.add(name, attempt)
                 ended = await attempt.run(endpoint, lines, fresh=True)
             record.outcome, retry_after = ended.outcome, ended.retry_after
-        except asyncio.CancelledError:
-            record.outcome = self._why_cancelled()
+        except BaseException as error:
+            record.outcome = self._why_raised(error)
             raise
         finally:
             shared.running.discard(name, attempt)
@@ -238,7 +239,9 @@ class Course:
         if self._shared.cluster.dialects.streamed(name, lost_call=repair.translator.swallowed):
             log.warning("backend %s loses calls in streams; streams with tools are made from whole answers now", name)
 
-    def _why_cancelled(self) -> AttemptOutcome:
+    def _why_raised(self, error: BaseException) -> AttemptOutcome:
+        if not isinstance(error, asyncio.CancelledError):
+            return AttemptOutcome.INTERNAL  # whoever runs the exchange tells of it
         if self._answer.is_whole:
             return AttemptOutcome.OK  # only the end of the backend's framing was still waited for
         if self._shared.is_stopping:

@@ -40,6 +40,7 @@ AGAIN: dict[AttemptOutcome, Again] = {
     AttemptOutcome.DEADLINE: Again.NO,
     AttemptOutcome.SHUTDOWN: Again.NO,
     AttemptOutcome.SUPERSEDED: Again.NO,
+    AttemptOutcome.INTERNAL: Again.NO,  # the same bytes would meet the same fault
 }
 
 

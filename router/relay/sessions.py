@@ -24,8 +24,13 @@ from router.relay.route import Job
 SWEPT_AT_ONCE = 1000  # sessions that have expired, when somebody looks at the figures
 # After these the backend has the request in its cache, whatever became of the answer.
 ANSWERED = frozenset({AttemptOutcome.OK, AttemptOutcome.CLIENT_GONE, AttemptOutcome.DEADLINE, AttemptOutcome.SHUTDOWN})
-# These say nothing of the backend: the request's own fault, or another attempt was faster.
-NEUTRAL = frozenset({AttemptOutcome.CLIENT_ERROR, AttemptOutcome.FORBIDDEN, AttemptOutcome.SUPERSEDED, None})
+# These say nothing of the backend: the request's own fault or ours, or another attempt was faster.
+NEUTRAL = frozenset(
+    {
+        *(AttemptOutcome.CLIENT_ERROR, AttemptOutcome.FORBIDDEN, AttemptOutcome.SUPERSEDED),
+        *(AttemptOutcome.INTERNAL, None),
+    }
+)
 _LONGEST_NAME = 64  # bytes of a header's name that is looked at
 
 

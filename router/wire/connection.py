@@ -145,14 +145,18 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Let a read pass, or parse it."""
-        cut = self._shortcut
-        if cut is not None and self._between_chunks and (line := _size_lines[len(data)]) is not None:
-            # A usual event of a stream, by far the most frequent case: in as few steps as may be. `startswith` and
-            # `endswith` would be clearer, but take twice as long as putting together what is expected (Python 3.11).
-            text = data[len(line) + cut.begin : cut.end]
-            if b"".join((line, cut.before, text, cut.behind)) == data and (text in cut.usual or cut.is_fine(text)):
-                pipe = cut.client.pipe
-                if pipe is not None:
+        try:  # costs nothing where nothing is raised
+            cut = self._shortcut
+            if cut is not None and self._between_chunks and (line := _size_lines[len(data)]) is not None:
+                # A usual event of a stream, by far the most frequent case: in as few steps as may be. `startswith` and
+                # `endswith` would be clearer, but take twice as long as putting together what is expected (Python
+                # 3.11).
+                text = data[len(line) + cut.begin : cut.end]
+                if (
+                    b"".join((line, cut.before, text, cut.behind)) == data
+                    and (text in cut.usual or cut.is_fine(text))
+                    and (pipe := cut.client.pipe) is not None
+                ):
                     now = cut.clock()
                     gaps = cut.gaps
                     gaps.append(now - cut.last)
@@ -167,6 +171,9 @@ class Connection(asyncio.Protocol):
                     if len(texts) >= MANY or cut.client.pipe is None:
                         self._look_back(cut)
                     return
+        except Exception as error:  # of who reads the answer, who is not ours: else the loop takes it for a reset
+            self._fail(error)
+            return
         self._parse(data)
 
     def connection_lost(self, exc: Exception | None) -> None:

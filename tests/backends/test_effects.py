@@ -17,6 +17,7 @@ NEVER_COUNTED = {
     AttemptOutcome.DEADLINE,
     AttemptOutcome.SHUTDOWN,
     AttemptOutcome.SUPERSEDED,
+    AttemptOutcome.INTERNAL,
 }
 
 

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import logging
 import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import openai
 import pytest
@@ -14,7 +18,7 @@ from router.relay.course import ENDS
 from router.simulator.faults import Break
 from router.simulator.settings import Settings
 from tests.front import CHAT, Front, broken, front, run, until
-from tests.relay.scripted import DONE, ROLE, TEXT, Asked, plain, says, scripted, stream
+from tests.relay.scripted import DONE, END, HEAD, ROLE, TEXT, Asked, chunk, gone, plain, says, scripted, stream
 
 TWO = (Settings(), Settings())
 NOT_RESUMED = {"resume": {"mode": "off"}}
@@ -633,3 +637,59 @@ def test_a_kept_connection_was_dead_before_only_if_it_ends_at_once(worked_for: f
             assert lost == (0 if status == 200 else 1)
 
     run(test)
+
+
+POISON = TEXT.replace(b'"x"', b'"poison"')
+ODD_POISON = POISON.replace(b'"index":0', b'"index":0,"logprobs":null')
+# Where the router itself may fail at an answer: what is called there, what comes, what the client has by then.
+OWN_FAULTS: dict[str, tuple[str, list[bytes], bytes]] = {
+    "at the beginning": ("router.relay.reading.sign_of", [HEAD + chunk(ROLE), chunk(POISON)], b""),
+    "in the middle": ("router.relay.reading.may_break", [HEAD + chunk(TEXT), chunk(ODD_POISON)], TEXT),
+    "at what would pass unparsed": ("router.relay.flow.is_text", [HEAD + chunk(TEXT), chunk(POISON)], TEXT),
+    "at the end mark": ("router.relay.flow.tokens_of", [HEAD + chunk(TEXT), chunk(POISON + DONE) + END], TEXT),
+    "at an answer in one piece": ("router.relay.flow.tokens_of", [plain(200, {"poison": 1})], b""),
+}
+
+
+def failing(called: Callable[..., object]) -> Callable[..., object]:
+    """Return what does as `called` does, but fails at the poison."""
+
+    def instead(data: bytes, *more: object) -> object:
+        if b"poison" in data:
+            raise ArithmeticError("a fault of our own")
+        return called(data, *more)
+
+    return instead
+
+
+@pytest.mark.parametrize("where", OWN_FAULTS)
+def test_a_fault_of_our_own_ends_its_attempt_and_is_not_the_backends(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else nobody counts it, and a trial that was spent on it is not given back."""
+    name, pieces, told = OWN_FAULTS[where]
+    module, _, function = name.rpartition(".")
+    monkeypatch.setattr(name, failing(getattr(import_module(module), function)))
+
+    async def script(asked: Asked) -> None:
+        for piece in pieces:
+            asked.writer.write(piece)
+            await asyncio.sleep(0.05)  # each is a read of its own
+
+    async def test() -> None:
+        more: dict[str, Any] = {"breaker": {"failures": 1}, "retry": {"max_attempts": 3}}
+        async with scripted(script, script, config=more) as (cluster, asked):
+            answer = await cluster.chat(stream=len(pieces) > 1)
+            assert (answer.code, answer.body.startswith(told)) == (200 if told else 500, True)
+            error = answer.body[len(told) :].removeprefix(b"data: " if told else b"")
+            assert error_of(error)["code"] == "internal_error"
+            await gone(asked[0])
+            assert len(asked) == 1, "the same bytes would meet the same fault"
+            assert await cluster.metric("router_attempts_total", outcome="internal") == 1
+            assert await cluster.metric("router_attempts_total") == 1
+            assert await cluster.metric("router_requests_total", outcome="internal") == 1
+            assert [each.failing for each in cluster.app.registry.backends] == [0, 0]
+
+    run(test)
+    assert [record.name for record in caplog.records if record.exc_info] == ["router.handlers"]
+    assert [record.levelno for record in caplog.records if record.levelno >= logging.ERROR] == [logging.ERROR]
