@@ -34,7 +34,8 @@ def render(refused: Refused, context: Context, label_of: Label) -> tuple[bytes, 
         exchange = _record(refused, context, label_of)
         exchange.status, exchange.error = refused.status, error.code or error.kind
         exchange.bytes_out = 0 if refused.method == "HEAD" else len(body)
-        exchange.close(Outcome.INTERNAL if refused.status == 500 else Outcome.REJECTED, exchange.opened)
+        outcome = Outcome.INTERNAL if refused.status == 500 else Outcome.REJECTED
+        exchange.close(outcome, exchange.opened + refused.waited)
         lines = _own_lines(refused, context, exchange.id)
     return error_lines(error, final=False) + lines, body
 
@@ -47,7 +48,8 @@ def _record(refused: Refused, context: Context, label_of: Label) -> Exchange:
     target = "" if refused.start_line is None else refused.start_line.path
     path = re.split("[?#]", target, maxsplit=1)[0]
     route = label_of(refused.method, path) if path else UNKNOWN
-    exchange = Exchange(ident, route, refused.method, context.clock(), client=refused.context.remote_ip)
+    opened = context.clock() - refused.waited  # there is no whole head to count from
+    exchange = Exchange(ident, route, refused.method, opened, client=refused.context.remote_ip)
     exchange.path = told_path(path) if route == UNKNOWN else ""
     exchange.client_cert = refused.context.client_cert
     exchange.credentials = credentials_of(headers.fields) if context.has_tenants else ""

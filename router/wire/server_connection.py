@@ -55,8 +55,8 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
     """See the module's docstring. Drives one `HTTPServerConnectionDelegate` from one transport."""
 
     __slots__ = (
-        *("_alarms", "_body_credited", "_body_time", "_held", "_is_dropping", "_is_filling", "_is_paused", "_phase"),
-        *("context",),
+        *("_alarms", "_body_credited", "_body_time", "_head_since", "_held", "_is_dropping", "_is_filling"),
+        *("_is_paused", "_phase", "context"),
     )
 
     def __init__(self, service: Service, *, beneath: asyncio.Transport | None = None) -> None:
@@ -68,6 +68,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         self._is_paused = False  # we do not read
         self._is_dropping = False  # what comes behind this request is not served
         self._phase = Phase.IDLE
+        self._head_since = 0.0  # when the head began that is being read; on the loop's clock
         self._body_time = NEVER  # seconds that the body of this request may still take
         self._body_credited = 0  # bytes of it that have already earned time
         self._alarms = Alarms(service.timers, self._ring)
@@ -272,6 +273,7 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
                 own_lines=b"" if head is None else self.own_lines,
                 start_line=refusal.start_line if head is None else head.start_line,
                 headers=refusal.headers if head is None else head.headers,
+                waited=self._service.loop.time() - self._head_since if self._phase is Phase.HEAD else 0.0,
             )
             lines, body = self._service.render_error(refused)
             answer = error_answer(refusal.status, lines, body, now=time.time(), method=refused.method)
@@ -333,7 +335,10 @@ class ServerConnection(Delivery, asyncio.BufferedProtocol):
         if phase is self._phase and self._alarms[_PHASE] != NEVER:
             return
         self._phase = phase
-        self._alarms.set(_PHASE, NEVER if seconds is None else self._service.loop.time() + seconds)
+        now = self._service.loop.time()
+        if phase is _HEAD:
+            self._head_since = now
+        self._alarms.set(_PHASE, NEVER if seconds is None else now + seconds)
 
     def _enter_closing(self) -> None:
         """Bound how long the client may take to read what was written and to close."""

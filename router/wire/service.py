@@ -41,6 +41,7 @@ class Refused:
     own_lines: bytes  # what the application wants on every answer to this request; b"" where it does not know of it
     start_line: RequestStartLine | None = None  # None where nothing of it is known; target "" where it may go on
     headers: RequestHeaders | None = None  # those that were read
+    waited: float = 0.0  # seconds since the first byte of a head that came in several reads
 
     @property
     def method(self) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -109,6 +110,35 @@ def test_a_refusal_of_the_wire_is_counted_once_and_leaves_one_line(what: str, tm
     ]
     assert access[0]["client"] == "127.0.0.1"
     assert access[0]["bytes_out"] == sent[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("second", "status", "least"),
+    [(b"", 408, 0.3), (b"A: " + b"b" * 99_999 + b"\r\n\r\n", 431, 0.1), (b"Host: b\r\n\r\n", 400, 0.1)],
+)
+def test_how_long_a_head_took_is_told_though_it_is_refused_before_it_is_whole(
+    second: bytes, status: int, least: float, tmp_path: Path
+) -> None:
+    """From its first byte: that the client was connected for long before says nothing of its request."""
+
+    async def test() -> None:
+        config = {"server": LIMITS, "health": {"interval": 30}, "logging": {"file": str(tmp_path / "log")}}
+        async with front(config=config) as cluster:
+            reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port)
+            await asyncio.sleep(0.4)
+            started.append(time.monotonic())
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n")
+            await asyncio.sleep(0.1)
+            writer.write(second)
+            assert Told(await reader.read()).status == status
+            started.append(time.monotonic())
+            writer.close()
+
+    started: list[float] = []
+    run(test)
+    (line,) = lines_of(tmp_path / "log")
+    slack = 0.01  # the loop counts milliseconds
+    assert least - slack <= line["duration"] <= started[1] - started[0] + slack
 
 
 @pytest.mark.parametrize("what", READ)
