@@ -10,7 +10,7 @@ from router.config.values import show_size
 from router.errors import InvalidRequest
 from router.handlers.dispatch import LONGEST_HOST
 from router.relay.forms import MAX_BOUNDARY, MAX_PARTS, peek_multipart
-from router.translate.mistral.limits import MAX_ANSWER_LISTS, MAX_ANSWER_VALUES, MAX_CALLS, MAX_VALUES
+from router.translate.mistral.limits import MAX_ANSWER_LISTS, MAX_ANSWER_VALUES, MAX_CALLS, MAX_REPEATED, MAX_VALUES
 from router.wire.answer import AnswerLimits
 from router.wire.limits import HELD_BYTES, MIN_BODY_RATE, PIPELINED_BYTES, ServerLimits
 from router.wire.request_parser import FRAMING_RATIO, SLICE
@@ -55,6 +55,8 @@ def test_the_figures_of_fixed_limits_are_those_of_the_code() -> None:
     assert told["values of an answer that is translated; its objects and arrays; its calls"] == (
         f"{MAX_ANSWER_VALUES:,}; {MAX_ANSWER_LISTS:,}; {MAX_CALLS:,}"
     )
+    what = "`id`, `model` and what else stands in each event of a stream that is made of a whole answer"
+    assert told[what] == f"{MAX_REPEATED} characters"
     assert told["head of a backend's answer"] == (
         f"{answer.header_bytes >> 10} KB, {answer.header_count} headers, {answer.informational} informational answers"
     )

@@ -1,7 +1,8 @@
 """S16: the stream that a whole answer would have been, for backends that swallow calls when they stream.
 
 Of each choice comes the role, then reasoning, content, every call in one piece, and the reason why it ended. What goes
-in is an answer in OpenAI's form already (`translate_answer`), so names, ids and reasons stay as they are.
+in is an answer in OpenAI's form already (`translate_answer`), so names, ids and reasons stay as they are. What every
+event repeats is bounded, or the stream could be thousands of times as long as the answer.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import orjson
 from router.errors import BackendUnavailable
 from router.translate.asked import Asked
 from router.translate.mistral.fields import REASONING_KEYS
-from router.translate.mistral.limits import MAX_CHOICES, says_too_much
+from router.translate.mistral.limits import MAX_CHOICES, MAX_REPEATED, says_too_much
 from router.translate.refusals import envelope, told_of_event
 from router.wire.sse import encode_event
 
@@ -25,6 +26,7 @@ _HEAD = ("id", "created", "model", "service_tier", "system_fingerprint")  # the 
 _FIRST = ("prompt_token_ids", "prompt_text")  # asked for by the request, or they would not stand there any more
 _WITH_TEXT = ("token_ids",)
 _LAST = ("stop_reason",)
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def as_stream(answer: bytes, asked: Asked) -> bytes:
@@ -52,15 +54,17 @@ def _event(payload: object) -> bytes:
 
 
 def _chunks(payload: Object, asked: Asked) -> Iterator[Object]:
-    head: Object = {"object": CHUNK, **{key: payload[key] for key in _HEAD if payload.get(key) is not None}}
+    told = {key: payload[key] for key in _HEAD if payload.get(key) is not None}
+    head: Object = {"object": CHUNK, **{key: _short(value) for key, value in told.items() if _is_plain(value)}}
     usage = payload.get("usage")
     counts = usage if isinstance(usage, dict) else None
     extra = {key: payload[key] for key in _FIRST if key in payload}
+    extra |= {key: value for key, value in told.items() if not _is_plain(value)}
     for choice in filter(_is_choice, payload["choices"]):
         for part in _parts(choice):
             chunk = {**head, "choices": [part], **extra}
             if asked.continuous_usage and counts is not None:
-                chunk["usage"] = counts if part["finish_reason"] else _so_far(counts)
+                chunk["usage"] = _so_far(counts, is_over=bool(part["finish_reason"]))
             extra = {}
             yield chunk
     if asked.include_usage and counts is not None:
@@ -76,15 +80,28 @@ def _is_choice(choice: object) -> bool:
     return isinstance(choice, dict) and isinstance(choice.get("message"), dict)
 
 
-def _so_far(usage: Object) -> Object:
-    """Return what usage says before the end: the prompt is counted, the answer is not."""
-    prompt = usage.get("prompt_tokens", 0)
+def _is_plain(value: object) -> TypeGuard[str | float]:
+    return isinstance(value, str | int | float)
+
+
+def _short(value: object) -> str | float | None:
+    """Return what of a value may stand in every event: no more than so much of a text, and a number."""
+    if isinstance(value, str):
+        return value[:MAX_REPEATED]
+    return value if _is_plain(value) else None
+
+
+def _so_far(usage: Object, *, is_over: bool) -> Object:
+    """Return what usage says beside a choice, without details as vLLM; the answer is not counted before it is over."""
+    if is_over:
+        return {name: _short(usage.get(name, 0)) for name in _COUNTS}
+    prompt = _short(usage.get("prompt_tokens", 0))
     return {"prompt_tokens": prompt, "completion_tokens": 0, "total_tokens": prompt}
 
 
 def _parts(choice: Object) -> Iterator[Object]:
     """Yield the choice of each chunk; what says something of its tokens stands with the first that has any."""
-    index = choice.get("index", 0)
+    index = _short(choice.get("index", 0))
     deltas = list(_deltas(choice["message"]))
     of_tokens = {key: choice[key] for key in ("logprobs", *_WITH_TEXT) if key in choice}
     told_at = next((number for number, delta in enumerate(deltas) if "content" in delta or "tool_calls" in delta), -1)

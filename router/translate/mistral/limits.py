@@ -28,6 +28,7 @@ UNCOUNTED_TEXTS = 1 << 20  # bytes of a body that holds too few of them to be co
 UNCOUNTED = 34 * MAX_CALLS
 MAX_ANSWER_VALUES = 2_100_000  # of an answer, or one event: log probabilities of 16 MiB, 12,000 tokens, 20 for each
 MAX_ANSWER_LISTS = 600_000  # objects and arrays of it; one takes 0.5 us, and those tokens have 555,000
+MAX_REPEATED = 512  # characters of a text that stands in every event made of an answer; ids have some 40
 MAX_CHOICES = 128  # of an answer: vLLM's own bound of n is far above what anybody asks
 MAX_TEXT = 1 << 20  # characters at once that calls are looked for in, and of arguments whose end is looked for
 BYTES_OF_VALUE = 2  # at least, with its comma

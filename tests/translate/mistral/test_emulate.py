@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 from router.translate.asked import Asked, ToolChoice
 from router.translate.mistral.answer import translate_answer
 from router.translate.mistral.emulate import DONE, as_stream
-from router.translate.mistral.limits import MAX_ANSWER_VALUES, MAX_CHOICES
+from router.translate.mistral.limits import MAX_ANSWER_VALUES, MAX_CHOICES, MAX_REPEATED
 from router.wire.sse import event_data, split_events
 from tests.captures import Capture, load
 from tests.translate.strict import check_chunk
@@ -204,3 +204,28 @@ def test_a_client_that_collects_the_stream_has_the_answer(capture: Capture) -> N
 def test_what_holds_too_much_to_be_repaired_is_one_error(body: bytes) -> None:
     (event,) = split_events(as_stream(body, PLAIN))
     assert json.loads(event_data(event) or b"")["error"]["code"] == "upstream_unavailable"
+
+
+def test_what_stands_in_every_event_is_bounded() -> None:
+    """1 MB in each of a thousand would be 1 GB."""
+    long, calls = "x" * 10_000, [{**CALLS[0], "id": f"abcDEF{number:03}"} for number in range(100)]
+    payload = answer({"content": None, "tool_calls": calls}, "tool_calls")
+    payload |= {"id": long, "model": "\N{SNOWMAN}" * 10_000, "system_fingerprint": [long], "created": {"a": long}}
+    payload["choices"][0]["index"] = long
+    payload["usage"] = {**USAGE, "prompt_tokens": long, "prompt_tokens_details": {"cached_tokens": long}}
+
+    stream = as_stream(json.dumps(payload).encode(), Asked(include_usage=True, continuous_usage=True))
+
+    events = [json.loads(event_data(event) or b"") for event in split_events(stream)[:-1]]
+    assert {event["id"] for event in events} == {"x" * MAX_REPEATED}
+    assert {event["model"] for event in events} == {"\N{SNOWMAN}" * MAX_REPEATED}
+    assert [event.get("system_fingerprint") for event in events[:2]] == [[long], None]
+    assert [event.get("created") for event in events[:2]] == [{"a": long}, None]
+    assert events[-1]["usage"] == payload["usage"], "which stands there once"
+    assert len(stream) < 500_000, "of 100 events"
+
+
+def test_an_id_as_long_as_the_bound_stays_as_it_is() -> None:
+    payload = {**answer({"content": "a"}), "id": "x" * MAX_REPEATED, "model": "m" * MAX_REPEATED}
+
+    assert {(chunk["id"], chunk["model"]) for chunk in chunks_of(payload)} == {(payload["id"], payload["model"])}
