@@ -13,7 +13,7 @@ from router.exchange import Exchange
 from router.relay.dialects import Dialects
 from router.relay.route import Job
 from router.translate.asked import AnswerForm, Asked, ToolChoice
-from router.translate.mistral.answer import translate_answer
+from router.translate.mistral.answer import repaired_answer, translate_answer
 from router.translate.mistral.asked_reader import asked_of
 from router.translate.mistral.emulate import as_stream
 from router.translate.mistral.request import translate
@@ -41,12 +41,13 @@ class Repair:
 
     def whole(self, body: bytes) -> bytes:
         """Return an answer that came in one piece as the client gets it: as JSON, or as the events of its stream."""
+        if self.emulates:
+            payload, notes = repaired_answer(body, self.asked, form=self.form, new_id=self.new_id)
+            self.rules |= notes.repaired | {Rule.S16}
+            return as_stream(payload, self.asked)
         body, notes = translate_answer(body, self.asked, form=self.form, new_id=self.new_id)
         self.rules |= notes.repaired
-        if not self.emulates:
-            return body
-        self.rules.add(Rule.S16)
-        return as_stream(body, self.asked)
+        return body
 
     def applied(self) -> set[Rule]:
         """Return the rules that changed something so far."""

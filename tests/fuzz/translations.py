@@ -16,7 +16,7 @@ from typing import Any
 from router.errors import BackendUnavailable, InvalidRequest
 from router.relay.envelope import peek_json
 from router.translate.asked import AnswerForm, Asked, ReasoningField, ToolChoice
-from router.translate.mistral.answer import translate_answer
+from router.translate.mistral.answer import read_answer, translate_answer
 from router.translate.mistral.asked_reader import asked_of
 from router.translate.mistral.emulate import as_stream
 from router.translate.mistral.request import translate
@@ -108,7 +108,7 @@ def check_answer(body: bytes, chosen: int) -> None:
     out = outcomes[0]
     if out is not body and out[:1] == b"{":
         json.loads(out)
-    stream = as_stream(out, asked)
+    stream = as_stream(read_answer(out), asked)
     assert stream is out or all(_is_whole(event) for event in split_events(stream))
 
 

@@ -4,13 +4,16 @@ import asyncio
 import json
 from typing import Any
 
+import orjson
 import pytest
 
 from router.errors import InvalidRequest
 from router.relay.route import Job, Route
-from router.relay.translation import Translation
+from router.relay.translation import Repair, Translation
 from router.simulator.faults import Break
 from router.simulator.settings import Settings
+from router.translate import asked as forms
+from router.translate.mistral.usual import LONGEST
 from tests.front import CHAT, Front, broken, front, run
 from tests.relay.scripted import DONE, END, HEAD, ROLE, TEXT, Asked, chunk, plain, says, scripted, stream
 
@@ -497,3 +500,23 @@ def test_an_event_that_is_not_whole_is_not_sent_when_the_framing_ends(rest: byte
             assert answer.body.count(b'"x"') == 1
 
     run(test)
+
+
+def test_a_long_answer_of_which_a_stream_is_made_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have 16 MiB, and while it is read nobody else is served."""
+    (choice,) = WHOLE["choices"]
+    message = {"role": "assistant", "content": "a" * LONGEST, "odd": 1}
+    body = orjson.dumps({**WHOLE, "choices": [{**choice, "message": message}]})
+    read: list[bytes] = []
+    loads = orjson.loads
+    monkeypatch.setattr(orjson, "loads", lambda data: read.append(data) or loads(data))
+
+    asked = forms.Asked(tools=frozenset({"add"}))
+    made = Repair(asked, forms.AnswerForm(), lambda: "abcDEF123", emulates=True).whole(body)
+
+    assert len(read) == 1
+    assert [choice["delta"] for event in events(made) for choice in event["choices"]] == [
+        {"role": "assistant", "content": ""},
+        {"content": "a" * LONGEST},
+        {},
+    ]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from router.translate.asked import AnswerForm, Asked, ToolChoice
-from router.translate.mistral.answer import translate_answer
+from router.translate.mistral.answer import read_answer, translate_answer
 from router.translate.mistral.emulate import as_stream
 from router.translate.mistral.stream import StreamTranslator
 from router.wire.sse import EventSplitter, split_events
@@ -127,7 +127,7 @@ def test_a_recorded_answer_keeps_its_text_its_calls_and_its_end(one: Capture) ->
             assert choice["calls"] == [[call["id"], *call["function"].values()] for call in calls]
             assert choice["finish"] == of_raw["finish_reason"]
         client.assert_agrees(view, SDK.view_of_answer(body))
-        streamed = client.view_of_stream(as_stream(body, asked), asked, FORM)
+        streamed = client.view_of_stream(as_stream(read_answer(body), asked), asked, FORM)
         assert streamed["choices"] == view["choices"]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from router.translate.asked import Asked
-from router.translate.mistral.answer import translate_answer
+from router.translate.mistral.answer import read_answer, translate_answer
 from router.translate.mistral.emulate import as_stream
 from router.translate.mistral.stream import StreamTranslator
 from router.wire.sse import split_events
@@ -27,7 +27,7 @@ def asked_of(case: Case) -> Asked:
 def test_a_stream_made_of_an_answer_says_the_same(case: Case, sdk: client.Sdk) -> None:
     asked = asked_of(case)
     body, _ = translate_answer(case.answer, case.asked, form=case.form, new_id=cases.new_ids())
-    stream = as_stream(body, asked)
+    stream = as_stream(read_answer(body), asked)
     of_answer = client.view_of_answer(body, case.asked, case.form)
     of_stream = client.view_of_stream(stream, asked, case.form)
 
@@ -40,7 +40,7 @@ def test_a_stream_made_of_an_answer_needs_no_repair(case: Case) -> None:
     asked = asked_of(case)
     body, _ = translate_answer(case.answer, case.asked, form=case.form, new_id=cases.new_ids())
     translator = StreamTranslator(asked, form=case.form, new_id=cases.new_ids(), leaks=False)
-    stream = as_stream(body, asked)
+    stream = as_stream(read_answer(body), asked)
 
     assert b"".join(map(translator.feed, split_events(stream))) + translator.finish() == stream
     assert not translator.notes.repaired

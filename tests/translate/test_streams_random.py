@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.translate.asked import AnswerForm, Asked, ReasoningField, ToolChoice
-from router.translate.mistral.answer import translate_answer
+from router.translate.mistral.answer import read_answer, translate_answer
 from router.translate.mistral.emulate import as_stream
 from router.translate.mistral.stream import StreamTranslator
 from router.wire.sse import EventSplitter, split_events
@@ -190,7 +190,7 @@ def test_an_answer_in_one_piece_and_its_stream_say_the_same(
     body, _ = translate_answer(answer_of(choices, habits), asked, form=FORM, new_id=cases.new_ids())
     got = client.view_of_answer(body, asked, FORM)
     client.assert_agrees(got, SDK.view_of_answer(body))
-    stream = as_stream(body, asked)
+    stream = as_stream(read_answer(body), asked)
     streamed = client.view_of_stream(stream, asked, FORM)
     client.assert_agrees(streamed, SDK.view_of_stream(stream))
 
@@ -360,4 +360,4 @@ def test_what_is_no_chunk_passes(event: bytes) -> None:
 def test_odd_answers_never_raise(payload: Any, asked: Asked) -> None:
     body, _ = translate_answer(json.dumps(payload).encode(), asked, form=FORM, new_id=cases.new_ids())
 
-    assert isinstance(as_stream(body, asked), bytes)
+    assert isinstance(as_stream(read_answer(body), asked), bytes)

@@ -4,7 +4,7 @@ An answer in which nothing has to change is the bytes it was. Names, rules and f
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -41,35 +41,65 @@ def translate_answer(
     Raises `BackendUnavailable` for an answer that says of itself that it was broken off (S18): it must not look whole;
     and for one with more calls than anybody can read.
     """
-    if is_fast and not explain:
-        may_leak = leaks and bool(asked.tools) and asked.tool_choice is not ToolChoice.NONE
-        usual = read_usual(body, asked, may_leak=may_leak)
-        if usual is not None:
-            return usual
-    if is_too_much := says_too_much(body):
-        _check_whole(says_broken(body))
-    payload = None if is_too_much else _chat_answer(body)
-    if payload is None:
-        return body, Notes(explain=explain)
-    notes = Notes(explain=explain)
+    usual = _read_usual(body, asked, leaks=leaks) if is_fast and not explain else None
+    if usual is not None:
+        return usual
+    payload, notes = _repaired(body, Repairs(asked, form, new_id, leaks, Notes(explain=explain)))
+    if not notes.repaired:
+        return body, notes
     try:
-        _repair(payload, Repairs(asked, form, new_id, leaks, notes))
-        if not notes.repaired:
-            return body, notes
         return orjson.dumps(payload), notes
     except orjson.JSONEncodeError:  # nests deeper than any answer of a model
         return body, Notes(explain=explain)
 
 
-def _chat_answer(body: bytes) -> dict[str, Any] | None:
-    """Return the answer as an object, None if it is none: other endpoints and errors have forms of their own."""
+def repaired_answer(
+    body: bytes, asked: Asked, *, form: AnswerForm = _PLAIN, new_id: Callable[[], str]
+) -> tuple[Any, Notes]:
+    """Do as `translate_answer` for who goes on with what the answer says: a long one is read once, and not written.
+
+    What is no chat answer is returned as it is. None: it is no JSON, or more than can be read or written.
+    """
+    usual = _read_usual(body, asked, leaks=True)
+    if usual is not None:
+        return read_answer(usual[0]), usual[1]
+    return _repaired(body, Repairs(asked, form, new_id, True, Notes()))
+
+
+def _read_usual(body: bytes, asked: Asked, *, leaks: bool) -> tuple[bytes, Notes] | None:
+    may_leak = leaks and bool(asked.tools) and asked.tool_choice is not ToolChoice.NONE
+    return read_usual(body, asked, may_leak=may_leak)
+
+
+def _repaired(body: bytes, repairs: Repairs) -> tuple[Any, Notes]:
+    payload = read_answer(body)
     try:
-        payload = orjson.loads(body)
+        if _is_chat_answer(payload):
+            _repair(payload, repairs)
+    except orjson.JSONEncodeError:  # arguments that nest deeper than any answer of a model
+        return None, Notes(explain=repairs.notes.steps is not None)
+    return payload, repairs.notes
+
+
+def read_answer(body: bytes) -> Any:
+    """Return what an answer says; None where it is no JSON, or holds too much to be read.
+
+    Raises `BackendUnavailable` where such a one says that it was broken off (S18).
+    """
+    if says_too_much(body):
+        _check_whole(says_broken(body))
+        return None
+    try:
+        return orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
+
+
+def _is_chat_answer(payload: Any) -> TypeGuard[dict[str, Any]]:
+    """Return whether it is one: other endpoints and errors have forms of their own."""
     if not isinstance(payload, dict) or not isinstance(payload.get("choices"), list):
-        return None
-    return payload if payload.get("object", "chat.completion") == "chat.completion" else None
+        return False
+    return bool(payload.get("object", "chat.completion") == "chat.completion")
 
 
 def _repair(payload: dict[str, Any], repairs: Repairs) -> None:

@@ -1,7 +1,7 @@
 """S16: the stream that a whole answer would have been, for backends that swallow calls when they stream.
 
 Of each choice comes the role, then reasoning, content, every call in one piece, and the reason why it ended. What goes
-in is an answer in OpenAI's form already (`translate_answer`), so names, ids and reasons stay as they are. What every
+in is an answer in OpenAI's form already (`repaired_answer`), so names, ids and reasons stay as they are. What every
 event repeats is bounded, or the stream could be thousands of times as long as the answer.
 """
 
@@ -13,7 +13,7 @@ import orjson
 from router.errors import BackendUnavailable
 from router.translate.asked import Asked
 from router.translate.mistral.fields import REASONING_KEYS
-from router.translate.mistral.limits import MAX_CHOICES, MAX_REPEATED, says_too_much
+from router.translate.mistral.limits import MAX_CHOICES, MAX_REPEATED
 from router.translate.refusals import envelope, told_of_event
 from router.wire.sse import encode_event
 
@@ -29,16 +29,12 @@ _LAST = ("stop_reason",)
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
-def as_stream(answer: bytes, asked: Asked) -> bytes:
-    """Return the events of a whole answer, ending with [DONE].
+def as_stream(payload: object, asked: Asked) -> bytes:
+    """Return the events of a whole answer, ending with [DONE]. `payload`: what it says, None where it cannot be read.
 
     An error, or what is no chat answer, becomes one error event without [DONE]: a broken answer never looks whole. So
-    does one that holds too much to be repaired: its events would hold up everybody else.
+    does one of too many choices: its events would hold up everybody else.
     """
-    try:
-        payload = None if says_too_much(answer) else orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        payload = None
     if _is_answer(payload):
         try:
             return b"".join(map(_event, _chunks(payload, asked))) + DONE
@@ -55,11 +51,14 @@ def _event(payload: object) -> bytes:
 
 def _chunks(payload: Object, asked: Asked) -> Iterator[Object]:
     told = {key: payload[key] for key in _HEAD if payload.get(key) is not None}
-    head: Object = {"object": CHUNK, **{key: _short(value) for key, value in told.items() if _is_plain(value)}}
+    head: Object = {
+        "object": CHUNK,
+        **{key: plain for key, value in told.items() if (plain := _plain(value)) is not None},
+    }
     usage = payload.get("usage")
     counts = usage if isinstance(usage, dict) else None
     extra = {key: payload[key] for key in _FIRST if key in payload}
-    extra |= {key: value for key, value in told.items() if not _is_plain(value)}
+    extra |= {key: value for key, value in told.items() if key not in head}
     for choice in filter(_is_choice, payload["choices"]):
         for part in _parts(choice):
             chunk = {**head, "choices": [part], **extra}
@@ -80,28 +79,24 @@ def _is_choice(choice: object) -> bool:
     return isinstance(choice, dict) and isinstance(choice.get("message"), dict)
 
 
-def _is_plain(value: object) -> TypeGuard[str | float]:
-    return isinstance(value, str | int | float)
-
-
-def _short(value: object) -> str | float | None:
+def _plain(value: object) -> str | float | None:
     """Return what of a value may stand in every event: no more than so much of a text, and a number."""
     if isinstance(value, str):
         return value[:MAX_REPEATED]
-    return value if _is_plain(value) else None
+    return value if isinstance(value, int | float) else None
 
 
 def _so_far(usage: Object, *, is_over: bool) -> Object:
     """Return what usage says beside a choice, without details as vLLM; the answer is not counted before it is over."""
     if is_over:
-        return {name: _short(usage.get(name, 0)) for name in _COUNTS}
-    prompt = _short(usage.get("prompt_tokens", 0))
+        return {name: _plain(usage.get(name, 0)) for name in _COUNTS}
+    prompt = _plain(usage.get("prompt_tokens", 0))
     return {"prompt_tokens": prompt, "completion_tokens": 0, "total_tokens": prompt}
 
 
 def _parts(choice: Object) -> Iterator[Object]:
     """Yield the choice of each chunk; what says something of its tokens stands with the first that has any."""
-    index = _short(choice.get("index", 0))
+    index = _plain(choice.get("index", 0))
     deltas = list(_deltas(choice["message"]))
     of_tokens = {key: choice[key] for key in ("logprobs", *_WITH_TEXT) if key in choice}
     told_at = next((number for number, delta in enumerate(deltas) if "content" in delta or "tool_calls" in delta), -1)

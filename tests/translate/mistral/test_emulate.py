@@ -9,7 +9,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from router.translate.asked import Asked, ToolChoice
-from router.translate.mistral.answer import translate_answer
+from router.translate.mistral.answer import read_answer, translate_answer
 from router.translate.mistral.emulate import DONE, as_stream
 from router.translate.mistral.limits import MAX_ANSWER_VALUES, MAX_CHOICES, MAX_REPEATED
 from router.wire.sse import event_data, split_events
@@ -33,7 +33,7 @@ def answer(message: dict[str, Any], finish_reason: str = "stop", **of_choice: ob
 
 
 def chunks_of(payload: object, asked: Asked = PLAIN) -> list[dict[str, Any]]:
-    stream = as_stream(json.dumps(payload).encode(), asked)
+    stream = as_stream(payload, asked)
     assert stream.endswith(DONE)
     chunks = [json.loads(event_data(event) or b"") for event in split_events(stream)[:-1]]
     for chunk in chunks:
@@ -139,7 +139,7 @@ def test_every_choice_is_streamed() -> None:
     ],
 )
 def test_what_is_no_answer_ends_with_an_error_and_without_done(body: bytes, text: str) -> None:
-    stream = as_stream(body, Asked())
+    stream = as_stream(read_answer(body), Asked())
 
     events = split_events(stream)
     assert len(events) == 1
@@ -154,7 +154,7 @@ def test_what_is_no_answer_ends_with_an_error_and_without_done(body: bytes, text
     ],
 )
 def test_odd_answers_break_nothing(payload: object) -> None:
-    assert as_stream(json.dumps(payload).encode(), Asked(include_usage=True, continuous_usage=True)).endswith(DONE)
+    assert as_stream(payload, Asked(include_usage=True, continuous_usage=True)).endswith(DONE)
 
 
 def recorded() -> Iterator[Capture]:
@@ -202,7 +202,7 @@ def test_a_client_that_collects_the_stream_has_the_answer(capture: Capture) -> N
     ids=["choices", "values"],
 )
 def test_what_holds_too_much_to_be_repaired_is_one_error(body: bytes) -> None:
-    (event,) = split_events(as_stream(body, PLAIN))
+    (event,) = split_events(as_stream(read_answer(body), PLAIN))
     assert json.loads(event_data(event) or b"")["error"]["code"] == "upstream_unavailable"
 
 
@@ -214,7 +214,7 @@ def test_what_stands_in_every_event_is_bounded() -> None:
     payload["choices"][0]["index"] = long
     payload["usage"] = {**USAGE, "prompt_tokens": long, "prompt_tokens_details": {"cached_tokens": long}}
 
-    stream = as_stream(json.dumps(payload).encode(), Asked(include_usage=True, continuous_usage=True))
+    stream = as_stream(payload, Asked(include_usage=True, continuous_usage=True))
 
     events = [json.loads(event_data(event) or b"") for event in split_events(stream)[:-1]]
     assert {event["id"] for event in events} == {"x" * MAX_REPEATED}
