@@ -254,7 +254,14 @@ def test_a_collector_that_is_away_or_hangs_costs_no_request_anything(monkeypatch
         silent.close()
 
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")  # seconds; more than closing waits for
+    before = set(threading.enumerate())
     run(test)
+    # The SDK goes on trying, and draws its pauses by chance: in the tests that come next, hypothesis would object.
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in left)
 
 
 def test_without_the_sdk_the_configuration_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
