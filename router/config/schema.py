@@ -27,6 +27,7 @@ from router.config.values import (
     choice,
     list_of,
     matching,
+    parse_header_or_all,
     parse_memory,
     parse_text,
     show,
@@ -40,6 +41,7 @@ from router.translate.profile import PRESETS
 
 PATH = matching(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", "a path that starts with /")
 HEADERS = list_of(HEADER.parse)
+ALLOWED_HEADERS = list_of(parse_header_or_all)
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 METHOD = choice(_METHODS, same={word.lower(): word for word in _METHODS})
 # it stands in metric labels and in a header
@@ -64,7 +66,7 @@ class CorsConfig(Section):
     enabled: Annotated[bool, FLAG] = True
     allow_origins: Annotated[tuple[str, ...], WORDS] = ("*",)
     allow_methods: Annotated[tuple[str, ...], WORDS] = ("*",)
-    allow_headers: Annotated[tuple[str, ...], WORDS] = ("*",)
+    allow_headers: Annotated[tuple[str, ...], ALLOWED_HEADERS] = ("*",)
     allow_credentials: Annotated[bool, FLAG] = False
     max_age: Annotated[int, WHOLE_SECONDS] = 600
 

@@ -23,6 +23,7 @@ AUTO = "auto"  # the router finds a value itself
 _TIME = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(%)?", re.ASCII)
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)  # RFC 9110 section 5.6.2
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _BINARY = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -257,6 +258,21 @@ def whole_or_auto(low: int, high: int) -> Kind:
     return Kind(parse, lambda value: AUTO if value == 0 else show(value))
 
 
+def parse_header(value: object) -> str:
+    """Return the name of a header, as it was written. One with a star is meant as a pattern, which nothing here is."""
+    text = parse_text(value)
+    if "*" in text:
+        raise ValueError("must be the whole name of a header (patterns with * are not supported)")
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("must be the name of a header (letters, digits and signs such as -, no blank, no colon)")
+    return text
+
+
+def parse_header_or_all(value: object) -> str:
+    """Return the name of a header, or "*" for all."""
+    return "*" if value == "*" else parse_header(value)
+
+
 def matching(pattern: str, what: str) -> Kind:
     """Return the kind of texts that match a pattern; `what` completes "must be"."""
     compiled = re.compile(pattern, re.ASCII)
@@ -323,4 +339,4 @@ SIZE = Kind(parse_size, show_size)  # int bytes > 0
 SIZE_OR_OFF = Kind(parse_size_or_off, show_size)
 SHARE = Kind(parse_share, show_share)
 SECRET = Kind(parse_secret, show)
-HEADER = matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "the name of a header")  # a token, RFC 9110 section 5.6.2
+HEADER = Kind(parse_header, show)

@@ -86,3 +86,27 @@ def test_one_fault_is_told_per_path_in_the_order_of_the_file() -> None:
     ]
 
     assert [fault.message for fault in without_repeats(given)] == ["3", "1", "whole", "2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("server: {{deadline_header: {}}}", "server.deadline_header"),
+        ("server: {{cors: {{allow_headers: [{}]}}}}", "server.cors.allow_headers"),
+        ("sessions: {{headers: [{}]}}", "sessions.headers"),
+        ("logging: {{headers: [{}]}}", "logging.headers"),
+        ("middlewares: [{{type: trace, config: {{redact_headers: [{}]}}}}]", "middlewares.0.config.redact_headers"),
+    ],
+)
+def test_a_header_is_named_whole_wherever_one_is(text: str, key: str) -> None:
+    """A pattern would match nothing, and a name that no header can have neither; nobody would be told."""
+    for wrong, why in (("x-*", "patterns with * are not supported"), ("'x team'", "no blank"), ("'x:'", "no colon")):
+        (fault,) = faults(text.format(wrong))
+        assert fault.startswith(f"{key} (line 1): ")
+        assert why in fault
+    Config.model_validate(plain(parse_document(text.format("X-Team"), "f.yaml")))
+
+
+def test_a_star_alone_stands_for_all_headers_where_browsers_ask() -> None:
+    assert Config.model_validate({"server": {"cors": {"allow_headers": "*"}}}).server.cors.allow_headers == ("*",)
+    assert "patterns" in faults("logging: {headers: ['*']}")[0]
