@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser
 
-from tests.browser import NARROW, SIDEWAYS, WIDE, chromium, keep, page_at
+from tests.browser import NARROW, SIDEWAYS, WIDE, chromium, faults, keep, page_at
 from tests.front import front, run
 from tests.operating import operator
 
@@ -55,21 +55,23 @@ def test_the_pages_show_the_routes_and_ask_nothing_of_other_hosts(
     run(test, timeout=LIMIT * 3)
 
 
+TEXT = "getComputedStyle(document.querySelector('h1')).color"
 BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
-SWAGGER_DARK, NONE = "rgb(28, 32, 34)", "rgba(0, 0, 0, 0)"
+DARK, NONE = "rgb(28, 32, 34)", "rgba(0, 0, 0, 0)"
+CALL = "button:has-text('All backends as they are now.')"  # of ReDoc, for operators
 
 
 @pytest.mark.parametrize(
-    ("name", "call", "details", "is_ever_dark"),
+    ("name", "call", "details"),
     [
-        ("docs", "[data-path='/v1/chat/completions']", ".opblock-body .parameters >> nth=0", True),
-        ("redoc", "button:has-text('All backends as they are now.')", "button[aria-expanded=true]", False),
+        ("docs", "[data-path='/v1/chat/completions']", ".opblock-body .parameters >> nth=0"),
+        ("redoc", CALL, "button[aria-expanded=true]"),
     ],
 )
 def test_the_pages_fit_their_window_wide_and_narrow_and_meet_no_error_light_and_dark(
-    name: str, call: str, details: str, is_ever_dark: bool, tool: Callable[[str], str]
+    name: str, call: str, details: str, tool: Callable[[str], str]
 ) -> None:
-    """With the details of a call unfolded, which are wider than its name. ReDoc has light colours alone."""
+    """With the details of a call unfolded, which are wider than its name."""
     path = tool("chromium")
 
     async def test() -> None:
@@ -83,11 +85,42 @@ def test_the_pages_fit_their_window_wide_and_narrow_and_meet_no_error_light_and_
                         await page.locator(call).first.click()
                         await page.locator(details).first.wait_for()
                         assert not await page.evaluate(SIDEWAYS), (size, scheme)
-                        is_dark = scheme == "dark" and is_ever_dark
-                        assert await page.evaluate(BACKGROUND) == (SWAGGER_DARK if is_dark else NONE)
+                        assert await page.evaluate(BACKGROUND) == (DARK if scheme == "dark" else NONE)
                         picture = keep(f"{name}-{size[0]}-{scheme}")
                         if picture is not None:
                             await page.screenshot(path=picture)
+
+    run(test, timeout=LIMIT * 3)
+
+
+def test_every_text_of_redoc_can_be_read_in_dark_colours(tool: Callable[[str], str]) -> None:
+    """Its theme has no colour for some, and its own for those are meant for paper."""
+
+    async def test() -> None:
+        async with chromium(tool("chromium")) as browser, front() as cluster, operator(cluster) as one:
+            for url, known in ((cluster.url, "h2:has-text('Continue a conversation')"), (one.url, CALL)):
+                async with page_at(browser, f"{url}/redoc", scheme="dark") as page:
+                    await page.locator(known).first.click()
+                    assert [each for each in await faults(page) if each.startswith("color-contrast")] == []
+
+    run(test, timeout=LIMIT * 3)
+
+
+def test_redoc_follows_when_the_colours_change(tool: Callable[[str], str]) -> None:
+    async def test() -> None:
+        async with (
+            chromium(tool("chromium")) as browser,
+            front() as cluster,
+            operator(cluster) as one,
+            page_at(browser, f"{one.url}/redoc", scheme="light") as page,
+        ):
+            await page.locator(CALL).first.wait_for()
+            light = await page.evaluate(TEXT)
+            async with page.expect_navigation():
+                await page.emulate_media(color_scheme="dark")
+            await page.locator(CALL).first.wait_for()
+            assert await page.evaluate(BACKGROUND) == DARK
+            assert await page.evaluate(TEXT) != light
 
     run(test, timeout=LIMIT * 3)
 

@@ -32,12 +32,22 @@ _PAGE = """\
 </html>
 """
 STYLE = """\
-/* ReDoc has no dark colours */
-:root { color-scheme: light; }
-:root:has(#swagger-ui, main) { color-scheme: light dark; }
+:root { color-scheme: light dark; }
 body { margin: 0; font-family: system-ui, sans-serif; }
 main.plain { max-width: 40rem; margin: 3rem auto; padding: 0 1rem; line-height: 1.5; }
 noscript { display: block; padding: 1rem; }
+/* of ReDoc: what its theme has no colour for */
+@media (prefers-color-scheme: dark) {
+  :root:has(#redoc) { background: #1c2022; color: #d7dde0; }
+  #redoc h5, #redoc h5 span, #redoc caption { color: #a9b4b9; }
+  /* the pattern behind a type: as the type */
+  #redoc td > div > div:first-child > span:last-of-type:not(:first-of-type) { color: #a9b4b9; }
+  /* which of several schemas is shown */
+  #redoc span + div > button { color: #1c2022; }
+  #redoc svg { fill: #d7dde0; }
+  #redoc tr { background-color: transparent; }
+  #redoc .react-tabs__tab--selected { background: #2b3134; }
+}
 /* of Swagger UI: long paths and wide tables stay within a narrow window */
 .swagger-ui .opblock-summary-path { overflow-wrap: anywhere; }
 .swagger-ui .info li, .swagger-ui .info p, .swagger-ui .opblock p { line-height: 1.7; }
@@ -74,14 +84,42 @@ REDOC = _PAGE.format(
 <script src="docs/redoc.standalone.js"></script>
 <script src="docs/redoc.js"></script>""",
 )
-# Its own fonts come from elsewhere: those of the system are taken.
+# Its own fonts come from elsewhere: those of the system are taken. It works its colours out once, when it starts.
 REDOC_START = """\
 "use strict";
 const font = "system-ui, sans-serif";
 const mono = "ui-monospace, monospace";
+const dark = matchMedia("(prefers-color-scheme: dark)");
+dark.addEventListener("change", () => location.reload());
+const tints = {
+  colors: {
+    primary: { main: "#8ab4f8" },
+    success: { main: "#6cc070" },
+    warning: { main: "#ffb74d" },
+    error: { main: "#ff8a80" },
+    text: { primary: "#d7dde0", secondary: "#a9b4b9" },
+    border: { dark: "rgba(255, 255, 255, 0.2)", light: "#2b3134" },
+  },
+  schema: { linesColor: "#5b7291", nestedBackground: "#23282b" },
+  sidebar: { backgroundColor: "#23282b", textColor: "#d7dde0", activeTextColor: "#8ab4f8" },
+  rightPanel: {
+    backgroundColor: "#15191b",
+    servers: { overlay: { backgroundColor: "#23282b", textColor: "#d7dde0" }, url: { backgroundColor: "#1c2022" } },
+  },
+  codeBlock: { backgroundColor: "#0d1011" },
+  fab: { backgroundColor: "#2b3134", color: "#8ab4f8" },
+};
 Redoc.init("openapi.json", {
   theme: {
-    typography: { fontFamily: font, headings: { fontFamily: font }, code: { fontFamily: mono } },
+    ...(dark.matches ? tints : {}),
+    typography: {
+      fontFamily: font,
+      headings: { fontFamily: font },
+      code: {
+        fontFamily: mono,
+        ...(dark.matches ? { color: "#ff9e9b", backgroundColor: "rgba(255, 255, 255, 0.08)" } : {}),
+      },
+    },
   },
 }, document.getElementById("redoc"));
 """
