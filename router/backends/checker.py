@@ -246,7 +246,7 @@ class Checker:
             return await self._status(request)
         except Exception as fault:  # whatever a client may raise: there was no answer
             probed = of_fault(fault, within=self._rules.warm_up_timeout)
-            logger.debug("backend %s gave no answer to %s: %s", backend.spec.name, path, probed.why or probed.cause)
+            logger.debug("backend %s gave no answer to %s: %s", backend.spec.name, path, probed.told)
             return 0
 
     async def _status(self, request: HTTPRequest) -> int:
@@ -264,7 +264,7 @@ class Checker:
                 return await self._get(backend, path)  # a kept connection had died, which tells nothing of the backend
         except Exception as fault:  # whatever a client may raise: there was no answer
             probed = of_fault(fault, within=self._rules.timeout)
-            logger.debug("backend %s gave no answer to %s: %s", backend.spec.name, path, probed.why or probed.cause)
+            logger.debug("backend %s gave no answer to %s: %s", backend.spec.name, path, probed.told)
             return probed
 
     async def _get(self, backend: Backend, path: str) -> HTTPResponse:

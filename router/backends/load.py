@@ -17,6 +17,7 @@ from tornado.httpclient import HTTPRequest
 from router.backends.backend import Backend, BackendSpec, Change
 from router.backends.engine import Engine, Figures, Verdict, read_figures
 from router.backends.health import HealthRules, Seen
+from router.backends.probe import of_fault
 from router.backends.registry import Registry
 
 METRICS_PATH = "/metrics"
@@ -135,7 +136,8 @@ class Load:
         try:
             status = await self._access.fetch(request)
         except Exception as fault:  # whatever a client may raise: there was no answer
-            logger.debug("backend %s tells nothing of its load: %r", backend.spec.name, fault)
+            told = of_fault(fault, within=self.rules.timeout).told
+            logger.debug("backend %s tells nothing of its load: %s", backend.spec.name, told)
             return b"" if length > MAX_PAGE else None
         return b"".join(pieces) if status == 200 else b""
 

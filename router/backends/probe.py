@@ -48,6 +48,11 @@ class Probed:
     cause: str
     why: str = ""  # for people, "" where the cause says it all
 
+    @property
+    def told(self) -> str:
+        """Return why in words for people, or the cause where it says it all."""
+        return self.why or self.cause
+
 
 def of_status(status: int) -> Probed:
     """Return what an answer shows."""

@@ -15,6 +15,7 @@ import orjson
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from router.backends.backend import Backend
+from router.backends.probe import of_fault
 from router.errors import ConnectionLost
 from router.relay.dialects import Dialects, Found, numbers_of
 from router.relay.endpoint import Endpoint
@@ -175,7 +176,8 @@ class Prober:
         except ValueError:
             return response.code, None
         except Exception as fault:  # whatever a client may raise: there was no answer
-            log.debug("backend %s gave no answer to %s: %r", name, path, fault)
+            told = of_fault(fault, within=self._timeout).told
+            log.debug("backend %s gave no answer to %s: %s", name, path, told)
             return 0, None
 
     async def _answer(self, request: Request) -> HTTPResponse:

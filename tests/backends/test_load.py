@@ -272,6 +272,30 @@ def test_a_look_that_gets_no_answer_changes_nothing_but_what_is_shown() -> None:
     run(test)
 
 
+def test_the_log_tells_why_there_was_no_answer_in_the_words_of_probes(caplog: pytest.LogCaptureFixture) -> None:
+    """And of a fault that is not the wire's no text: it may hold what a backend sent."""
+
+    async def test(watched: Watched) -> None:
+        backend = watched.registry.backends[0]
+        watched.registry.probed(backend, Seen.PASSED, now=0)
+        watched.server.hangs = True
+        await Load(watched.registry, watched.access, rules=replace(RULES, timeout=0.2)).look(
+            backend, Engine(), told=True
+        )
+
+        async def broken(request: HTTPRequest) -> int:
+            raise LookupError("canary")
+
+        await Load(watched.registry, replace(watched.access, fetch=broken), rules=RULES).look(
+            backend, Engine(), told=True
+        )
+
+    caplog.set_level("DEBUG", "router.backends.load")
+    run(test)
+    said = [record.getMessage().partition("its load: ")[2] for record in caplog.records]
+    assert said == ["no answer within 0.2 s", "LookupError"]
+
+
 def test_a_backend_that_is_down_is_not_asked_but_one_that_hangs_is() -> None:
     async def test(watched: Watched) -> None:
         backend = watched.registry.backends[0]

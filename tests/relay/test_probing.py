@@ -333,3 +333,14 @@ def test_who_is_given_up_is_asked_no_more_and_forgotten() -> None:
             assert not stage.prober._inquiries
 
     run(test)
+
+
+def test_the_log_tells_why_there_was_no_answer_in_the_words_of_probes(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with scene(Server(hangs=True), timeout=0.2) as stage:
+            await stage.inspect(rises=True)
+
+    caplog.set_level("DEBUG", "router.relay")
+    run(test)
+    said = {record.getMessage() for record in caplog.records if "no answer" in record.getMessage()}
+    assert said == {"backend a gave no answer to /tokenize: no answer within 0.2 s"}
