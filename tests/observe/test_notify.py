@@ -72,7 +72,7 @@ def test_a_manager_that_does_not_read_blocks_nobody(tmp_path: Path) -> None:
     ("usec", "pid", "expected"),
     [
         ("20000000", None, 20.0),
-        ("20000000", str(os.getpid()), 20.0),
+        pytest.param("20000000", str(os.getpid()), 20.0, id="own"),
         ("20000000", "1", None),  # meant for another process
         ("0", None, None),
         ("soon", None, None),
