@@ -2,28 +2,61 @@
 
 import contextlib
 import os
+import random
 import resource
 import signal
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")  # unit of the times in /proc/PID/stat, per second
 PROC = Path("/proc")
 END_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL: longer than any front needs when idle
+FIRST_PORT = 10_000  # what is below has customary owners
+PORTS = 1000  # that a process takes for itself at a time
+
+claims: list[socket.socket] = []  # one for each range of ports that this process has taken for itself
+_own: deque[int] = deque()  # all ports of those ranges: the next one to be given first, the last one given last
 
 
 def free_ports(count: int) -> list[int]:
-    """Return so many TCP ports of 127.0.0.1 on which nobody listens now."""
-    socks = [socket.socket() for _ in range(count)]
-    try:
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [int(sock.getsockname()[1]) for sock in socks]
-    finally:
-        for sock in socks:
-            sock.close()
+    """Return so many TCP ports of 127.0.0.1 on which nobody listens now.
+
+    No other process that asks here is given the same ones (tests run side by side), and this one only after all others
+    that it has: who got one may not listen yet, or listen no more and want to be refused. They are below the range that
+    port 0 and outgoing connections take theirs from: one in that range could be taken while its server is down, even
+    by the connection that looks for the server.
+    """
+    ports: list[int] = []
+    tried = 0
+    while len(ports) < count:
+        if tried == len(_own):
+            _own.extendleft(_claimed())
+        port = _own.popleft()
+        _own.append(port)
+        tried += 1
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+    return ports
+
+
+def _claimed() -> list[int]:
+    """Take a range of ports for this process, by a name that the kernel gives to one process alone, until it ends."""
+    floor = int((PROC / "sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    starts = range(FIRST_PORT, floor - PORTS + 1, PORTS)
+    for start in random.sample(starts, len(starts)):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0devstral-router-ports-{start}")
+        except OSError:
+            claim.close()
+            continue
+        claims.append(claim)
+        return random.sample(range(start, start + PORTS), PORTS)
+    raise RuntimeError(f"no free ports below {floor}: {len(starts)} ranges are taken")
 
 
 def free_port() -> int:

@@ -5,11 +5,13 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import uvloop
 from tornado.httpclient import HTTPResponse
 
+from bench.processes import free_port
 from router.app import App
 from router.config import Config
 from router.simulator.faults import Faults
@@ -120,7 +122,7 @@ async def front(
 
     At the end it checks that nothing is left: no exchange, no attempt, no connection of a client.
     """
-    backends = [Simulator(each) for each in (settings or (Settings(),))] if urls is None else []
+    backends = [simulated(each) for each in (settings or (Settings(),))] if urls is None else []
     found = list(urls or [])
     for backend in backends:
         found.append(f"http://127.0.0.1:{await backend.start()}")
@@ -155,6 +157,11 @@ async def front(
         await app.stop()
         for backend in backends:
             await backend.stop()
+
+
+def simulated(settings: Settings) -> Simulator:
+    """Make a simulated backend on a port that nobody else takes while it refuses connections."""
+    return Simulator(replace(settings, port=settings.port or free_port()))
 
 
 def broken(backend: Simulator, **faults: Any) -> None:

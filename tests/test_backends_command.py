@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import free_port
 from router import backends_command
 from router.cli import DONE, UNUSABLE, USAGE, main
 
@@ -23,12 +24,6 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 30.0  # seconds, generous, for anything that a process should do at once
 TOKEN = "t0ken-of-operators"
 Capture = pytest.CaptureFixture[str]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def listens(port: int) -> bool:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import socket
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -289,6 +291,22 @@ def test_a_peer_that_needs_headers_gets_them_from_every_load(tmp_path: Path) -> 
     assert "--header=a: b" in load.command(sse, target, plan)
     assert b"\r\na: b\r\n\r\n{}" in streams.request_bytes(1, b"{}", target.headers)
     assert load.command(sse, target, plan)[-1] == str(load.STREAMS_AT_ONCE)
+
+
+def test_no_port_is_given_twice_or_by_two_processes_or_taken_by_outgoing_connections(root: Path) -> None:
+    command = [sys.executable, "-c", "from bench.processes import free_ports; print(*free_ports(1100))"]
+
+    mine = processes.free_ports(1100)
+    theirs = [int(port) for port in subprocess.check_output(command, cwd=root).split()]
+
+    assert len({*mine, *theirs}) == 2200
+    assert max(mine + theirs) < int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+
+def test_a_port_on_which_somebody_listens_is_passed_over() -> None:
+    (port,) = processes.free_ports(1)
+    with socket.create_server(("127.0.0.1", port)):
+        assert port not in processes.free_ports(len(processes.claims) * processes.PORTS - 1)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import free_port
 from router import __version__, cli, compat
 from router.cli import DONE, UNUSABLE, USAGE, main, own_names
 from router.compat import Source as Foreign
@@ -289,9 +289,7 @@ def test_a_reader_that_leaves_early_is_no_failure_of_ours(tmp_path: Path) -> Non
 def test_it_serves_without_standard_streams_and_no_connection_becomes_one(
     closed: str, workers: int, tmp_path: Path
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     own = f"server: {{host: 127.0.0.1, port: {port}, workers: {workers}}}\nadmin: {{enabled: false}}\n"
     (tmp_path / "f.yaml").write_text(own + VALID)
     command = f'exec "{sys.executable}" -m router serve --config f.yaml {closed}'

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import free_port
+
 STANDIN = Path(__file__).parent / "standin.py"
 TIMEOUT = 15  # seconds for anything that a child should do at once
 
@@ -65,9 +67,7 @@ def start() -> Iterator[Callable[..., Child]]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

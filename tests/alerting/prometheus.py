@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 
 import yaml
 
+from bench.processes import free_ports
 from tests.alerting.rules import quick
 from tests.chaos.cluster import exchange, status_of
-from tests.chaos.processes import ROOT, START_TIMEOUT, Process, free_ports, until
+from tests.chaos.processes import ROOT, START_TIMEOUT, Process, until
 
 JOB = "devstral-router"
 RULES = ROOT / "conf" / "rules.yml"

@@ -12,11 +12,12 @@ from pathlib import Path
 from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP
 from typing import Any
 
+from bench.processes import free_ports
 from tests.alerting.prometheus import Prometheus
 from tests.alerting.traffic import MODELS, Traffic, traffic
 from tests.authority import Authority
 from tests.chaos.cluster import QUICK, Backend, Cluster, RouterProcess, described, get
-from tests.chaos.processes import PROC, free_ports, until
+from tests.chaos.processes import PROC, until
 from tests.chaos.released import samples
 from tests.front import CHAT, merged
 

@@ -19,6 +19,7 @@ from tornado.netutil import bind_sockets
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from tornado.web import Application, RequestHandler
 
+from bench.processes import free_port
 from router.backends.backend import Backend, BackendSpec, Change, ChangeKind, Listing, Standing
 from router.backends.breaker import BreakerRules
 from router.backends.checker import Checker, plain_request
@@ -69,8 +70,8 @@ class Server:
                 self.asked.append((path, json.loads(handler.request.body), key))
                 handler.set_status(self.completions.get(path, 200))
 
+        self.port = self.port or free_port()
         [listener] = bind_sockets(self.port, "127.0.0.1")
-        self.port = listener.getsockname()[1]
         routes = [("/health", Health), ("/v1/models", Models), ("/api/v1/models", Models)]
         posts = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings")
         self.server = HTTPServer(Application([*routes, *((path, Completions) for path in posts)]))
@@ -159,12 +160,6 @@ def run(test: Callable[[Server, Server], Coroutine[Any, Any, None]]) -> Callable
     return wrapped
 
 
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @run
 async def test_healthy_backends_come_up_at_once_and_tell_their_models(a: Server, b: Server) -> None:
     b.models = {"data": [{"id": "m"}, {"id": "n", "max_model_len": 7}]}
@@ -210,7 +205,7 @@ def test_why_a_backend_goes_down_is_told_at_the_default_level(
     @run
     async def test(a: Server, b: Server) -> None:
         a.status, a.hangs = how.get("status", 200), how.get("hangs", False)
-        spec = a.spec("a") if "port" not in how else BackendSpec("a", f"http://127.0.0.1:{unused_port()}")
+        spec = a.spec("a") if "port" not in how else BackendSpec("a", f"http://127.0.0.1:{free_port()}")
         async with watching(spec) as watched:
             await until(lambda: watched.states == [HealthState.DOWN])
             await until(lambda: watched.registry.backends[0].health.fails > RULES.fall)
@@ -338,7 +333,7 @@ async def test_a_backend_that_hangs_goes_down_while_others_are_probed_on(a: Serv
 
 @run
 async def test_a_refused_probe_takes_a_backend_out_at_once(a: Server, b: Server) -> None:
-    spec = BackendSpec("gone", f"http://127.0.0.1:{unused_port()}")
+    spec = BackendSpec("gone", f"http://127.0.0.1:{free_port()}")
     rules = replace(RULES, fall=99, interval=60)
     async with watching(spec, a.spec("a"), rules=rules) as watched:
         await until(lambda: watched.states == [HealthState.DOWN, HealthState.UP])

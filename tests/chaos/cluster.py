@@ -18,8 +18,9 @@ from typing import Any
 import yaml
 from tornado.httpclient import HTTPResponse
 
+from bench.processes import free_ports
 from router.wire.client import PooledHTTPClient, Request, parse_url
-from tests.chaos.processes import START_TIMEOUT, Process, free_ports, until
+from tests.chaos.processes import START_TIMEOUT, Process, until
 from tests.chaos.released import LEDGER, Descriptors, process_released, samples
 from tests.front import CHAT, merged
 

@@ -7,7 +7,7 @@ from typing import Any
 from router.simulator.server import Simulator
 from router.simulator.settings import Settings
 from tests.chaos.released import LEDGER, Inside, inside_released, pending_timers, tasks
-from tests.front import Front, front, merged
+from tests.front import Front, front, merged, simulated
 from tests.relay.scripted import Asked, Script, scripted
 
 PATIENT = {"pool": {"keepalive": 1}}
@@ -34,7 +34,7 @@ async def byte_by_byte(
 @asynccontextmanager
 async def simulators(*settings: Settings) -> AsyncIterator[list[Simulator]]:
     """Start simulated servers without a router before them: there is a proxy between."""
-    found = [Simulator(each) for each in settings]
+    found = [simulated(each) for each in settings]
     for each in found:
         await each.start()
     try:

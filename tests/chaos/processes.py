@@ -6,8 +6,6 @@ What they say goes to files, so that nobody waits for a pipe that is full.
 import asyncio
 import contextlib
 import os
-import random
-import socket
 import subprocess
 import sys
 import time
@@ -29,28 +27,6 @@ async def until(holds: Callable[[], object], *, within: float = 20.0, what: str 
         assert time.monotonic() - begun < within, f"not within {within} s: {what}"
         await asyncio.sleep(0.01)
     return time.monotonic() - begun
-
-
-_given: set[int] = set()
-
-
-def free_ports(count: int) -> list[int]:
-    """Return free ports below the range that outgoing connections take theirs from.
-
-    A port in that range could be taken while its server is down, even by the connection that looks for the server.
-    None is returned twice: who got it may not listen yet.
-    """
-    floor = int((PROC / "sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    ports: list[int] = []
-    for port in random.sample(range(10_000, floor), 200):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            if port not in _given:
-                ports.append(port)
-        if len(ports) >= count:
-            _given.update(ports)
-            return ports
-    raise RuntimeError(f"no {count} free ports below {floor}")
 
 
 def marked(mark: str) -> list[int]:

@@ -5,8 +5,9 @@ import signal
 
 import pytest
 
+from bench.processes import free_ports
 from tests.chaos.cluster import Backend, Cluster, cluster, described
-from tests.chaos.processes import free_ports, until
+from tests.chaos.processes import until
 from tests.chaos.test_overload import cpu
 from tests.front import run
 

@@ -23,9 +23,10 @@ from pathlib import Path
 
 import uvloop
 
+from bench.processes import free_ports
 from tests.chaos.figures.fronts import find
 from tests.chaos.figures.servers import Server
-from tests.chaos.processes import free_ports, until
+from tests.chaos.processes import until
 from tests.corpus import RequestCase, requests
 from tests.corpus.notation import Forever, Step
 from tests.corpus.play import HOLDS, Recorder, recorder, send_all

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.processes import free_ports
 from tests.chaos.cluster import Backend, RouterProcess, cluster, exchange, post, status_of
-from tests.chaos.processes import Process, free_ports, until
+from tests.chaos.processes import Process, until
 from tests.corpus.stand import stand
 from tests.corpus.test_secrets import ADMIN_TOKEN, KEY_IN_ENVIRONMENT, KEY_IN_FILE, VARIABLE, leaks, provoke, reloaded
 from tests.front import CHAT, merged, run

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bench.processes import free_port
 from router.access.overload import REST, Marks, Strain, Usage, Watermarks
 from router.handlers.relayed import SPARED
 from router.observe.guard import Guard, memory_limit, usage_of_process
@@ -196,9 +197,7 @@ def test_above_the_memory_mark_long_bodies_that_are_still_coming_give_way(tmp_pa
 @contextlib.asynccontextmanager
 async def router(url: str, tmp_path: Path, *, descriptors: int) -> AsyncIterator[tuple[int, int, Path]]:
     """Run a router with so many file descriptors; yield its id, its port and its log."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config, log = tmp_path / "router.yaml", tmp_path / "router.log"
     config.write_text(
         f"backends: [{{url: '{url}', dialect: openai}}]\n"

@@ -35,12 +35,6 @@ def until(condition: Callable[[], Any], what: str, *, seconds: float = DEADLINE)
         time.sleep(0.02)
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 class Router:
     """One router: its first process and those that succeed it."""
 

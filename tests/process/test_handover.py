@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import free_port
 from router.observe.notify import Notifier
 from router.process.handover import MAX_LINE, VARIABLE, Handover, Predecessor, environment, explain, reasons_of
 from tests.front import run
-from tests.process.running import DEADLINE, Load, Router, Stream, children, free_port, is_alive, refuses, until
+from tests.process.running import DEADLINE, Load, Router, Stream, children, is_alive, refuses, until
 
 Start = Callable[..., Router]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import free_port
 from tests.process.running import (
     CHAT,
     DEADLINE,
@@ -18,7 +19,6 @@ from tests.process.running import (
     Router,
     Stream,
     ask,
-    free_port,
     stopped,
     two_workers,
     until,

@@ -10,9 +10,10 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
+from bench.processes import free_port
 from router.errors import BadResponse, ConnectError, ConnectionLost, TotalTimeout
 from router.wire.client import MAX_POOLS, Origin, PooledHTTPClient, Request
-from tests.wire.upstream import CHUNKED, OK, Peer, answering, client, free_port, on_uvloop, sending, upstream
+from tests.wire.upstream import CHUNKED, OK, Peer, answering, client, on_uvloop, sending, upstream
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import free_port
 from router.errors import ConnectError, ConnectionLost, ConnectTimeout, TotalTimeout, WireError
 from router.wire.client import Origin, Request, TLSOptions
 from router.wire.dialer import make_context
 from router.wire.resolver import Resolver
 from tests.authority import Authority, Issued
-from tests.wire.upstream import OK, PATIENCE, Peer, answering, black_hole, client, free_port, on_uvloop, upstream
+from tests.wire.upstream import OK, PATIENCE, Peer, answering, black_hole, client, on_uvloop, upstream
 
 SHORT = 0.2
 NAME = "backend.test"

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from bench.processes import free_port
 from router.errors import ConnectError, ConnectionLost, ConnectTimeout, TotalTimeout
 from router.wire.client import Origin, Request
 from router.wire.resolver import Resolver
-from tests.wire.upstream import OK, PATIENCE, Peer, answering, client, free_port, on_uvloop, sending, upstream
+from tests.wire.upstream import OK, PATIENCE, Peer, answering, client, on_uvloop, sending, upstream
 
 SHORT = 0.15
 

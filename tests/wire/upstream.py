@@ -196,13 +196,6 @@ async def client(**settings: Any) -> AsyncIterator[PooledHTTPClient]:
         made.close()
 
 
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 @asynccontextmanager
 async def black_hole() -> AsyncIterator[int]:
     """A port that takes no connection: its queue is full, so the kernel drops what comes."""

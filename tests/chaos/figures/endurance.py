@@ -16,12 +16,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bench.load import parse_load
+from bench.processes import free_ports
 from tests.chaos.figures.client import Flow, percentile, request_of
 from tests.chaos.figures.fronts import HAPROXY, NGINX, ONE_TOKEN, OURS, PLAIN, Front, Running
 from tests.chaos.figures.rows import Numbers
 from tests.chaos.figures.scene import Scene, Size, scene
 from tests.chaos.figures.servers import MODEL, ROOT, Server, descriptors_of, memory_of, wait_for
-from tests.chaos.processes import free_ports
 
 STALLED_FRONTS = (Front("nginx", NGINX), Front("haproxy", HAPROXY), PLAIN)
 SOAK_FRONTS = (PLAIN,)

@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
+from bench.processes import free_ports
 from tests.chaos.figures.servers import MODEL, Server, ask, wait_for
-from tests.chaos.processes import free_ports
 
 NGINX, HAPROXY, OURS = "nginx", "haproxy", "ours"
 

@@ -10,13 +10,13 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from bench.processes import free_ports
 from tests.chaos.figures.client import Asking, percentile, request_of
 from tests.chaos.figures.fronts import HAPROXY, NGINX, PLAIN, Front, Running
 from tests.chaos.figures.hollow import Hollow
 from tests.chaos.figures.rows import Numbers
 from tests.chaos.figures.scene import Size
 from tests.chaos.figures.servers import MODEL
-from tests.chaos.processes import free_ports
 
 GONE_FRONTS = (Front("nginx", NGINX), Front("haproxy", HAPROXY), PLAIN)
 WAYS = ("fin", "rst", "half")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.processes import free_ports
 from tests.chaos.figures.client import (
     Answer,
     Asking,
@@ -24,7 +25,6 @@ from tests.chaos.figures.client import (
 from tests.chaos.figures.fronts import ONE_TOKEN, Front, Running
 from tests.chaos.figures.rows import Numbers
 from tests.chaos.figures.servers import Backend, running
-from tests.chaos.processes import free_ports
 
 TTFT, ITL = 0.1, 0.025  # seconds: of a request's first token, and between two of them
 
