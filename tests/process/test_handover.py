@@ -152,7 +152,16 @@ def test_a_successor_that_is_told_to_stop_before_it_serves_does_not_take_over(
 
 
 def catches(pid: int, number: int) -> bool:
-    found = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return among("SigCgt", pid, number)
+
+
+def waits(pid: int, number: int) -> bool:
+    """Whether the signal was sent and not yet taken."""
+    return among("ShdPnd", pid, number)
+
+
+def among(signals: str, pid: int, number: int) -> bool:
+    found = re.search(rf"{signals}:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
     return found is not None and bool(int(found.group(1), 16) >> (number - 1) & 1)
 
 
@@ -220,6 +229,7 @@ def test_operators_are_told_while_an_earlier_process_has_requests(
     assert "drained, but for the earlier process" in shown
     assert f"an earlier process (pid {first}) still finishes its requests" in shown
     os.kill(first, signal.SIGTERM)
+    until(lambda: not waits(first, signal.SIGTERM), "its taking of the first signal")  # else both are one
     os.kill(first, signal.SIGTERM)  # twice: now
     until(lambda: not is_alive(first), "the end of the first one")
     until(lambda: "predecessor" not in router.admin("GET", "/admin/backends")[1], "an end of it")
