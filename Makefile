@@ -53,8 +53,11 @@ lint: $(TEST)
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
 
+# TEST_JOBS: tests that run at a time, at most one per core. Those marked `alone` come after the others, one by one.
+TEST_JOBS ?= 2
 test: lint $(MISTRAL)
-	@$(VENV)/bin/python -m pytest --quiet
+	@$(VENV)/bin/python -m pytest --quiet --numprocesses=logical --maxprocesses=$(TEST_JOBS) --dist=worksteal -m 'not alone'
+	@$(VENV)/bin/python -m pytest --quiet -m alone
 
 nightly: $(TEST) $(MISTRAL)
 	@ROUTER_NIGHTLY=1 $(VENV)/bin/python -m pytest --quiet tests/translate/test_conversations.py tests/translate/test_streams_random.py tests/wire/test_connection_machine.py tests/wire/test_backend_machine.py tests/handlers/openapi/test_fuzzed.py

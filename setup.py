@@ -36,6 +36,7 @@ setup(
         "test": [
             "pytest>=8,<10",
             "pytest-tornado==0.8.1",
+            "pytest-xdist>=3.5,<4",  # `make test` runs two at a time
             "setuptools<81",  # pytest-tornado 0.8.1 imports pkg_resources
             "hypothesis>=6.100",
             "openai>=1.60",

@@ -13,12 +13,17 @@ from typing import Any
 
 import pytest
 import uvloop
+from hypothesis import settings
 from tornado.ioloop import IOLoop
 
 from tests.authority import Authority
 
 # Tests start hundreds of processes: each would compile all modules anew where somebody has switched this on.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Whatever else runs on the machine may make an example wait.
+settings.register_profile("tests", settings(deadline=None))
+settings.load_profile("tests")
 
 TEST_TIMEOUT = 10  # seconds for a server to end what a test has left open
 

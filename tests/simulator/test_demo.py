@@ -17,6 +17,7 @@ from router.translate.notes import Rule
 from router.translate.profile import STRICTEST
 
 
+@pytest.mark.alone  # a port that the demo finds free could be taken before its router listens there
 def test_once_it_shows_streamed_answers_and_leaves_nothing_behind(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(argparse.Namespace(port=0, once=True)) == 0
     shown = capfd.readouterr().out
@@ -28,6 +29,7 @@ def test_once_it_shows_streamed_answers_and_leaves_nothing_behind(capfd: pytest.
             socket.create_connection(("127.0.0.1", port)).close()
 
 
+@pytest.mark.alone  # a port that the demo finds free could be taken before its router listens there
 def test_ctrl_c_ends_it_and_its_children() -> None:
     source = "import argparse; from router.simulator.demo import run; run(argparse.Namespace(port=0, once=False))"
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE) as process:
