@@ -31,7 +31,9 @@ def test_once_it_shows_streamed_answers_and_leaves_nothing_behind(capfd: pytest.
 
 @pytest.mark.alone  # a port that the demo finds free could be taken before its router listens there
 def test_ctrl_c_ends_it_and_its_children() -> None:
-    source = "import argparse; from router.simulator.demo import run; run(argparse.Namespace(port=0, once=False))"
+    # What a shell runs in the background ignores Ctrl-C, and so would this.
+    heeding = "import argparse, signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    source = f"{heeding}; from router.simulator.demo import run; run(argparse.Namespace(port=0, once=False))"
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         text = ""
