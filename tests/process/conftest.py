@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.front import merged
-from tests.process.running import Router
+from tests.process.running import Router, until
 
 ROOT = Path(__file__).resolve().parents[2]
+SAY_OTHERWISE = {"backends", "health", "logging"}  # what a test sets so that no backend may come up, or be told of
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +48,12 @@ def start(tmp_path: Path, backends: list[str]) -> Iterator[Callable[..., Router]
             "server": {"workers": workers},
             "backends": [{"url": url, "dialect": "openai"} for url in backends],
         }
-        routers.append(Router(tmp_path, merged(tree, config or {}), environ))
-        return routers[-1]
+        router = Router(tmp_path, merged(tree, config or {}), environ)
+        routers.append(router)
+        if workers == 1 and not SAY_OTHERWISE & (config or {}).keys():
+            # It listens at once, and knows nobody who could answer until the first probe has come back.
+            until(lambda: router.said("health unknown -> up"), "a backend that is up")
+        return router
 
     yield start
     for router in routers:

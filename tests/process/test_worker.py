@@ -197,6 +197,7 @@ def test_the_configuration_tells_which_one_has_counted_what_stands_beside_it(
 
 def test_the_only_process_has_no_number_in_its_lines(start: Starter) -> None:
     router = start(1, {"logging": {"format": "text", "access": True}})
+    until(lambda: router.ask("GET", "/readyz")[0] == 200, "readiness")
     assert router.chat() == 200
 
     until(lambda: router.said(r" INFO router\.access: .* /v1/chat/completions "), "an access line")
