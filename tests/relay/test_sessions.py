@@ -395,6 +395,7 @@ def test_backends_get_what_they_would_without_sessions() -> None:
     run(test)
 
 
+@pytest.mark.alone  # beside others a conversation was seen to move once: a backend that is late is left
 def test_two_workers_agree_on_where_a_conversation_is() -> None:
     """Each turn comes by a connection of its own, to whichever worker takes it."""
 
