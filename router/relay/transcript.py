@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from router.relay.beginning import DONE
-from router.translate.mistral.limits import says_too_much
+from router.translate.mistral.limits import MAX_REPEATED, says_too_much
 from router.wire.sse import event_data
 
 _BARE = frozenset(("role", "content"))
@@ -98,6 +98,8 @@ class Transcript:
             self._take_usage(chunk.get("usage"))
             if not self.head:
                 self.head = {key: chunk[key] for key in ("id", "object", "created", "model") if key in chunk}
+                if not all(map(_is_short, self.head.values())):  # each event of a continuation would tell it again
+                    self.unfit = self.unfit or Unfit.TOO_LONG
             choices = chunk["choices"]
             if choices:
                 self._take_choice(choices, is_chat=is_chat)
@@ -138,6 +140,10 @@ class Transcript:
         completion = _number(usage.get("completion_tokens")) if isinstance(usage, dict) else None
         if completion is not None:
             self.prompt_tokens, self.completion_tokens = _number(usage.get("prompt_tokens")), completion
+
+
+def _is_short(value: Any) -> bool:
+    return len(value) <= MAX_REPEATED if isinstance(value, str) else value is None or isinstance(value, int | float)
 
 
 def _number(value: Any) -> int | None:

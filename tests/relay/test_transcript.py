@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from router.relay.transcript import Transcript, Unfit
-from router.translate.mistral.limits import MAX_ANSWER_VALUES
+from router.translate.mistral.limits import MAX_ANSWER_VALUES, MAX_REPEATED
 
 
 def event(**choice: object) -> bytes:
@@ -28,6 +28,17 @@ def test_a_text_that_is_no_json_string_cannot_be_continued(literal: bytes) -> No
     transcript = Transcript()
     transcript.take_text(literal, 1)
     assert transcript.unfit is Unfit.UNREAD
+
+
+@pytest.mark.parametrize("key", ["id", "model", "created"])
+@pytest.mark.parametrize(
+    ("value", "is_fit"), [("x" * MAX_REPEATED, True), ("x" * (MAX_REPEATED + 1), False), ([1], False)]
+)
+def test_what_each_event_of_a_continuation_tells_again_is_short(key: str, value: object, is_fit: bool) -> None:
+    transcript = Transcript()
+    data = json.dumps({"id": "a", "model": "m", "choices": [], key: value}).encode()
+    transcript.take(b"data: " + data + b"\n\n", is_chat=True)
+    assert transcript.unfit is (None if is_fit else Unfit.TOO_LONG)
 
 
 def test_the_first_reason_stays() -> None:
