@@ -50,3 +50,13 @@ def test_of_exchanges_that_are_told_together_the_last_is_the_example() -> None:
 
     assert sorted(text[10:11] for text, _, _ in wholes.values()) == ["b", "c"]
     assert sorted((text[10:11], round(value, 3)) for text, value, _ in begun.values()) == [("b", 0.25), ("c", 0.021)]
+
+
+def test_of_very_many_that_are_told_together_the_slowest_and_the_last_are_examples() -> None:
+    """Each would be looked up in two histograms."""
+    ends = [100.26 + number / 1e6 for number in range(100)]
+    ends[40], ends[50] = 109.0, 103.0
+    made = [usual(trace_id=f"{number:032x}", began=100.25, closed=end) for number, end in enumerate(ends)]
+    (wholes,) = counted(made)["router_request_duration_seconds"].exemplars.values()
+
+    assert sorted(int(text[10:42], 16) for text, _, _ in wholes.values()) == [40, 99]
