@@ -56,7 +56,7 @@ NEXT: dict[tuple[BreakerState, BreakerEvent], BreakerState] = {
     **{(state, BreakerEvent.UNDECIDED): state for state in BreakerState},
 }
 
-# Bound once: finding a member of an enum takes as long as ten attributes (Python 3.11).
+# Bound once: finding a member of an enum takes as long as eight attributes (Python 3.11).
 _CLOSED, _HALF_OPEN, _FAILURE = BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerEvent.FAILURE
 _COUNTED = (BreakerEvent.SUCCESS, BreakerEvent.FAILURE)
 

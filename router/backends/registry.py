@@ -39,7 +39,7 @@ from router.backends.verdicts import is_held, observe, record
 from router.exchange import AttemptOutcome
 
 OnReport = Callable[[str, AttemptOutcome, float | None], None]  # (backend, outcome, Retry-After in seconds)
-# Bound once: finding a member of an enum takes as long as ten attributes (Python 3.11).
+# Bound once: finding a member of an enum takes as long as eight attributes (Python 3.11).
 _FULL, _CLOSED, _SUCCESS = Standing.FULL, BreakerState.CLOSED, BreakerEvent.SUCCESS
 
 

@@ -34,7 +34,7 @@ SHED_RETRY = 5.0  # seconds after which a client that was refused may come back:
 MAX_TRIED = 64 * 1024  # bytes of a body of any kind that is read a second time, as Python does it
 MAY_BE_OBJECTS = (b"{", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Python's json reads them all
 JSON_TYPE = (b"Content-Type", b"application/json")  # for clients that do not say: vLLM insists on it
-# Bound once: finding a member of an enum takes as long as ten attributes (Python 3.11).
+# Bound once: finding a member of an enum takes as long as eight attributes (Python 3.11).
 _JSON, _FORM, _ANY, _NONE = Body.JSON, Body.FORM, Body.ANY, Body.NONE
 
 

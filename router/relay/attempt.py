@@ -27,7 +27,7 @@ from router.wire.wheel import Wait
 
 # Seconds that a backend may keep the connection open after the end mark, before it is closed.
 AFTER_END = 1.0
-# Bound once: finding a member of an enum takes as long as ten attributes (Python 3.11).
+# Bound once: finding a member of an enum takes as long as eight attributes (Python 3.11).
 _OK, _TIMEOUT = AttemptOutcome.OK, AttemptOutcome.FIRST_BYTE_TIMEOUT
 
 

@@ -40,7 +40,7 @@ BREAKS = frozenset(
     }
 )
 COMPLETIONS = Route("/v1/completions", "POST", end_marks=(DONE,))
-# Bound once: finding a member of an enum takes as long as ten attributes (Python 3.11).
+# Bound once: finding a member of an enum takes as long as eight attributes (Python 3.11).
 _OFF, _EXACT = Mode.OFF, Mode.EXACT
 
 

@@ -40,7 +40,7 @@ MAX_REFUSAL = 8 * 1024 * 1024
 _EVENT_STREAM = "text/event-stream"
 DONE_EVENT = b"data: [DONE]\n\n"  # as every server of this kind writes it
 DONE_AT_END = b"\n\n" + DONE_EVENT  # an event of its own: text, or a line of another event, may end like one
-# Bound once: finding a member of an enum takes as long as ten attributes (Python 3.11).
+# Bound once: finding a member of an enum takes as long as eight attributes (Python 3.11).
 _ERROR, _BEGINS = Sign.ERROR, Sign.BEGINS
 
 

@@ -19,7 +19,7 @@ from router.relay.shared import Shared
 
 # Seconds that exchanges get to tell their clients that the router stops.
 LAST_WORDS = 1.0
-# Bound once: finding a member of an enum takes as long as ten attributes (Python 3.11).
+# Bound once: finding a member of an enum takes as long as eight attributes (Python 3.11).
 _INTERNAL = Outcome.INTERNAL
 
 

@@ -46,7 +46,7 @@ class Phase(enum.Enum):
     IDLE, HEAD, BODY, ANSWER, CLOSING = range(5)
 
 
-# Bound once: finding a member of an enum takes as long as ten attributes (Python 3.11).
+# Bound once: finding a member of an enum takes as long as eight attributes (Python 3.11).
 _IDLE, _HEAD, _BODY, _ANSWER, _CLOSING = Phase
 _PHASE = Alarm.PHASE
 
