@@ -48,7 +48,7 @@ static Connection row = {.next = &row, .previous = &row};
 static Text answer, head_and_role, event, last, health, models, metrics, version, not_found;
 static int tokens, poll_fd;
 static double interval;
-static long served, aborted;
+static long served, sent, aborted; /* requests, events of streams, streams */
 
 static double now_ms(void) {
     struct timespec at;
@@ -164,7 +164,7 @@ static int send_get(Connection *one) {
     if (is_path(one->data, "/metrics")) return send_text(one, metrics);
     if (is_path(one->data, "/version")) return send_text(one, version);
     if (!is_path(one->data, "/stats")) return send_text(one, not_found);
-    Text body = text("{\"served\":%ld,\"aborted\":%ld}", served, aborted);
+    Text body = text("{\"served\":%ld,\"sent\":%ld,\"aborted\":%ld}", served, sent, aborted);
     Text made = whole(200, "application/json", body.bytes);
     int sent = send_text(one, made);
     free(body.bytes);
@@ -205,6 +205,7 @@ static int send_next(Connection *one) {
             aborted++;
             return 0;
         }
+        sent++;
     } while (interval == 0);
     join_row(one, one->due + interval);
     return 1;

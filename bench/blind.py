@@ -1,5 +1,8 @@
 """`python -m bench.blind MODULE WORD...`: runs a module with a router that nobody can see anything of.
 
+It begins blind; the signal SEE lets it see, as it does as shipped, and BLIND makes it blind again: so that both are
+measured in one process, whose memory lies as it does.
+
 No metrics of exchanges, attempts and events, no lists of what happened lately, no access lines, no reading of what
 answers tell of their tokens, no traces, no tenants. There is no such switch in the product: what is left out is left
 out here, so that `bench.seeing` can tell what it costs. What the router needs for its own work stays: how many
@@ -8,19 +11,22 @@ exchanges are open, when the last byte of a stream came, and the record of the e
 
 import inspect
 import runpy
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
+from types import CodeType, FunctionType
+from typing import Any, cast
 
-from router import app
 from router.exchange import Attempt, AttemptOutcome, Exchange
 from router.handlers.base import BaseHandler
 from router.observer import Observer
-from router.relay import course
 from router.relay.flow import Flow
 from router.relay.reading import Reading
-from router.relay.usage import Tokens
+from router.relay.usage import Tokens, tokens_of
 from router.wire.connection import Connection
+
+BLIND, SEE = signal.SIGRTMIN, signal.SIGRTMIN + 1
 
 # How the time of each read of a stream is noted.
 UNTIMED = {
@@ -75,17 +81,46 @@ def no_tokens(answer: bytes, before: Tokens | None = None) -> Tokens | None:
     return None
 
 
-def go_blind() -> None:
-    """Put everything that notes nothing in the place of what does."""
-    app.Observer = Blind  # type: ignore[misc]
-    course.tokens_of = no_tokens
-    BaseHandler.initialize = rewritten(BaseHandler.initialize, UNNAMED)  # type: ignore[method-assign]
-    Connection.data_received = rewritten(Connection.data_received, UNTIMED)  # type: ignore[method-assign]
-    Reading.on_chunk = rewritten(Reading.on_chunk, UNTIMED_PARSED)  # type: ignore[method-assign]
-    Flow._count_tokens = lambda self, answer: None  # type: ignore[method-assign]
+def count_nothing(self: Flow, answer: bytes) -> None:
+    """Put nothing down."""
+
+
+class Sight:
+    """Whether the router can be seen. What does the noting, and what notes nothing, are codes of the same functions, so
+    that whoever has a function at hand has that which is in force."""
+
+    def __init__(self) -> None:
+        """It can."""
+        pairs: list[tuple[Callable[..., Any], Callable[..., Any]]] = [
+            (Observer._exchange_closed, Blind._exchange_closed),
+            (Observer.attempt_closed, Blind.attempt_closed),
+            (Observer.retried, Blind.retried),
+            (Flow._count_tokens, count_nothing),
+            (tokens_of, no_tokens),
+            (BaseHandler.initialize, rewritten(BaseHandler.initialize, UNNAMED)),
+            (Connection.data_received, rewritten(Connection.data_received, UNTIMED)),
+            (Reading.on_chunk, rewritten(Reading.on_chunk, UNTIMED_PARSED)),
+        ]
+        self._codes: list[tuple[FunctionType, CodeType, CodeType]] = []
+        for seeing, blind in pairs:
+            function = cast(FunctionType, seeing)
+            self._codes.append((function, function.__code__, cast(FunctionType, blind).__code__))
+
+    def turn(self, *, is_blind: bool) -> None:
+        """Put what notes nothing in the place of what does, or back."""
+        for function, seeing, blind in self._codes:
+            function.__code__ = blind if is_blind else seeing
+
+
+def main() -> None:
+    """Begin blind, and run the module."""
+    sight = Sight()
+    sight.turn(is_blind=True)
+    signal.signal(BLIND, lambda *_: sight.turn(is_blind=True))
+    signal.signal(SEE, lambda *_: sight.turn(is_blind=False))
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
-    go_blind()
-    del sys.argv[0]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    main()

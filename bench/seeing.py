@@ -1,12 +1,14 @@
 """`python -m bench.seeing`: what a request and an event cost more because they can be seen.
 
-That is everything of metrics, access lines, the status page's lists, tokens and traces that is on by default. A router
-as shipped runs beside one that notes nothing (blind.py), on the same backend and the same core; both are started anew
-for each round, and the median of the differences within each round counts. Besides, the calls and allocations of both
-are counted, which no machine changes, and each part is timed in this process. `--check` exits with 1 over a bar.
+That is everything of metrics, access lines, the status page's lists, tokens and traces that is on by default. One
+router is loaded in turn while it can be seen, as shipped, and while it notes nothing (blind.py); it is started anew for
+each round, and the median of the differences between two slices of time counts. Besides, the calls and allocations of
+both are counted, which no machine changes, and each part is timed in this process. `--check` exits with 1 over a bar.
 """
 
 import argparse
+import http.client
+import json
 import math
 import os
 import shutil
@@ -16,16 +18,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from bench import fronts, guard, load
+from bench.blind import BLIND, SEE
 from bench.bodies import chat_body
-from bench.figures import Sample, markdown, table
+from bench.figures import markdown, table
 from bench.load import Phase, Plan, Target
 from bench.lockstep import ANSWER
-from bench.processes import core_plan, free_port, running
+from bench.processes import core_plan, free_port, own_cpu, running
 from router.ended import sort
 from router.exchange import Attempt, AttemptOutcome, Exchange, Outcome
 from router.observe.exposition import ENOUGH
@@ -38,22 +41,23 @@ from router.relay.usage import note_tokens, tokens_of
 from router.tracing.context import note_ids
 
 REQUEST_BAR, EVENT_BAR = 8.0, 0.5  # microseconds
-TOKENS, INTERVAL_MS = 256, 10.0  # of one stream: long, so that it is its events that cost
-STREAMS = 3 * load.STREAMS_AT_ONCE  # as many as it takes for a tick of the kernel's to be little of an event
+TOKENS, INTERVAL_MS = 1200, 10.0  # of one stream: as long as the load, so that its events are all that costs
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-TIMES = 4  # that each is loaded with requests in a round
+SLICE = 0.2  # seconds: the machine is faster now, and slower then, for seconds
+PAUSE = 0.05  # seconds before each: what has ended is told of then
+PAIRS = 20  # of slices, in one load
+WARM_UP = 1.0  # seconds
+SECONDS = 12  # of a load: more than its slices take
 BATCH = MANY  # exchanges that are timed at once: as many as are told of together
-SEEN, BLIND = "as shipped", "blind"
 Phases = dict[str, tuple[Phase, tuple[str, ...], float]]  # by name: the load, its headers, the bar
-Pairs = dict[str, list[tuple[float, float]]]  # by name: microseconds of both in each round
+Pairs = dict[str, list[tuple[float, float]]]  # by name: microseconds of both in each pair of slices
 
 
-def servers(backend: int) -> Iterator[fronts.Server]:
-    """Yield the router as shipped, and the one that notes nothing."""
-    for name, before in ((SEEN, ()), (BLIND, ("bench.blind",))):
-        server = fronts.router(free_port(), backend)
-        program, option, *words = server.command
-        yield fronts.Server(name, (program, option, *before, *words), server.port)
+def server(backend: int) -> fronts.Server:
+    """Return the router that can be seen, or not."""
+    server = fronts.router(free_port(), backend)
+    program, option, *words = server.command
+    return fronts.Server(server.name, (program, option, "bench.blind", *words), server.port)
 
 
 def phases(work: Path) -> Phases:
@@ -70,8 +74,8 @@ def phases(work: Path) -> Phases:
 
 
 @contextmanager
-def both(work: Path, body: bytes) -> Iterator[tuple[list[Target], Plan]]:
-    """Run both routers on one backend; yield where loads go, and the plan for them."""
+def both(work: Path, body: bytes) -> Iterator[tuple[int, Target, Plan]]:
+    """Run a backend and the router; yield the backend's port, where loads go, and the plan for them."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise SystemExit("wrk is not installed (Debian: apt-get install wrk)")
@@ -79,65 +83,69 @@ def both(work: Path, body: bytes) -> Iterator[tuple[list[Target], Plan]]:
     program = fronts.build_backend(fronts.CACHE)
     backend = fronts.backend(program, [free_port()], model=fronts.MODEL, interval_ms=INTERVAL_MS, tokens=TOKENS)
     with ExitStack() as stack:
-        targets = []
-        for server in (backend, *servers(backend.port)):
-            role, log = "backend" if server is backend else "front", work / f"{server.name}.log"
-            block = running(server.command, cores=cores[role], log=log, env=env, cwd=work)
-            targets.append(Target(server.name, server.port, stack.enter_context(block).pid))
-            fronts.wait_ready(server.port, body)
-        yield targets[1:], Plan(wrk, 1, STREAMS, cores["load"], targets[0].pid)
+        pids = []
+        for role, one in (("backend", backend), ("front", front := server(backend.port))):
+            block = running(one.command, cores=cores[role], log=work / f"{one.name}.log", env=env, cwd=work)
+            pids.append(stack.enter_context(block).pid)
+            fronts.wait_ready(one.port, body)
+        plan = Plan(wrk, SECONDS, load.STREAMS_AT_ONCE, cores["load"], pids[0])
+        yield backend.port, Target(front.name, front.port, pids[1]), plan
 
 
-def measure(rounds: int, seconds: int) -> tuple[Pairs, float]:
-    """Return what both cost in each round, and how many cores were busy with something else, on average.
+def measure(rounds: int) -> tuple[Pairs, float]:
+    """Return what both cost in each pair of slices, and how many cores were busy with something else, on average.
 
-    Each is started anew for each round: by chance of where its memory lies, one process takes some microseconds more
-    or less than the next of the same program.
+    The router is started anew for each round: by chance of where its memory lies, one process takes some microseconds
+    more or less than the next of the same program.
     """
     found: Pairs = {}
     others = []
     with tempfile.TemporaryDirectory(prefix="devstral-router-bench-") as folder:
         loads = phases(Path(folder))
         body = next(iter(loads.values()))[0].body.read_bytes()
-        for number in range(rounds):
-            with both(Path(folder), body) as (targets, plan):
-                plan = Plan(plan.wrk, seconds, plan.streams, plan.cores, plan.backend_pid)
+        for _ in range(rounds):
+            with both(Path(folder), body) as (backend, target, plan), ThreadPoolExecutor(1) as pool:
                 for name, (phase, headers, _) in loads.items():
-                    aimed = [Target(one.front, one.port, one.pid, headers) for one in targets]
-                    if number % 2:
-                        aimed.reverse()
-                    samples = at_once(phase, aimed, plan) if phase.kind == "streams" else in_turn(phase, aimed, plan)
-                    if not any(one.errors for one in samples):
-                        others += [one.others for one in samples]
-                        found.setdefault(name, []).append((least(samples, SEEN), least(samples, BLIND)))
+                    under_way = pool.submit(load.measure, phase, replace(target, headers=headers), plan, number=0)
+                    pairs, is_over = in_turn(phase, target.pid or 0, backend), under_way.done()
+                    sample = under_way.result()
+                    others.append(sample.others)
+                    if is_over or sample.errors:
+                        raise RuntimeError(f"{name}: the load ended before its slices, or with {sample.errors} errors")
+                    found.setdefault(name, []).extend(pairs)
     return found, statistics.mean(others)
 
 
-def in_turn(phase: Phase, targets: Sequence[Target], plan: Plan) -> list[Sample]:
-    """Load one after the other, several times, the first time to warm up: requests fill a core, and of two that share
-    it each would find the caches full of the other's."""
-    samples = [load.measure(phase, target, plan, number=number) for number in range(TIMES + 1) for target in targets]
-    return samples[len(targets) :]
+def in_turn(phase: Phase, pid: int, backend: int) -> list[tuple[float, float]]:
+    """Return the microseconds of a request, or an event, in pairs of slices of one load: seen, and blind.
 
+    Now the one comes first, now the other. `backend`: the port of who counts them.
+    """
+    what = "sent" if phase.kind == "streams" else "served"
+    with closing(http.client.HTTPConnection("127.0.0.1", backend, timeout=5)) as asked:
 
-def at_once(phase: Phase, targets: Sequence[Target], plan: Plan) -> list[Sample]:
-    """Load both at the same time: streams leave most of a core idle, and whatever else is done strikes both alike."""
-    warming = Plan(plan.wrk, plan.seconds, load.STREAMS_AT_ONCE, plan.cores, plan.backend_pid)
-    with ThreadPoolExecutor() as pool:
-        for how in (warming, plan):
-            samples = list(pool.map(lambda one, how=how: load.measure(phase, one, how, number=0), targets))
-    busiest = max((one.cpu or 0.0) / one.elapsed for one in samples)  # what the other one took is no other work
-    return [replace(one, others=max(0.0, one.others - busiest)) for one in samples]
+        def count() -> tuple[float, int]:
+            asked.request("GET", "/stats")
+            return own_cpu(pid), json.load(asked.getresponse())[what]
 
-
-def least(samples: Sequence[Sample], front: str) -> float:
-    """Return the microseconds of a request or an event of one of them; what else is done only adds."""
-    return min(one.cost or math.nan for one in samples if one.front == front)
+        time.sleep(WARM_UP)
+        pairs = []
+        for number in range(PAIRS):
+            costs = {}
+            for is_blind in (False, True) if number % 2 else (True, False):
+                os.kill(pid, BLIND if is_blind else SEE)
+                time.sleep(PAUSE)
+                before = count()
+                time.sleep(SLICE)
+                spent, counted = (late - early for early, late in zip(before, count(), strict=True))
+                costs[is_blind] = spent / max(counted, 1) * 1e6
+            pairs.append((costs[False], costs[True]))
+        return pairs
 
 
 def told(found: Pairs, bars: dict[str, float]) -> tuple[list[list[str]], list[str]]:
     """Return the rows of a table, and a line for each bar that is not kept."""
-    rows = [["CPU, us", SEEN, BLIND, "more", "quartiles", "at most"]]
+    rows = [["CPU, us", "as shipped", "blind", "more", "quartiles", "at most"]]
     faults = []
     for name, pairs in found.items():
         more = [seen - blind for seen, blind in pairs]
@@ -162,7 +170,7 @@ def count() -> list[list[str]]:
             for is_blind in (False, True)
         ]
         seen, blind = ({key: value for one in side for key, value in one.result().items()} for side in asked)
-    rows = [["what no machine changes", SEEN, BLIND, "more"]]
+    rows = [["what no machine changes", "as shipped", "blind", "more"]]
     for name in sorted(seen):
         less = blind.get(name, 0.0)
         rows.append([name, f"{seen[name]:.2f}", f"{less:.2f}", f"{seen[name] - less:.2f}"])
@@ -224,8 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, judge."""
     parser = argparse.ArgumentParser(prog="python -m bench.seeing", description=__doc__)
     parser.add_argument("--only", action="append", choices=["cpu", "counts", "parts"])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=int, default=1, help="of each load of requests")
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--check", action="store_true", help="exit with 1 over a bar")
     args = parser.parse_args(argv)
@@ -233,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = markdown if args.markdown else table
     faults: list[str] = []
     if "cpu" in wanted:
-        found, others = measure(args.rounds, args.seconds)
+        found, others = measure(args.rounds)
         with tempfile.TemporaryDirectory() as folder:
             bars = {name: bar for name, (_, _, bar) in phases(Path(folder)).items()}
         rows, faults = told(found, bars)

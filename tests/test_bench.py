@@ -36,11 +36,34 @@ def test_percentile_is_the_nearest_rank() -> None:
     assert figures.percentile([], 99) == 0.0
 
 
-def test_cpu_of_a_process_counts_its_own_time_and_that_of_ended_children() -> None:
+def test_what_a_process_tells_of_its_parent_and_its_ended_children_is_read() -> None:
     """The name in brackets may hold blanks and brackets of its own."""
     line = "42 (a ) (b) S 7 42 42 0 -1 4194560 100 0 0 0 11 22 3 4 20 0 1 0 12345 1000 200"
 
-    assert processes.parse_stat(line) == (7, 40)
+    assert processes.parse_stat(line) == (7, 7)
+
+
+def test_cpu_of_a_process_counts_all_its_threads_and_its_ended_children() -> None:
+    """A thread that has ended is in no folder of /proc any more."""
+    code = (
+        "import subprocess, sys, threading, time\n"
+        "def spin(seconds):\n"
+        "    until = time.thread_time() + seconds\n"
+        "    while time.thread_time() < until: pass\n"
+        "one = threading.Thread(target=spin, args=(0.1,))\n"
+        "one.start(); one.join(); spin(0.1)\n"
+        "subprocess.run([sys.executable, '-c', 'import time\\nwhile time.process_time() < 0.2: pass'])\n"
+        "print(time.process_time(), flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as one:
+        assert one.stdout is not None
+        own = float(one.stdout.readline())
+        counted = processes.tree_cpu(one.pid)
+        assert 0.2 <= own <= processes.own_cpu(one.pid) <= own + 0.1
+        assert own + 0.19 <= counted, "and the child's, in ticks"
+        one.communicate()
+
+    assert processes.own_cpu(one.pid) == 0.0
 
 
 def test_a_tree_holds_grandchildren_and_no_strangers() -> None:
@@ -157,6 +180,7 @@ def test_memory_of_a_stream_is_what_all_of_them_added() -> None:
 def test_idle_streams_are_as_many_as_the_limit_of_descriptors_allows(limit: int, streams: int) -> None:
     """A front needs two for each."""
     assert idle.possible(limit) == streams
+
 
 def test_the_report_is_json_with_cost_and_rate() -> None:
     """What the table shows can be worked out again from it."""
@@ -330,7 +354,7 @@ def test_the_compiled_backend_streams_on_each_of_its_ports(compiled: str, tmp_pa
             found = asyncio.run(streams.run(port, body, concurrency=2, total=6, timeout=10))
             assert (found["streams"], found["errors"], found["count"]) == (6, 0, 6 * (1 + 5 + 1 + 1))
         with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/stats", timeout=5) as answer:
-            assert json.load(answer) == {"served": 14, "aborted": 0}
+            assert json.load(answer) == {"served": 14, "sent": 70, "aborted": 0}
 
 
 def test_the_compiled_backend_writes_what_the_simulator_writes(compiled: str, tmp_path: Path) -> None:

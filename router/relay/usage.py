@@ -67,9 +67,9 @@ def note_tokens(exchanges: Iterable[Exchange]) -> None:
     marked, usages = list[Exchange](), list[bytes]()
     for one in exchanges:
         answer = one.tokens
-        if isinstance(answer, bytes):
-            usage = answer.rpartition(_MARK)[2]
-            if len(usage) < len(answer):
+        if type(answer) is bytes:
+            _, mark, usage = answer.rpartition(_MARK)
+            if mark:
                 marked.append(one)
                 usages.append(usage.partition(b"}")[0])
             else:
