@@ -9,6 +9,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # bench/ is no part of the distribution
 
 from bench import blind, scrape, seeing
+from router.observer import Observer
+from router.relay.usage import tokens_of
+from router.wire.connection import Connection
 
 MARGIN = 0.9  # of what seeing costs, that a stand-in which is no longer put in place would leave
 
@@ -32,6 +35,18 @@ def test_a_blind_router_answers_and_does_less(
     seen, less = counts[figure]
 
     assert 0 < less <= seen - least * MARGIN
+
+
+def test_a_router_that_was_blind_is_as_shipped_when_it_sees_again() -> None:
+    sight, functions = blind.Sight(), [Observer._exchange_closed, tokens_of, Connection.data_received]
+    shipped = [each.__code__ for each in functions]
+
+    try:
+        sight.turn(is_blind=True)
+        assert not any(each.__code__ is code for each, code in zip(functions, shipped, strict=True))
+    finally:
+        sight.turn(is_blind=False)
+    assert all(each.__code__ is code for each, code in zip(functions, shipped, strict=True))
 
 
 def numbered(first: int) -> int:
