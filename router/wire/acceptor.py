@@ -62,14 +62,15 @@ class Acceptor:
         share.note(connections())
         self._loop.add_reader(sock.fileno(), self._ready)
 
-    def close(self) -> None:
-        """Accept no more; what was accepted goes on."""
+    def close(self) -> "set[asyncio.Future[None]]":
+        """Accept no more; what was accepted goes on. Return what is still on its way to `connect`'s end."""
         if self._pausing is None:
             self._loop.remove_reader(self._sock.fileno())
         else:
             self._pausing.cancel()
         self._share.leave()
         self._sock.close()
+        return set(self._connecting)
 
     def _ready(self) -> None:
         count = self._connections() + len(self._connecting)

@@ -63,6 +63,7 @@ class HTTPServer:
         self._servers: list[asyncio.AbstractServer] = []
         self._share = share
         self._acceptors: list[Acceptor] = []
+        self._arriving: set[asyncio.Future[None]] = set()  # accepted before the stop, but no connections yet
 
     def __repr__(self) -> str:
         """Show what it is doing."""
@@ -109,8 +110,14 @@ class HTTPServer:
             server.close()
         self._servers.clear()
         for acceptor in self._acceptors:
-            acceptor.close()
+            self._arriving |= acceptor.close()
         self._acceptors.clear()
+
+    async def all_arrived(self) -> None:
+        """Return when what was accepted before `stop` is among `connections`: a matter of some turns of the loop."""
+        await asyncio.sleep(0)  # what uvloop has accepted is one in the next turn
+        if self._arriving:
+            await asyncio.wait(self._arriving)
 
     def refuse_further_requests(self) -> None:
         """Drain gently: from now on every answer is the last of its connection; idle ones may still bring a request."""
