@@ -123,7 +123,7 @@ class Exchange:
     rules: frozenset[str] = frozenset()  # ids of the rules of translation that changed something
     attempts: list[Attempt] = field(default_factory=list)
     headers: dict[str, str] | None = None  # of the request, those that are to be logged, secrets masked
-    on_close: list[Callable[["Exchange"], None]] = field(default_factory=list)
+    on_close: tuple[Callable[["Exchange"], None], ...] = ()  # told of its end; nearly all exchanges share one tuple
 
     def close(self, outcome: Outcome, now: float) -> bool:
         """Close it; the first call wins. Return whether this call was the first."""

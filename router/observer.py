@@ -45,13 +45,13 @@ class Observer:
         self._is_due = False
         self.later: Callable[[float, Callable[[], None]], object] | None = None  # a loop's; None: all is told at once
         self.on_down: Callable[[str], None] | None = None  # told the name of a backend that goes down
-        self._on_close = self._exchange_closed  # bound once
+        self._on_close = (self._exchange_closed,)  # made once
         metrics.before_dump = self.settle
 
     def exchange_opened(self, exchange: Exchange) -> None:
         """Count an exchange, and be told of its end."""
         self._metrics.in_flight += 1
-        exchange.on_close.append(self._on_close)
+        exchange.on_close += self._on_close
 
     def _exchange_closed(self, exchange: Exchange) -> None:
         self._metrics.in_flight -= 1

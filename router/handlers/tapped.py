@@ -41,7 +41,7 @@ class TappedHandler(RelayedHandler):
     def _ask(self) -> None:
         """Take up what they want of the request. Raises `StatusError` where one refuses it."""
         tap = self._tap = Tap(self.exchange, self._routes[self.request.method or ""])
-        self.exchange.on_close.append(tap.end)
+        self.exchange.on_close += (tap.end,)
         self.open_answer = partial[Any](TappedAnswer, tap=tap)
         had = Request(
             self.request.method or "",

@@ -83,7 +83,7 @@ class Sessions:
         prefix = keys.prefixes[0] if keys.prefixes else None
         job.visit = visit = Visit(session, prefix, session.where(keys.prefixes))
         exchange.session = session.name
-        exchange.on_close.append(partial(self._left, visit))
+        exchange.on_close += (partial(self._left, visit),)
         return f"X-Router-Session: {session.name}\r\n".encode()
 
     def place(self, visit: Visit, model: str | None) -> Backend | None:

@@ -78,7 +78,7 @@ def counted(*backends: Backend) -> Metrics:
     )
     one = exchange(status=200, began=10.5, bytes_in=9, bytes_out=99, events=3, tokens=(9, 12), trace=trace(TRACE_ID))
     one.rules |= {"R3"}
-    one.on_close.append(lambda ended: metrics.exchanges_closed(sort([ended])))
+    one.on_close += (lambda ended: metrics.exchanges_closed(sort([ended])),)
     one.close(Outcome.OK, 12.0)
     metrics.event_gaps(one).waiting.append(0.02)
     attempt = Attempt("a:1", 10.1, AttemptOutcome.OK, 200, 12.0)

@@ -44,7 +44,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def closed(metrics: Metrics, outcome: Outcome = Outcome.OK, now: float = 12.0, **changes: object) -> Exchange:
     one = exchange(**changes)
-    one.on_close.append(lambda ended: metrics.exchanges_closed(sort([ended])))
+    one.on_close += (lambda ended: metrics.exchanges_closed(sort([ended])),)
     one.close(outcome, now)
     return one
 

@@ -69,7 +69,7 @@ def test_each_hook_is_told_what_it_is_documented_to_be_told() -> None:
     it.tap.failed(Failure(502, "cut", "broken", has_begun=True))
     it.exchange.attempts.append(Attempt("b", 10.0, AttemptOutcome.OK))
     it.exchange.began, it.exchange.status, it.exchange.tokens = 10.5, 200, (1, 2)
-    it.exchange.on_close.append(it.tap.end)
+    it.exchange.on_close += (it.tap.end,)
     it.exchange.close(Outcome.OK, 12.0)
 
     assert [hook for hook, _ in seen.seen] == [
