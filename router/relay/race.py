@@ -59,6 +59,9 @@ class Race:
                 return ended if self._claim.owner is first else other
             tells_more = AGAIN[other.outcome] is Again.NO and other.outcome is not AttemptOutcome.SUPERSEDED
             return other if tells_more else ended
+        except Exception:  # a fault of our own at the first: the second has done nothing, and no client has left
+            await self._supersede_second()
+            raise
         finally:
             timer.cancel()
             await self._end_second()
@@ -87,6 +90,12 @@ class Race:
             return SUPERSEDED
         self._unasked = None
         return await self._try_at(backend, Contender(self._answer, self._claim))
+
+    async def _supersede_second(self) -> None:
+        """End the second attempt as if the first had answered, and wait for that: it hangs up at once."""
+        self._claim.take(Contender(self._answer, self._claim))
+        if self._second is not None:
+            await asyncio.wait([self._second])
 
     async def _end_second(self) -> None:
         """Give back what the second attempt has taken, when it has ended."""

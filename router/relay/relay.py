@@ -23,6 +23,10 @@ LAST_WORDS = 1.0
 _INTERNAL = Outcome.INTERNAL
 
 
+class _DeadlinePassed(Exception):
+    """The client's time is over. What else raises `TimeoutError`, as the system's calls may, is a fault."""
+
+
 class Relay:
     """The one place where clients' exchanges and backends meet."""
 
@@ -88,7 +92,7 @@ class Relay:
                 raise shutting_down()
             limit = job.deadline
             outcome = await (course.attempts() if limit is None else self._within_deadline(course, limit))
-        except TimeoutError:
+        except _DeadlinePassed:
             outcome = Outcome.OK if answer.is_whole else Outcome.TIMEOUT
             answer.fail(BackendTimeout("The deadline of the request has passed."), final=True)
         except asyncio.CancelledError:
@@ -113,8 +117,14 @@ class Relay:
             exchange.close(outcome, shared.outside.clock())
 
     async def _within_deadline(self, course: Course, deadline: float) -> Outcome:
-        async with asyncio.timeout(max(0.0, deadline - self._shared.outside.clock())) as course.limit:
-            return await course.attempts()
+        limit = course.limit = asyncio.timeout(max(0.0, deadline - self._shared.outside.clock()))
+        try:
+            async with limit:
+                return await course.attempts()
+        except TimeoutError as error:
+            if limit.expired():
+                raise _DeadlinePassed from error
+            raise  # a fault of our own
         raise AssertionError("asyncio.timeout passes on or raises")
 
 

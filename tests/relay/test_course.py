@@ -651,25 +651,31 @@ OWN_FAULTS: dict[str, tuple[str, list[bytes], bytes]] = {
 }
 
 
-def failing(called: Callable[..., object]) -> Callable[..., object]:
+def failing(called: Callable[..., object], fault: Exception) -> Callable[..., object]:
     """Return what does as `called` does, but fails at the poison."""
 
     def instead(data: bytes, *more: object) -> object:
         if b"poison" in data:
-            raise ArithmeticError("a fault of our own")
+            raise fault
         return called(data, *more)
 
     return instead
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-Request-Timeout": "20"}], ids=["no deadline", "a deadline"])
+@pytest.mark.parametrize("fault", [ArithmeticError("a fault"), TimeoutError("none of the deadline")], ids=repr)
 @pytest.mark.parametrize("where", OWN_FAULTS)
 def test_a_fault_of_our_own_ends_its_attempt_and_is_not_the_backends(
-    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    where: str,
+    fault: Exception,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Else nobody counts it, and a trial that was spent on it is not given back."""
     name, pieces, told = OWN_FAULTS[where]
     module, _, function = name.rpartition(".")
-    monkeypatch.setattr(name, failing(getattr(import_module(module), function)))
+    monkeypatch.setattr(name, failing(getattr(import_module(module), function), fault))
 
     async def script(asked: Asked) -> None:
         for piece in pieces:
@@ -679,7 +685,8 @@ def test_a_fault_of_our_own_ends_its_attempt_and_is_not_the_backends(
     async def test() -> None:
         more: dict[str, Any] = {"breaker": {"failures": 1}, "retry": {"max_attempts": 3}}
         async with scripted(script, script, config=more) as (cluster, asked):
-            answer = await cluster.chat(stream=len(pieces) > 1)
+            asks = {**CHAT, "stream": len(pieces) > 1}
+            answer = await cluster.ask("/v1/chat/completions", asks, headers=headers)
             assert (answer.code, answer.body.startswith(told)) == (200 if told else 500, True)
             error = answer.body[len(told) :].removeprefix(b"data: " if told else b"")
             assert error_of(error)["code"] == "internal_error"

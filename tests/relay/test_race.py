@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from router.relay import flow
 from tests.front import CHAT, Front, merged, run, until
 from tests.relay.scripted import DONE, HEAD, ROLE, TEXT, Asked, Script, chunk, gone, plain, says, scripted, stream
 
@@ -111,6 +112,28 @@ def test_one_that_fails_ends_nobody(which: int) -> None:
             assert await fails_then(cluster, asked, turns) == (200, GOOD)
             assert len(asked) == 2
             assert await outcomes(cluster)("gateway_error") == 1
+
+    run(test)
+
+
+def test_a_fault_of_our_own_at_the_first_one_is_told_of_the_second_as_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client has not left."""
+    counted = flow.tokens_of
+
+    def failing(answer: bytes, *more: Any) -> Any:
+        if b"poison" in answer:
+            raise ArithmeticError
+        return counted(answer, *more)
+
+    monkeypatch.setattr(flow, "tokens_of", failing)
+
+    async def test() -> None:
+        async with scripted(after(0.3, plain(200, {"poison": 1})), silent, config=HEDGED) as (cluster, asked):
+            code, body = await embed(cluster)
+            assert (code, body["error"]["code"], len(asked)) == (500, "internal_error", 2)
+            await gone(asked[1])
+            count = outcomes(cluster)
+            assert [await count(each) for each in ("internal", "superseded", "client_gone")] == [1, 1, 0]
 
     run(test)
 
