@@ -46,6 +46,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="of all fronts in turn; medians over them are shown")
     parser.add_argument("--seconds", type=int, default=2, help="of each load of requests")
     parser.add_argument("--streams", type=int, default=300, help="streams in each load of streams")
+    parser.add_argument("--tokens", type=int, default=load.TOKENS, help="of each stream, an event each")
     parser.add_argument("--only", action="append", metavar="FRONT", choices=COLUMNS)
     parser.add_argument(
         "--peers",
@@ -65,14 +66,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def write_phases(work: Path, model: str, chosen: Sequence[str] | None) -> list[Phase]:
+def write_phases(work: Path, model: str, chosen: Sequence[str] | None, tokens: int = load.TOKENS) -> list[Phase]:
     """Write the bodies and return the phases that are asked for."""
     small, large, spoilt, stream = (work / f"{name}.json" for name in ("small", "large", "repairs", "stream"))
     # One token: the simulator takes its time for each of them, streamed or not.
     small.write_bytes(chat_body(SMALL, model=model, stream=False, max_tokens=1))
     large.write_bytes(chat_body(LARGE, model=model, stream=False, max_tokens=1))
     spoilt.write_bytes(chat_body(LARGE, model=model, stream=False, max_tokens=1, repairs=True))
-    stream.write_bytes(chat_body(SMALL, model=model, stream=True, max_tokens=load.TOKENS))
+    stream.write_bytes(chat_body(SMALL, model=model, stream=True, max_tokens=tokens))
     phases = [
         Phase("small", "wrk", small, load.CONNECTIONS),
         Phase("large", "wrk", large, load.CONNECTIONS),
@@ -145,10 +146,12 @@ class Stage:
         fronts.wait_ready(server.port, self.body, server.headers)
         return process.pid
 
-    def backend(self, model: str, interval_ms: float, *, descriptors: int | None = None) -> tuple[int, int]:
+    def backend(
+        self, model: str, interval_ms: float, *, tokens: int = load.TOKENS, descriptors: int | None = None
+    ) -> tuple[int, int]:
         """Start a backend and return its port and process id."""
         program = fronts.build_backend(fronts.CACHE)
-        server = fronts.backend(program, [free_port()], model=model, interval_ms=interval_ms, tokens=load.TOKENS)
+        server = fronts.backend(program, [free_port()], model=model, interval_ms=interval_ms, tokens=tokens)
         return server.port, self.start(server, "backend", descriptors=descriptors)
 
 
@@ -186,7 +189,9 @@ def measure_loads(
     """Run the phases of load at all fronts in turn; return samples, and memory after them."""
     with contextlib.ExitStack() as stack:
         stage = Stage(work, cores, stack)
-        port, backend_pid = (args.backend, None) if args.backend else stage.backend(args.model, load.INTERVAL_MS)
+        port, backend_pid = args.backend, None
+        if not port:
+            port, backend_pid = stage.backend(args.model, load.INTERVAL_MS, tokens=args.tokens)
         targets = [Target(DIRECT, port, None)] if not args.only or DIRECT in args.only else []
         for server in chosen_fronts(args, port, work)[0]:
             try:
@@ -209,7 +214,7 @@ def run(args: argparse.Namespace, work: Path) -> int:
     cores = core_plan(sorted(os.sched_getaffinity(0)))
     if args.no_pin:
         cores = dict.fromkeys(cores)
-    phases = write_phases(work, args.model, args.phase)
+    phases = write_phases(work, args.model, args.phase, args.tokens)
     held = measure_idle(args, work, cores) if not args.phase or "idle" in args.phase else []
     samples, memory = measure_loads(args, work, cores, phases) if phases else ([], {})
     missing = chosen_fronts(args, 0, work)[1]
