@@ -57,9 +57,9 @@ class Alike:
         self.rows = []
         self.exchanges, self.backends = next(columns), next(columns)
         self.durations, self.firsts, self.tries, self.first_of_tries = (next(columns) for _ in range(4))
-        self.bytes_in, self.bytes_out, self.events, *tokens = columns
-        if tokens:
-            self.tokens_in, self.tokens_out = tokens
+        self.bytes_in, self.bytes_out, self.events, tokens = columns
+        if self.way.tells_tokens:
+            self.tokens_in, self.tokens_out = map(list, zip(*tokens, strict=True))
 
     @property
     def only_backend(self) -> str | None:
@@ -79,7 +79,7 @@ class Ended:
 
 
 def sort(exchanges: Sequence[Exchange]) -> Ended:
-    """Return exchanges, given in the order in which they were closed, sorted by the way they went."""
+    """Return exchanges, of which tokens were read, in the order in which they were closed, sorted by how they went."""
     found: dict[tuple[Any, ...], Alike] = {}
     with_alike: list[Alike | None] = []
     others: list[Exchange] = []
@@ -97,11 +97,10 @@ def sort(exchanges: Sequence[Exchange]) -> Ended:
             with_alike.append(None)
             others.append(one)
             continue
-        told = tokens if type(tokens) is tuple else ()
         # In the order of Way's fields; a tuple is made in a tenth of the time, and is equal to it.
         way = (
             one.method, one.route, model, one.stream, one.status, tried.status,
-            told != (), one.trace_id is not None,
+            tokens is not None, one.trace_id is not None,
             one.error is None and one.session is None
             and not (one.path or one.param or one.client_cert or one.queued or one.headers or one.hedged),
             (*one.rules,) if one.rules else (),
@@ -113,7 +112,7 @@ def sort(exchanges: Sequence[Exchange]) -> Ended:
         alike.rows.append(
             (
                 one, tried.backend, closed - opened, began - opened, ended - started, began - started,
-                one.bytes_in, one.bytes_out, one.events, *told,
+                one.bytes_in, one.bytes_out, one.events, tokens,
             )
         )  # fmt: skip
         with_alike.append(alike)

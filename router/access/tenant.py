@@ -32,18 +32,14 @@ def credentials_of(fields: Mapping[str, Sequence[str]]) -> str:
 
 def note_tenants(exchanges: Iterable[Exchange]) -> None:
     """Put down whose exchanges are, where that was not done yet, and let go of their credentials."""
-    owners: dict[str, str] = {}
+    owners = {"": ""}
     for one in exchanges:
         if one.tenant:
             continue
-        given = one.credentials
-        owner = ""
-        if given:
-            one.credentials = ""
-            known = owners.get(given)
-            if known is None:
-                known = owners[given] = _owner(given)
-            owner = known
+        given, one.credentials = one.credentials, ""
+        owner = owners.get(given)
+        if owner is None:
+            owner = owners[given] = _owner(given)
         if one.client_cert:
             owner = f"{owner} cert:{one.client_cert}".lstrip()
         one.tenant = owner or one.client

@@ -59,13 +59,14 @@ class AccessLines:
         tenants, backends = [one.tenant for one in exchanges], alike.backends
         if not way.is_plain or _may_break([*ids, *{*clients, *tenants, *backends}]):
             return iter([self._alone(one, ahead).decode() for one in exchanges])
-        names = [self._clock.texts([(one.closed or 0.0) + ahead for one in exchanges]), ids, clients, tenants]
+        second, times = self._clock.texts([(one.closed or 0.0) + ahead for one in exchanges])
+        names = [times, ids, clients, tenants]
         if way.has_trace:
             names.insert(2, [one.trace_id or "" for one in exchanges])
         first, *rest = self._templates.get(way) or self._keep(way, exchanges[0])
         count = len(exchanges)
         *numbers, tries = _numbers(alike)
-        columns: list[Iterable[str]] = [repeat(first, count)]
+        columns: list[Iterable[str]] = [repeat(first + second, count)]
         for column, constant in zip([*names, *numbers, backends, tries], rest, strict=True):
             columns += column, repeat(constant, count)
         return map("".join, zip(*columns, strict=True))

@@ -50,13 +50,15 @@ class Clock:
         self._text = self._prefix_of(second) + _MILLIS[milli]
         return self._text
 
-    def texts(self, times: Sequence[float]) -> list[str]:
-        """Return each of some times, at least one, as `text` does; nearly always all are of one second."""
+    def texts(self, times: Sequence[float]) -> tuple[str, list[str]]:
+        """Return what some times, at least one, have in common, and the rest of each: together it is what `text` tells.
+
+        Nearly always all are of one second.
+        """
         second = int(min(times))
         if max(times) >= second + 1:
-            return [self.text(now) for now in times]
-        prefix = self._prefix_of(second)
-        return [prefix + _MILLIS[int((now - second) * 1000)] for now in times]
+            return "", [self.text(now) for now in times]
+        return self._prefix_of(second), [_MILLIS[int((now - second) * 1000)] for now in times]
 
     def _prefix_of(self, second: int) -> str:
         if second != self._second:
