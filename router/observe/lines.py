@@ -58,7 +58,8 @@ class Clock:
         second = int(min(times))
         if max(times) >= second + 1:
             return "", [self.text(now) for now in times]
-        return self._prefix_of(second), [_MILLIS[int((now - second) * 1000)] for now in times]
+        begun = float(second)  # once: from so large an integer that takes longer than all the rest
+        return self._prefix_of(second), [_MILLIS[int((now - begun) * 1000)] for now in times]
 
     def _prefix_of(self, second: int) -> str:
         if second != self._second:
