@@ -30,6 +30,7 @@ from router.backends.registry import Registry
 from router.backends.roster import Updated
 from router.backends.share import AFTER_FULL
 from router.exchange import AttemptOutcome
+from tests.leftover import Leftover
 
 FAILURES = BreakerRules().failures
 SLOW_START = HealthRules().slow_start
@@ -543,6 +544,7 @@ def test_other_models_may_be_configured() -> None:
 def test_adding_and_removing_without_end_leaves_nothing_behind() -> None:
     registry = make(1, models=("m", "other"))
     stays = registry.backends[0].spec
+    left = Leftover(Backend)
     for number in range(100):
         registry.update([stays, BackendSpec(f"n{number}", f"http://n{number}:1", max_connections=1)])
         backend = registry.backends[1]
@@ -556,7 +558,7 @@ def test_adding_and_removing_without_end_leaves_nothing_behind() -> None:
     del backend
     gc.collect()
 
-    assert [each for each in gc.get_objects() if isinstance(each, Backend) and each.spec.name[0] == "n"] == []
+    assert left.found() == []
     assert names(registry, 3, now=100) == {"b0": 3}
 
 

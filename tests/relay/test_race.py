@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from router.relay import flow
+from router.relay.attempt import Attempt
+from router.relay.course import Course
+from router.relay.race import Race
 from tests.front import CHAT, Front, merged, run, until
+from tests.leftover import Leftover
 from tests.relay.scripted import DONE, HEAD, ROLE, TEXT, Asked, Script, chunk, gone, plain, says, scripted, stream
 
 HEDGED: dict[str, Any] = {"hedge": {"after": 0.1}, "retry": {"budget": 1.0}}
@@ -314,7 +318,7 @@ def test_it_leaves_no_circle_of_references(is_hedged: bool) -> None:
         async with scripted(first, says(answer), config=config) as (cluster, asked):
             for _ in range(5):
                 await embed(cluster)
-            gc.collect()
+            left = Leftover(Race, Attempt, Course)
             gc.disable()
             try:
                 before = len(asked)
@@ -322,8 +326,7 @@ def test_it_leaves_no_circle_of_references(is_hedged: bool) -> None:
                     assert await embed(cluster) == (200, GOOD)
                 assert (len(asked) - before > 30) == is_hedged
                 await asyncio.sleep(0.1)
-                found = len([each for each in gc.get_objects() if type(each).__name__ in ("Race", "Attempt", "Course")])
-                assert found <= 3  # of other tests
+                assert left.found() == []
             finally:
                 gc.enable()
 

@@ -8,8 +8,12 @@ import pytest
 
 from bench.processes import free_port
 from router.errors import ConnectError, ConnectionLost, ConnectTimeout, TotalTimeout
+from router.wire.answer import Answer
 from router.wire.client import Origin, Request
+from router.wire.connection import Connection
+from router.wire.fetch import Fetch
 from router.wire.resolver import Resolver
+from tests.leftover import Leftover
 from tests.wire.upstream import OK, PATIENCE, Peer, answering, client, on_uvloop, sending, upstream
 
 SHORT = 0.15
@@ -237,18 +241,16 @@ async def test_nothing_is_left_behind() -> None:
         await http.fetch(server.request())
         await server.gone()
         await asyncio.sleep(0.05)
-        gc.collect()
+        left = Leftover(Connection, Answer, Fetch)
         gc.disable()
         try:
             for number in range(1, 4):
                 await http.fetch(server.request())
                 await server.gone(number)
                 await asyncio.sleep(0.02)
-            kinds = [kind for kind in map(type, gc.get_objects()) if str(kind.__module__).startswith("router.wire.")]
-            left = [kind for kind in kinds if kind.__name__ in ("Connection", "Answer", "Fetch")]
+            assert left.found() == []
         finally:
             gc.enable()
-        assert len(left) <= 1
 
 
 @on_uvloop
