@@ -404,19 +404,18 @@ class Raising(HTTPServerConnectionDelegate, HTTPMessageDelegate):
         self.closed += 1
 
 
-@pytest.mark.parametrize(("error", "status"), [(HTTPInputError("bad thing"), 400), (KeyError("oops"), 500)])
+@pytest.mark.parametrize(("error", "status"), [(HTTPInputError, 400), (KeyError, 500)])
 @pytest.mark.parametrize("where", ["start_request", "headers_received", "future", "data_received", "finish"])
 @quiet("router.wire.delivery")
 @on_uvloop
-async def test_a_delegate_that_raises_is_answered_for(where: str, error: Exception, status: int) -> None:
-    delegate = Raising(where, error)
+async def test_a_delegate_that_raises_is_answered_for(where: str, error: type[Exception], status: int) -> None:
+    delegate = Raising(where, error("bad thing"))
     async with serving(delegate) as served:
         client = await Client.to(served.port)
         await client.send(POST + b"Content-Length: 3\r\n\r\nabc" + GET)
         answer = await client.answer()
         assert answer.status == status
         assert (b"bad thing" in answer.body) is (status == 400)
-        assert b"oops" not in answer.body
         assert await client.is_closed()
     assert delegate.closed == (where not in ("start_request", "finish"))
 
