@@ -46,7 +46,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="of all fronts in turn; medians over them are shown")
     parser.add_argument("--seconds", type=int, default=2, help="of each load of requests")
     parser.add_argument("--streams", type=int, default=300, help="streams in each load of streams")
-    parser.add_argument("--tokens", type=int, default=load.TOKENS, help="of each stream, an event each")
+    parser.add_argument("--tokens", type=token_count, default=load.TOKENS, help="of each stream, an event each")
     parser.add_argument("--only", action="append", metavar="FRONT", choices=COLUMNS)
     parser.add_argument(
         "--peers",
@@ -64,6 +64,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default=fronts.MODEL, help="model that requests name and the simulator serves")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="let py-spy write folded stacks of the front there")
     return parser.parse_args(argv)
+
+
+def token_count(text: str) -> int:
+    """Return a number of tokens that streams have ended with before their load is cut short."""
+    if text.isdecimal() and 0 < int(text) <= load.MAX_TOKENS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {load.MAX_TOKENS}")
 
 
 def write_phases(work: Path, model: str, chosen: Sequence[str] | None, tokens: int = load.TOKENS) -> list[Phase]:

@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 CONNECTIONS = 64  # of the phases that load the front fully
 PACED_CONNECTIONS, PACED_PAUSE_MS = 16, 20  # about 800 requests/s: no front queues, so what is added is its own
 STREAMS_AT_ONCE = 100
+MAX_TOKENS = 1000  # of a stream: three of them after another end within the 60 s that bench.streams gives a load
 TOKENS, INTERVAL_MS = 64, 10.0  # of one stream; the backend is started with these, or with other TOKENS
 TIMEOUT = 120.0  # seconds, of any one run of a load
 SLOW_FACTOR = 5  # times as long for a front whose 64 first answers may take a second

@@ -14,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # bench/ is no part of the distribution
 
+from bench import __main__ as bench_main
 from bench import figures, fronts, growth, idle, load, peers, processes, streams, translation
 from bench.bodies import chat_body, dirty
 from bench.figures import Sample
@@ -423,3 +424,11 @@ def test_events_that_are_measured_differ_in_what_only_vllm_knows() -> None:
     plain, extra = (translation.event("x", extra=more) for more in ("", ',"token_ids":null'))
 
     assert extra.replace(b',"token_ids":null', b"") == plain
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1001", "ten", "²"])
+def test_streams_are_never_longer_than_their_load_waits(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_main.arguments(["--tokens", "1000"]).tokens == 1000
+    with pytest.raises(SystemExit):
+        bench_main.arguments(["--tokens", text])
+    assert "from 1 to 1000" in capsys.readouterr().err

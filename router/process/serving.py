@@ -97,10 +97,10 @@ class Serving:
         for server in self._servers:
             server.stop()
             server.refuse_further_requests()
+        for server in self._servers:
+            await server.all_arrived()
         try:
             async with asyncio.timeout(timeout):
-                for server in self._servers:
-                    await server.all_arrived()
                 await self._until(lambda: not self.connections, at_most=how.grace)
                 for server in self._servers:
                     server.close_idle_connections()

@@ -9,6 +9,7 @@ The list of models, which is asked for most of all, needs none of this: the rout
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from router.backends.backend import Backend, Unavailable
@@ -20,6 +21,8 @@ from router.relay.outcomes import Ended
 from router.relay.retry import AGAIN, Again
 from router.relay.route import Job
 from router.relay.shared import Shared
+
+log = logging.getLogger("router.relay")
 
 TryAt = Callable[[Backend, Contender], Awaitable[Ended]]
 
@@ -38,6 +41,8 @@ class Race:
         self._chooser = chooser
         self._try_at = try_at
         self._claim = Claim()
+        self._first: Contender | None = None
+        self._rival: Contender | None = None  # of the second attempt, once it has begun
         self._second: asyncio.Task[Ended] | None = None
         self._unasked: Backend | None = None  # chosen for the second attempt, which has not begun
 
@@ -47,25 +52,35 @@ class Race:
         `after`: seconds until the second attempt. What it raises, the attempts have raised; none is left then.
         """
         timer = self._shared.outside.loop.call_later(after, self._hedge)
-        first = Contender(self._answer, self._claim)
+        first = self._first = Contender(self._answer, self._claim)
         try:
-            ended = await self._try_at(backend, first)
+            ended = await self._unspoilt(self._try_at(backend, first))
             timer.cancel()
             if self._second is None:
                 return ended
-            other = await self._second
-            self._shared.watcher.hedged(won=self._claim.owner not in (None, first))
+            other = await self._unspoilt(self._second, is_second=True)
             if self._claim.owner is not None:
                 return ended if self._claim.owner is first else other
             tells_more = AGAIN[other.outcome] is Again.NO and other.outcome is not AttemptOutcome.SUPERSEDED
             return other if tells_more else ended
-        except Exception:  # a fault of our own at the first: the second has done nothing, and no client has left
-            await self._supersede_second()
+        except Exception as fault:  # our own, and nobody answers but the one that met it: no client has left
+            await self._supersede_second(fault)
             raise
         finally:
             timer.cancel()
             await self._end_second()
             self._claim.release()
+
+    async def _unspoilt(self, attempt: Awaitable[Ended], *, is_second: bool = False) -> Ended:
+        """Return how an attempt ended: as superseded, where it met a fault of our own and the other one answers."""
+        try:
+            return await attempt
+        except Exception:
+            other = self._first if is_second else self._rival
+            if other is None or self._claim.owner is not other:
+                raise
+            log.exception("request %s: fault at one of two attempts, of which the other one answers", self._exchange.id)
+            return SUPERSEDED
 
     def _hedge(self) -> None:
         """Start the second attempt, where it would hurt nobody."""
@@ -89,13 +104,18 @@ class Race:
         if self._claim.owner is not None or is_gone:  # since it was decided
             return SUPERSEDED
         self._unasked = None
-        return await self._try_at(backend, Contender(self._answer, self._claim))
+        self._rival = Contender(self._answer, self._claim)
+        return await self._try_at(backend, self._rival)
 
-    async def _supersede_second(self) -> None:
-        """End the second attempt as if the first had answered, and wait for that: it hangs up at once."""
+    async def _supersede_second(self, fault: Exception) -> None:
+        """After a fault: end the second attempt as if another had answered, and wait for that: it hangs up at once."""
+        task = self._second
+        if task is None:
+            return
         self._claim.take(Contender(self._answer, self._claim))
-        if self._second is not None:
-            await asyncio.wait([self._second])
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception() not in (None, fault):
+            log.error("request %s: fault at the second attempt, too", self._exchange.id, exc_info=task.exception())
 
     async def _end_second(self) -> None:
         """Give back what the second attempt has taken, when it has ended."""
@@ -105,5 +125,6 @@ class Race:
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
+        self._shared.watcher.hedged(won=self._rival is not None and self._claim.owner is self._rival)
         if self._unasked is not None:  # a trial may have been picked for it
             self._shared.report(self._unasked, AttemptOutcome.SUPERSEDED)

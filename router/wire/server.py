@@ -29,6 +29,7 @@ from router.wire.service import ErrorRenderer, Service, plain_error
 
 __all__ = ["HTTPServer", "ServerConnection", "ServerLimits", "bind_sockets", "bind_unix_socket"]
 
+ARRIVAL = 1.0  # seconds that all_arrived() gives what was accepted
 CLOSE_TIME = 1.0  # seconds that close_all_connections() gives clients to take what was written
 
 
@@ -114,10 +115,11 @@ class HTTPServer:
         self._acceptors.clear()
 
     async def all_arrived(self) -> None:
-        """Return when what was accepted before `stop` is among `connections`: a matter of some turns of the loop."""
+        """Return when what was accepted before `stop` is among `connections`: a matter of some turns of the loop, and
+        never of more than ARRIVAL seconds."""
         await asyncio.sleep(0)  # what uvloop has accepted is one in the next turn
         if self._arriving:
-            await asyncio.wait(self._arriving)
+            await asyncio.wait(self._arriving, timeout=ARRIVAL)
 
     def refuse_further_requests(self) -> None:
         """Drain gently: from now on every answer is the last of its connection; idle ones may still bring a request."""

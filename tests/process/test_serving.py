@@ -1,6 +1,7 @@
 """An application at work: what the processes need of it, and what they ask it for."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -109,3 +110,19 @@ def waits(listening: socket.socket) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@pytest.mark.parametrize("grace", [0.0, 0.2])
+def test_who_is_idle_has_nothing_to_cut_even_without_time_to_drain(
+    grace: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        app = App(Config.model_validate({"backends": [{"url": "http://127.0.0.1:9"}]}))
+        (sock,) = bind_sockets("127.0.0.1", 0)
+        serving = Serving(app, [Listener(sock, Role.PUBLIC, "")], Listening(drain_timeout=0.0))
+        await serving.start()
+        await serving.drain(Farewell(grace=grace), unlisten=lambda: None)
+        await serving.stop()
+
+    run(test)
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from router.exchange import Attempt as AttemptRecord
+from router.exchange import AttemptOutcome, Exchange
+from router.observer import Observer
 from router.relay import flow
 from router.relay.attempt import Attempt
 from router.relay.course import Course
@@ -120,8 +123,9 @@ def test_one_that_fails_ends_nobody(which: int) -> None:
     run(test)
 
 
-def test_a_fault_of_our_own_at_the_first_one_is_told_of_the_second_as_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its client has not left."""
+@pytest.fixture
+def poisonous(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """An answer that we meet a fault of our own at."""
     counted = flow.tokens_of
 
     def failing(answer: bytes, *more: Any) -> Any:
@@ -130,14 +134,75 @@ def test_a_fault_of_our_own_at_the_first_one_is_told_of_the_second_as_nobodys(mo
         return counted(answer, *more)
 
     monkeypatch.setattr(flow, "tokens_of", failing)
+    return plain(200, {"poison": 1})
+
+
+def test_a_fault_of_our_own_at_the_first_one_is_told_of_the_second_as_nobodys(poisonous: bytes) -> None:
+    """Its client has not left."""
 
     async def test() -> None:
-        async with scripted(after(0.3, plain(200, {"poison": 1})), silent, config=HEDGED) as (cluster, asked):
+        async with scripted(after(0.3, poisonous), silent, config=HEDGED) as (cluster, asked):
             code, body = await embed(cluster)
             assert (code, body["error"]["code"], len(asked)) == (500, "internal_error", 2)
             await gone(asked[1])
             count = outcomes(cluster)
             assert [await count(each) for each in ("internal", "superseded", "client_gone")] == [1, 1, 0]
+            assert await cluster.metric("router_hedges_total", result="lost") == 1
+
+    run(test)
+
+
+def test_a_fault_of_our_own_at_the_second_one_spoils_no_answer_of_the_first(
+    poisonous: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with scripted(after(0.5, plain(200, GOOD)), says(poisonous), config=HEDGED) as (cluster, asked):
+            assert (await embed(cluster), len(asked)) == ((200, GOOD), 2)
+            assert [await outcomes(cluster)(each) for each in ("ok", "internal")] == [1, 1]
+            assert await cluster.metric("router_requests_total", outcome="ok") == 1
+            assert await cluster.metric("router_hedges_total", result="lost") == 1
+            assert [each.exc_info[0] for each in caplog.records if each.exc_info] == [ArithmeticError]
+
+    run(test)
+
+
+def test_a_fault_of_our_own_as_the_first_one_is_ended_cuts_no_answer_of_the_second(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Observer.attempt_closed
+
+    def failing(self: Observer, attempt: AttemptRecord, exchange: Exchange) -> None:
+        told(self, attempt, exchange)
+        if attempt.outcome is AttemptOutcome.SUPERSEDED:
+            raise ArithmeticError
+
+    monkeypatch.setattr(Observer, "attempt_closed", failing)
+
+    async def slowly(asked: Asked) -> None:
+        asked.writer.write(HEAD + chunk(ROLE))
+        await asyncio.sleep(0.3)
+        asked.writer.write(chunk(TEXT) + chunk(DONE) + b"0\r\n\r\n")
+
+    async def test() -> None:
+        config = merged(HEDGED, {"hedge": {"chat": True}})
+        async with scripted(silent, slowly, config=config) as (cluster, _):
+            answer = await cluster.chat(stream=True)
+            assert answer.body.endswith(DONE)
+            assert await cluster.metric("router_requests_total", outcome="ok") == 1
+            assert await cluster.metric("router_hedges_total", result="won") == 1
+            assert [each.exc_info[0] for each in caplog.records if each.exc_info] == [ArithmeticError]
+
+    run(test)
+
+
+def test_faults_of_our_own_at_both_are_told(poisonous: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        scripts = after(0.3, poisonous), says(poisonous)
+        async with scripted(*scripts, config=HEDGED) as (cluster, asked):
+            assert ((await embed(cluster))[0], len(asked)) == (500, 2)
+            assert await outcomes(cluster)("internal") == 2
+            assert await cluster.metric("router_requests_total", outcome="internal") == 1
+            assert [each.exc_info[0] for each in caplog.records if each.exc_info] == [ArithmeticError] * 2
 
     run(test)
 
