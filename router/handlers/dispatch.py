@@ -120,14 +120,13 @@ class Dispatch(HTTPMessageDelegate):
 class Receiving(HTTPMessageDelegate):
     """Receives a request that is to be relayed; its handler runs when it is whole, or is refused by its head."""
 
-    __slots__ = ("_handler", "_loop")
+    __slots__ = ("_handler",)
 
     def __init__(
         self, application: Application, request: LeanRequest, settings: dict[str, Any], handler: type[RelayedHandler]
     ) -> None:
         """`settings`: for `RelayedHandler.initialize`; `handler`: that class, or one that does more."""
         self._handler = handler(application, request, **settings)
-        self._loop = asyncio.get_running_loop()
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -152,7 +151,7 @@ class Receiving(HTTPMessageDelegate):
         """Run the handler."""
         handler = self._handler
         if handler.is_prepared:
-            handler.task = self._loop.create_task(handler.serve())
+            handler.task = handler.context.relay.loop.create_task(handler.serve())
         elif handler.task is None:
             self._run()
 
@@ -163,7 +162,8 @@ class Receiving(HTTPMessageDelegate):
     def _run(self) -> "asyncio.Task[None]":
         """Let Tornado run a handler that relays nothing: it asks `prepare` once more, and tells what that raises."""
         handler = self._handler
-        body = handler.request._body_future = self._loop.create_future()  # what a handler of a streamed body waits for
+        loop = handler.context.relay.loop
+        body = handler.request._body_future = loop.create_future()  # what a handler of a streamed body waits for
         body.set_result(None)
-        task = handler.task = self._loop.create_task(handler._execute([]))
+        task = handler.task = loop.create_task(handler._execute([]))
         return task

@@ -33,6 +33,7 @@ class Relay:
     def __init__(self, shared: Shared) -> None:
         """`shared`: the backends, the world, the rules."""
         self._shared = shared
+        self.loop = shared.outside.loop  # which asyncio tells no more cheaply than by a system call
         self._running: set[asyncio.Task[None]] = set()
 
     @property
