@@ -93,15 +93,26 @@ def test_the_pages_fit_their_window_wide_and_narrow_and_meet_no_error_light_and_
     run(test, timeout=LIMIT * 3)
 
 
-def test_every_text_of_redoc_can_be_read_in_dark_colours(tool: Callable[[str], str]) -> None:
-    """Its theme has no colour for some, and its own for those are meant for paper."""
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("name", "clients", "operators"),
+    [
+        ("redoc", "h2:has-text('Continue a conversation')", CALL),
+        ("docs", "[data-path='/v1/chat/completions']", "[data-path='/admin/backends']"),
+    ],
+)
+def test_every_text_can_be_read_light_and_dark(
+    name: str, clients: str, operators: str, scheme: str, tool: Callable[[str], str]
+) -> None:
+    """Their themes have no colour for some, too pale a one for others, and some that are meant for paper."""
 
     async def test() -> None:
         async with chromium(tool("chromium")) as browser, front() as cluster, operator(cluster) as one:
-            for url, known in ((cluster.url, "h2:has-text('Continue a conversation')"), (one.url, CALL)):
-                async with page_at(browser, f"{url}/redoc", scheme="dark") as page:
+            for url, known in ((cluster.url, clients), (one.url, operators)):
+                async with page_at(browser, f"{url}/{name}", scheme=scheme) as page:
                     await page.locator(known).first.click()
-                    assert [each for each in await faults(page) if each.startswith("color-contrast")] == []
+                    found = await faults(page)
+                    assert [each for each in found if each.startswith(("color-contrast", "landmark", "region"))] == []
 
     run(test, timeout=LIMIT * 3)
 

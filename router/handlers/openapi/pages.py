@@ -36,7 +36,9 @@ STYLE = """\
 body { margin: 0; font-family: system-ui, sans-serif; }
 main.plain { max-width: 40rem; margin: 3rem auto; padding: 0 1rem; line-height: 1.5; }
 noscript { display: block; padding: 1rem; }
-/* of ReDoc: what its theme has no colour for */
+/* of ReDoc: what its theme has no colour for, or too pale a one */
+#redoc h5, #redoc h5 span, #redoc caption { color: #5f676b; }
+#redoc .tab-error:not(.react-tabs__tab--selected) { color: #ff8a80; }
 @media (prefers-color-scheme: dark) {
   :root:has(#redoc) { background: #1c2022; color: #d7dde0; }
   #redoc h5, #redoc h5 span, #redoc caption { color: #a9b4b9; }
@@ -48,7 +50,22 @@ noscript { display: block; padding: 1rem; }
   #redoc tr { background-color: transparent; }
   #redoc .react-tabs__tab--selected { background: #2b3134; }
 }
-/* of Swagger UI: long paths and wide tables stay within a narrow window */
+/* of Swagger UI: its colours, where they are too pale to be read */
+#swagger-ui .info .title small { background: #5a6170; }
+#swagger-ui .info .title small.version-stamp { background: #4a6a00; }
+#swagger-ui .microlight span[style*="rgb(211, 99, 99)"] { color: #ff8a80 !important; }
+@media (prefers-color-scheme: light) {
+  #swagger-ui .opblock-post .opblock-summary-method { background: #19774a; }
+  #swagger-ui .opblock-get .opblock-summary-method { background: #1a68b3; }
+  #swagger-ui .opblock-delete .opblock-summary-method { background: #c62828; }
+  #swagger-ui .parameter__in { color: #616161; }
+  #swagger-ui .info .url, #swagger-ui .info a { color: #1f66b8; }
+  #swagger-ui .btn.authorize { color: #19774a; }
+}
+@media (prefers-color-scheme: dark) {
+  #swagger-ui .header-col { color: #d7dde0; }
+}
+/* and long paths and wide tables, to stay within a narrow window */
 .swagger-ui .opblock-summary-path { overflow-wrap: anywhere; }
 .swagger-ui .info li, .swagger-ui .info p, .swagger-ui .opblock p { line-height: 1.7; }
 .swagger-ui .wrapper { box-sizing: border-box; }
@@ -58,7 +75,7 @@ SWAGGER = _PAGE.format(
     head='<link rel="stylesheet" href="docs/swagger-ui.css">\n',
     body="""\
 <noscript>This page needs JavaScript; the document itself is <a href="openapi.json">openapi.json</a>.</noscript>
-<div id="swagger-ui"></div>
+<main id="swagger-ui"></main>
 <script src="docs/swagger-ui-bundle.js"></script>
 <script src="docs/swagger.js"></script>""",
 )
@@ -80,7 +97,7 @@ REDOC = _PAGE.format(
     head="",
     body="""\
 <noscript>This page needs JavaScript; the document itself is <a href="openapi.json">openapi.json</a>.</noscript>
-<div id="redoc"></div>
+<main id="redoc"></main>
 <script src="docs/redoc.standalone.js"></script>
 <script src="docs/redoc.js"></script>""",
 )
@@ -117,7 +134,7 @@ Redoc.init("openapi.json", {
       headings: { fontFamily: font },
       code: {
         fontFamily: mono,
-        ...(dark.matches ? { color: "#ff9e9b", backgroundColor: "rgba(255, 255, 255, 0.08)" } : {}),
+        ...(dark.matches ? { color: "#ff9e9b", backgroundColor: "rgba(255, 255, 255, 0.08)" } : { color: "#b3261e" }),
       },
     },
   },
